@@ -1,0 +1,61 @@
+"""The whole network of a bundle: two encoders and the head."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.encoders import (
+    DnabertS,
+    DnabertSConfig,
+    Esm2,
+    Esm2Config,
+    Tokens,
+    encode_means,
+)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes of the three networks of a bundle.
+
+    Attributes:
+        protein: the ESM-2.
+        dna: the DNABERT-S.
+        head_hidden: width of the head's hidden layer.
+    """
+
+    protein: Esm2Config
+    dna: DnabertSConfig
+    head_hidden: int
+
+
+class FrameClassifier(nn.Module):
+    """Scores open frames."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.protein_encoder = Esm2(config.protein)
+        self.dna_encoder = DnabertS(config.dna)
+        self.head = Head(HeadConfig(config.dna.width, config.protein.width, config.head_hidden))
+
+    def forward(self, protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
+        """Return P(other) and P(virus) of each frame from its embeddings, shape (S, 2), fp32."""
+        return torch.softmax(self.head(dna_SD, protein_SD), dim=1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.output_layer.weight.device
+
+    def embed_proteins(self, tokens: Tokens, token_budget: int) -> Tensor:
+        """Return protein_SD on the device, fp32."""
+        width = self.config.protein.width
+        return encode_means(self.protein_encoder, width, tokens, token_budget, self.device)
+
+    def embed_dna(self, tokens: Tokens, token_budget: int) -> Tensor:
+        """Return dna_SD on the device, fp32."""
+        width = self.config.dna.width
+        return encode_means(self.dna_encoder, width, tokens, token_budget, self.device)

@@ -1,0 +1,24 @@
+"""The two language models, one readable file each, and what they share.
+
+Shape legend: T tokens of a pack, S sequences, D model width, H heads, A width of one head,
+L length of one sequence, F feed-forward width, V vocabulary.
+"""
+
+from virnucpro.encoders.dnabert_s import DnabertS, DnabertSConfig
+from virnucpro.encoders.esm2 import Esm2, Esm2Config
+from virnucpro.encoders.packing import Pack, Tokens, encode_means, pack_by_length, pack_sequences
+from virnucpro.encoders.tokens import DnaTokenizer, protein_tokens
+
+__all__ = [
+    "DnaTokenizer",
+    "DnabertS",
+    "DnabertSConfig",
+    "Esm2",
+    "Esm2Config",
+    "Pack",
+    "Tokens",
+    "encode_means",
+    "pack_by_length",
+    "pack_sequences",
+    "protein_tokens",
+]

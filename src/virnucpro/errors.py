@@ -1,0 +1,21 @@
+"""The errors a user can meet. Each carries one line: what is wrong, where, and what to do."""
+
+
+class VirnucproError(Exception):
+    """Base of every expected failure; the command line prints its text and exits with 1."""
+
+
+class InputError(VirnucproError):
+    """An input file cannot be read as nucleotide FASTA or FASTQ."""
+
+
+class BundleError(VirnucproError):
+    """A bundle is unknown, incomplete, damaged or of another format."""
+
+
+class RunError(VirnucproError):
+    """An output directory cannot be used for this run."""
+
+
+class SettingsError(VirnucproError):
+    """A setting has a value this machine or bundle does not support."""

@@ -1,0 +1,19 @@
+"""Records, chunks and reading frames: everything before a network sees a sequence (numpy, no torch)."""
+
+from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
+from virnucpro.sequences.frames import FRAME_NAMES, Frames, find_open_frames
+from virnucpro.sequences.nucleotides import Nucleotides
+from virnucpro.sequences.reader import Record, SequenceFile
+
+__all__ = [
+    "FRAME_NAMES",
+    "Chunks",
+    "Frames",
+    "Nucleotides",
+    "Record",
+    "SequenceFile",
+    "chunk_count",
+    "chunk_records",
+    "chunk_starts",
+    "find_open_frames",
+]

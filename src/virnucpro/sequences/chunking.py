@@ -1,0 +1,50 @@
+"""Windows of a record, exactly as the original VirNucPro cuts them (docs/method.md)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+
+class Chunks(NamedTuple):
+    """Chunks of several records, one entry per chunk, in record order.
+
+    Attributes:
+        record: index of the record in the input of the call.
+        number: chunk number within its record, from 1.
+        start: first base on the record's forward strand, 0-based.
+        end: one past the last base.
+    """
+
+    record: Int64
+    number: Int64
+    start: Int64
+    end: Int64
+
+
+def chunk_count(length: int, chunk_length: int) -> int:
+    """Return into how many chunks a record of `length` bases is cut; none when it is empty."""
+    return -(-length // chunk_length)
+
+
+def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
+    """Return where chunk `number` (from 0) of a record of `length` bases starts.
+
+    The surplus `n * C - L` is spread over all `n` chunks, so the last chunk is often short;
+    source: `split_fasta_chunk` of the original (Li et al., Briefings in Bioinformatics 2025).
+    """
+    count = -(-length // chunk_length)
+    low, rest = np.divmod(count * chunk_length - length, count)
+    return number * chunk_length - number * low - np.minimum(number, low + rest)
+
+
+def chunk_records(lengths: Int64, chunk_length: int) -> Chunks:
+    """Cut records of `lengths` bases into chunks of at most `chunk_length` bases."""
+    counts = -(-lengths // chunk_length)
+    record = np.repeat(np.arange(len(lengths)), counts)
+    number = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
+    length = lengths[record]
+    start = chunk_starts(number, length, chunk_length)
+    return Chunks(record, number + 1, start, np.minimum(length, start + chunk_length))

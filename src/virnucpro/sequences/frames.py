@@ -1,0 +1,153 @@
+"""Six-frame translation of many chunks at once.
+
+A frame is open when its protein is not empty and holds no stop. Genetic code 1 (NCBI
+transl_table=1). A codon with a letter other than A, C, G, T is dropped from the protein.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.sequences.nucleotides import OTHER_BASE, Nucleotides
+
+FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+
+#: NCBI translation table 1, codons in the order T, C, A, G of each position.
+_TABLE_1 = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
+_DROPPED = 0
+_STOP = ord("*")
+
+
+def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return letter -> base code, and codon code -> residue read forward and on the reverse strand."""
+    base_code = np.full(256, OTHER_BASE, dtype=np.uint8)
+    base_code[list(b"ACGT")] = range(4)
+    forward = np.full(125, _DROPPED, dtype=np.uint8)
+    for i, first in enumerate("TCAG"):
+        for j, second in enumerate("TCAG"):
+            for k, third in enumerate("TCAG"):
+                a, b, c = ("ACGT".index(x) for x in (first, second, third))
+                forward[25 * a + 5 * b + c] = ord(_TABLE_1[16 * i + 4 * j + k])
+    reverse = np.full(125, _DROPPED, dtype=np.uint8)
+    for a in range(4):
+        for b in range(4):
+            for c in range(4):
+                reverse[25 * a + 5 * b + c] = forward[25 * (3 - c) + 5 * (3 - b) + (3 - a)]
+    return base_code, forward, reverse
+
+
+_BASE_CODE, _FORWARD_CODON, _REVERSE_CODON = _codon_tables()
+
+
+class Frames(NamedTuple):
+    """Open frames of several chunks, ordered by chunk and then F1..R3.
+
+    Attributes:
+        chunk: index of the chunk, int64.
+        frame: index into `FRAME_NAMES`, uint8.
+        residues: amino-acid letters of all proteins end to end, uint8.
+        protein_offsets: where each protein starts in `residues`, one more entry than frames.
+        dna: the nucleotides of each frame, `strand[offset : offset + 3 * len(protein) + 1]`.
+    """
+
+    chunk: NDArray[np.int64]
+    frame: NDArray[np.uint8]
+    residues: NDArray[np.uint8]
+    protein_offsets: NDArray[np.int64]
+    dna: list[str]
+
+    def protein(self, index: int) -> str:
+        """Return one protein as text."""
+        start, end = self.protein_offsets[index : index + 2]
+        return self.residues[start:end].tobytes().decode("ascii")
+
+
+def _sums_by_three(flags_N: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return s with s[p + 3] = flags[p] + s[p], so that s counts along each codon phase."""
+    padded = np.zeros((len(flags_N) // 3 + 2) * 3, dtype=np.int32)
+    padded[3 : 3 + len(flags_N)] = flags_N
+    by_phase = padded.reshape(-1, 3)
+    np.cumsum(by_phase, axis=0, out=by_phase)
+    return padded
+
+
+def _translate(letters_N: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the residue of the codon on bases p, p+1, p+2 for every p, on either strand."""
+    code_N = _BASE_CODE[letters_N]
+    codon = 25 * code_N[:-2] + 5 * code_N[1:-1] + code_N[2:]
+    return _FORWARD_CODON[codon], _REVERSE_CODON[codon]
+
+
+def find_open_frames(
+    sequences: Nucleotides, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Frames:
+    """Translate the chunks `start[i]:end[i]` of `sequences.letters_N` and keep the open frames.
+
+    Args:
+        sequences: the records' letters; chunk borders are positions in `letters_N`.
+        start: first base of each chunk.
+        end: one past the last base of each chunk.
+    """
+    letters_N = sequences.letters_N
+    if len(letters_N) < 3:
+        letters_N = np.concatenate([letters_N, np.zeros(3, dtype=np.uint8)])
+    strands = _translate(letters_N)
+    offset = np.array([0, 1, 2, 0, 1, 2])
+    codons_CF = np.maximum(end[:, None] - start[:, None] - offset, 0) // 3
+    # Position on the forward strand of a frame's leftmost codon: the last one read when reversed.
+    left_CF = np.where(
+        np.arange(6) < 3, start[:, None] + offset, end[:, None] - offset - 3 * codons_CF
+    )
+    open_CF = np.zeros(codons_CF.shape, dtype=np.bool_)
+    length_CF = np.zeros(codons_CF.shape, dtype=np.int64)
+    for strand, columns in ((0, slice(0, 3)), (1, slice(3, 6))):
+        left, right = left_CF[:, columns], (left_CF + 3 * codons_CF)[:, columns]
+        stops = _sums_by_three(strands[strand] == _STOP)
+        residues = _sums_by_three(strands[strand] != _DROPPED)
+        length_CF[:, columns] = residues[right] - residues[left]
+        open_CF[:, columns] = (stops[right] == stops[left]) & (length_CF[:, columns] > 0)
+    chunk, frame = np.nonzero(open_CF)
+    residues = _gather_residues(strands, frame, left_CF[chunk, frame], codons_CF[chunk, frame])
+    lengths = length_CF[chunk, frame]
+    protein_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    dna = _cut_dna(sequences, frame, start[chunk], end[chunk], 3 * lengths + 1)
+    return Frames(chunk, frame.astype(np.uint8), residues, protein_offsets, dna)
+
+
+def _gather_residues(
+    strands: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    frame: NDArray[np.int64],
+    left: NDArray[np.int64],
+    codons: NDArray[np.int64],
+) -> NDArray[np.uint8]:
+    """Read the residues of each frame in its own direction, without the dropped codons."""
+    reverse = frame >= 3
+    first = np.where(reverse, left + 3 * (codons - 1), left) + len(strands[0]) * reverse
+    step = np.where(reverse, -3, 3)
+    within = np.arange(codons.sum()) - np.repeat(np.cumsum(codons) - codons, codons)
+    gathered = np.concatenate(strands)[np.repeat(first, codons) + np.repeat(step, codons) * within]
+    return gathered[gathered != _DROPPED]
+
+
+def _cut_dna(
+    sequences: Nucleotides,
+    frame: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    bases: NDArray[np.int64],
+) -> list[str]:
+    """Return `strand[offset : offset + bases]` of each frame's chunk."""
+    forward = sequences.forward_text()
+    reverse = sequences.reverse_text()
+    is_reverse = frame >= 3
+    # The reverse strand of chunk start:end begins at position total - end of the reversed text.
+    strand_start = np.where(is_reverse, len(forward) - end, start)
+    cut_start = strand_start + frame % 3
+    cut_end = np.minimum(cut_start + bases, strand_start + end - start)
+    return [
+        reverse[a:b] if backward else forward[a:b]
+        for a, b, backward in zip(
+            cut_start.tolist(), cut_end.tolist(), is_reverse.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,66 @@
+"""The letters of many sequences as one array, and what each letter is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Letters a nucleotide record may hold: the four bases, U, the IUPAC ambiguity codes and the gap.
+NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-"
+
+#: Code of a letter that is not one of A, C, G, T.
+OTHER_BASE = 4
+
+
+def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    upper = np.arange(256, dtype=np.uint8)
+    upper[ord("a") : ord("z") + 1] -= 32
+    complement = upper.copy()
+    for base, partner in ("AT", "CG", "GC", "TA"):
+        complement[[ord(base), ord(base.lower())]] = ord(partner)
+    is_nucleotide = np.zeros(256, dtype=np.bool_)
+    is_nucleotide[list((NUCLEOTIDE_LETTERS + NUCLEOTIDE_LETTERS.lower()).encode())] = True
+    return upper, complement, is_nucleotide
+
+
+_UPPER, _COMPLEMENT, _IS_NUCLEOTIDE = _letter_tables()
+
+
+def foreign_letters(sequence: str) -> str:
+    """Return the letters of `sequence` that no nucleotide record holds, each once, in order."""
+    letters = sorted(set(sequence))
+    return "".join(x for x in letters if x.upper() not in NUCLEOTIDE_LETTERS or not x.isascii())
+
+
+class Nucleotides(NamedTuple):
+    """Sequences laid end to end.
+
+    Attributes:
+        letters_N: upper-case ASCII letters, uint8.
+        offsets: where each sequence starts, int64, one more entry than sequences.
+    """
+
+    letters_N: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, sequences: Sequence[str]) -> "Nucleotides":
+        """Lay ASCII `sequences` end to end, upper-cased."""
+        letters_N = _UPPER[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        return cls(letters_N, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def foreign(self) -> NDArray[np.bool_]:
+        """Tell for each sequence whether it holds a letter that is not a nucleotide's."""
+        foreign_N = ~_IS_NUCLEOTIDE[self.letters_N]
+        sums = np.concatenate([[0], np.cumsum(foreign_N)])
+        return sums[self.offsets[1:]] > sums[self.offsets[:-1]]
+
+    def forward_text(self) -> str:
+        """Return all letters as one string."""
+        return self.letters_N.tobytes().decode("ascii")
+
+    def reverse_text(self) -> str:
+        """Return the reverse complement of all letters; only A, C, G and T are complemented."""
+        return _COMPLEMENT[self.letters_N][::-1].tobytes().decode("ascii")

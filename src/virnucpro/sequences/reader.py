@@ -1,0 +1,208 @@
+"""FASTA and FASTQ, plain or compressed, recognised by content and never by file name."""
+
+import io
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import dnaio
+from xopen import xopen
+
+from virnucpro.errors import InputError
+from virnucpro.sequences.nucleotides import foreign_letters
+
+STDIN = "-"
+
+_COMPRESSIONS = {
+    b"\x1f\x8b": "gz",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zst",
+}
+_LONGEST_MAGIC = 6
+#: Stands for one byte above 127 in a header while dnaio, which takes ASCII only, parses it.
+_ESCAPE = "\x1a"
+
+
+class Record(NamedTuple):
+    """One sequence of an input file.
+
+    Attributes:
+        header: the whole header line without its first character.
+        sequence: its letters as in the file, line breaks removed.
+    """
+
+    header: str
+    sequence: str
+
+    @property
+    def id(self) -> str:
+        """The header's first word."""
+        return record_id(self.header)
+
+
+def record_id(header: str) -> str:
+    """Return the first word of a header, or `unnamed` where there is none."""
+    words = header.split(maxsplit=1)
+    return words[0] if words else "unnamed"
+
+
+class _AsciiStream(io.RawIOBase):
+    """A binary stream with every byte above 127 escaped, so that dnaio can read it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._pending = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._pending or self._stream.read(len(buffer))
+        if not data.isascii():
+            data = b"".join(
+                b"%c" % byte if byte < 128 else b"%s%02x" % (_ESCAPE.encode(), byte)
+                for byte in data
+            )
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        self._pending = data[size:]
+        return size
+
+
+def _unescape(header: str) -> str:
+    if _ESCAPE not in header:
+        return header
+    head, *parts = header.split(_ESCAPE)
+    raw = head.encode() + b"".join(bytes.fromhex(p[:2]) + p[2:].encode() for p in parts)
+    return raw.decode("utf-8", errors="backslashreplace")
+
+
+class SequenceFile:
+    """An open FASTA or FASTQ file; iterate over it for its records.
+
+    Args:
+        path: a file, or `-` for standard input.
+
+    Raises:
+        InputError: when the file is missing, empty or neither FASTA nor FASTQ; while
+            iterating, when it is damaged or its first record is not of nucleotides.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = "standard input" if path == STDIN else path
+        self._read = 0
+        with ExitStack() as stack:
+            try:
+                self._raw = self._open_raw(stack)
+                stream, fmt = self._open_content(stack)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise InputError(f"{self.name}: cannot be read ({reason})") from error
+            self._stream, self._format = stream, fmt
+            self._resources = stack.pop_all()
+
+    def _open_raw(self, stack: ExitStack) -> io.BufferedReader:
+        if self.path == STDIN:
+            return cast("io.BufferedReader", sys.stdin.buffer)
+        if Path(self.path).is_dir():
+            raise InputError(f"{self.name}: is a directory; give its files")
+        return stack.enter_context(Path(self.path).open("rb"))
+
+    def _open_content(self, stack: ExitStack) -> tuple[io.BufferedReader, str]:
+        """Undo the compression, look at the first letter and tell FASTA from FASTQ."""
+        magic = self._raw.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
+        if not magic:
+            raise InputError(f"{self.name}: the file is empty; there is nothing to predict")
+        compression = next((c for m, c in _COMPRESSIONS.items() if magic.startswith(m)), None)
+        content: BinaryIO = self._raw
+        if compression is not None:
+            content = stack.enter_context(xopen(self._raw, "rb", threads=0, format=compression))
+        stream = io.BufferedReader(_AsciiStream(content), buffer_size=1 << 17)
+        with self._damage_named():
+            first = stream.peek(1)[:1]
+        if not first:
+            raise InputError(f"{self.name}: the file is empty; there is nothing to predict")
+        if first not in b">@":
+            raise InputError(
+                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@')"
+            )
+        return stream, "fastq" if first == b"@" else "fasta"
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """Turn what a damaged file raises into one line with the file, record and line."""
+        after = f"after record {self._read}"
+        try:
+            yield
+        except dnaio.FileFormatError as error:
+            line = f", line {error.line + 1}" if error.line is not None else ""
+            what = " ".join(str(error.message).split())
+            after = f"record {self._read + 1}"
+            raise InputError(f"{self.name}: {after}{line}: {what}") from error
+        except EOFError as error:
+            raise InputError(
+                f"{self.name}: the compressed data ends early, {after}; is the file complete?"
+            ) from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise InputError(f"{self.name}: cannot be read on {after} ({error})") from error
+
+    def __iter__(self) -> Iterator[Record]:
+        with self._damage_named():
+            reader = iter(dnaio.open(self._stream, fileformat=self._format))
+        while True:
+            with self._damage_named():
+                found = next(reader, None)
+            if found is None:
+                return
+            record = Record(_unescape(found.name), found.sequence)
+            if self._read == 0:
+                self._refuse_foreign(record)
+            self._read += 1
+            yield record
+
+    def _refuse_foreign(self, record: Record) -> None:
+        """Refuse a file whose first record is not of nucleotides: most likely it is protein."""
+        foreign = foreign_letters(record.sequence)
+        if foreign:
+            raise InputError(
+                f"{self.name}: record 1 ({record.id}), line 2: letters that are not nucleotides "
+                f"({foreign[:12]!r}); is this protein? Give DNA"
+            )
+
+    def position(self) -> int:
+        """Return how many bytes of the file, as stored, have been read; 0 for standard input."""
+        return 0 if self.path == STDIN else self._raw.tell()
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        self._resources.close()
+
+    def __enter__(self) -> "SequenceFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def line_of_record(path: str, number: int) -> int | None:
+    """Return the line (from 1) on which record `number` (from 1) of a file starts.
+
+    Reads the file anew, so it is for messages only; None for standard input.
+    """
+    if path == STDIN:
+        return None
+    with SequenceFile(path) as file:
+        lines, seen = enumerate(file._stream, start=1), 0
+        if file._format == "fastq":
+            return 4 * number - 3
+        for line, text in lines:
+            seen += text.startswith(b">")
+            if seen == number:
+                return line
+    return None

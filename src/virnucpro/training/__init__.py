@@ -1,0 +1,1 @@
+"""How bundles are trained: labelled fragments, the recipe of `compact`, metrics."""

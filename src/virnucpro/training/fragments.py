@@ -1,0 +1,190 @@
+"""Labelled fragments cut at random from class-named FASTA files, as the encoders see them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from virnucpro.encoders import DnaTokenizer, Pack, Tokens, pack_sequences, protein_tokens
+from virnucpro.errors import InputError
+from virnucpro.sequences import Nucleotides, SequenceFile, find_open_frames
+
+#: Fragment lengths in bases and how often each is cut; None is uniform between the extremes.
+FRAGMENT_LENGTHS = {150: 0.2, 300: 0.25, 500: 0.4, None: 0.15}
+SUBSTITUTION_RATE = 0.003
+#: A record is drawn in proportion to its length, up to this many bases.
+LONGEST_WEIGHT = 50_000
+_BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+_LABELS = {"virus": True, "other": False}
+
+
+class ClassData(NamedTuple):
+    """The records of one class, end to end.
+
+    Attributes:
+        name: the file's name up to its first dot.
+        is_virus: its label.
+        sequences: the letters.
+        cumulative_odds: chance that a record or one before it is drawn.
+    """
+
+    name: str
+    is_virus: bool
+    sequences: Nucleotides
+    cumulative_odds: NDArray[np.float64]
+
+
+class FrameBatch(NamedTuple):
+    """Open frames of fragments, packed, with their labels.
+
+    Attributes:
+        protein: ESM-2's pack, sorted by length.
+        dna: DNABERT-S's pack, sorted by length.
+        protein_place: where in the protein pack each frame lies, shape (S,).
+        dna_place: where in the DNA pack each frame lies, shape (S,).
+        is_virus: label of each frame's fragment, shape (S,), int64.
+    """
+
+    protein: Pack
+    dna: Pack
+    protein_place: Tensor
+    dna_place: Tensor
+    is_virus: Tensor
+
+    def to(self, device: torch.device) -> "FrameBatch":
+        """Return the batch with its tensors on `device`."""
+        return FrameBatch(*(part.to(device) for part in self))
+
+
+def load_classes(directory: Path) -> list[ClassData]:
+    """Read every file of `directory` named `virus*` or `other*`.
+
+    Raises:
+        InputError: when one of the two labels has no file.
+    """
+    classes = []
+    for path in sorted(directory.iterdir()):
+        name = path.name.split(".")[0]
+        label = next((y for prefix, y in _LABELS.items() if name.startswith(prefix)), None)
+        if label is None:
+            continue
+        with SequenceFile(str(path)) as file:
+            sequences = Nucleotides.join([record.sequence for record in file])
+        odds = np.cumsum(np.minimum(np.diff(sequences.offsets), LONGEST_WEIGHT))
+        classes.append(ClassData(name, label, sequences, odds / odds[-1]))
+    if {c.is_virus for c in classes} != {True, False}:
+        raise InputError(f"{directory}: needs FASTA files named virus* and other*")
+    return classes
+
+
+class FragmentSampler:
+    """Cuts fragments: either label half of them, classes of a label alike, either strand.
+
+    Args:
+        classes: what to cut from.
+        seed: seed of all random choices.
+    """
+
+    def __init__(self, classes: list[ClassData], seed: int) -> None:
+        self.classes = classes
+        self.random = np.random.default_rng(seed)
+        labels = np.array([c.is_virus for c in classes])
+        self.class_odds = 0.5 / np.where(labels, labels.sum(), (~labels).sum())
+
+    def sample(self, count: int) -> tuple[Nucleotides, NDArray[np.bool_]]:
+        """Return `count` fragments and whether each is viral."""
+        random = self.random
+        kinds = list(FRAGMENT_LENGTHS)
+        drawn = random.choice(len(kinds), size=count, p=list(FRAGMENT_LENGTHS.values()))
+        fixed = [k for k in kinds if k is not None]
+        any_length = random.integers(min(fixed), max(fixed) + 1, size=count)
+        lengths = np.array([-1 if k is None else k for k in kinds])[drawn]
+        lengths = np.where(lengths < 0, any_length, lengths)
+        which = random.choice(len(self.classes), size=count, p=self.class_odds)
+        cuts = [
+            self._cut(self.classes[c], n)
+            for c, n in zip(which.tolist(), lengths.tolist(), strict=True)
+        ]
+        letters_N = np.concatenate(cuts)
+        replaced = random.random(len(letters_N)) < SUBSTITUTION_RATE
+        letters_N[replaced] = random.choice(_BASES, size=int(replaced.sum()))
+        offsets = np.concatenate([[0], np.cumsum([len(cut) for cut in cuts])]).astype(np.int64)
+        is_virus = np.array([c.is_virus for c in self.classes])[which]
+        return Nucleotides(letters_N, offsets), is_virus
+
+    def _cut(self, data: ClassData, length: int) -> NDArray[np.uint8]:
+        record = int(np.searchsorted(data.cumulative_odds, self.random.random(), side="right"))
+        start, end = data.sequences.offsets[record : record + 2].tolist()
+        length = min(length, end - start)
+        start += int(self.random.integers(0, end - start - length + 1))
+        return data.sequences.letters_N[start : start + length]
+
+
+class FrameBatches(IterableDataset[FrameBatch]):
+    """An endless stream of `FrameBatch`, for a `DataLoader` with any number of workers.
+
+    Args:
+        classes: what to cut from.
+        tokenizer_json: content of the DNA tokenizer's file.
+        fragments: fragments of a batch.
+        seed: seed of all random choices.
+    """
+
+    def __init__(
+        self, classes: list[ClassData], tokenizer_json: bytes, fragments: int, seed: int
+    ) -> None:
+        self.classes = classes
+        self.tokenizer_json = tokenizer_json
+        self.fragments = fragments
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        worker = get_worker_info()
+        sampler = FragmentSampler(self.classes, self.seed * 1000 + (worker.id if worker else 0))
+        tokenizer = DnaTokenizer(self.tokenizer_json)
+        while True:
+            sequences, is_virus = sampler.sample(self.fragments)
+            yield frame_batch(sequences, is_virus, tokenizer)
+
+
+def frame_batch(
+    sequences: Nucleotides, is_virus: NDArray[np.bool_], tokenizer: DnaTokenizer
+) -> FrameBatch:
+    """Return the open frames of `sequences`, each taken as one chunk."""
+    frames = find_open_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:])
+    protein, protein_place = _pack_all(protein_tokens(frames.residues, frames.protein_offsets))
+    dna, dna_place = _pack_all(tokenizer(frames.dna))
+    labels = torch.from_numpy(is_virus[frames.chunk].astype(np.int64))
+    return FrameBatch(protein, dna, protein_place, dna_place, labels)
+
+
+def _pack_all(tokens: Tokens) -> tuple[Pack, Tensor]:
+    order = np.argsort(tokens.lengths, kind="stable")
+    return pack_sequences(tokens, order), torch.from_numpy(np.argsort(order))
+
+
+def mask_tokens(
+    ids_T: Tensor, special: int, vocabulary: int, mask_id: int, rate: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Hide tokens as BERT does: of those chosen 8 in 10 become the mask, 1 in 10 a random token.
+
+    Args:
+        ids_T: token ids; ids below `special` are never chosen.
+        special: the first id that is not special.
+        vocabulary: one past the last id that a random token may have.
+        mask_id: id of the mask.
+        rate: share of tokens to choose, a scalar or one per token.
+
+    Returns:
+        the changed ids and which tokens were chosen.
+    """
+    chosen_T = (torch.rand(ids_T.shape, device=ids_T.device) < rate) & (ids_T >= special)
+    fate_T = torch.rand(ids_T.shape, device=ids_T.device)
+    random_T = torch.randint(special, vocabulary, ids_T.shape, device=ids_T.device)
+    masked_T = torch.where(chosen_T & (fate_T < 0.8), mask_id, ids_T)
+    return torch.where(chosen_T & (fate_T >= 0.9), random_T, masked_T), chosen_T
