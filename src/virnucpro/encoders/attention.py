@@ -40,11 +40,10 @@ def _attention_by_runs(
     q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, pack: Pack, biases: list[Tensor] | None
 ) -> Tensor:
     outputs = []
-    for i, run in enumerate(pack.runs):
-        q, k, v = (
-            x[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2)
-            for x in (q_THA, k_THA, v_THA)
-        )
+    tokens = [run.tokens for run in pack.runs]
+    parts = zip(q_THA.split(tokens), k_THA.split(tokens), v_THA.split(tokens), strict=True)
+    for i, (run, part) in enumerate(zip(pack.runs, parts, strict=True)):
+        q, k, v = (x.unflatten(0, (run.count, run.length)).transpose(1, 2) for x in part)
         out = scaled_dot_product_attention(q, k, v, attn_mask=biases[i] if biases else None)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -30,19 +30,17 @@ class Run(NamedTuple):
     """Neighbours of equal length within a pack.
 
     Attributes:
-        start: their first token.
         count: how many sequences.
         length: tokens of each.
     """
 
-    start: int
     count: int
     length: int
 
     @property
-    def tokens(self) -> slice:
-        """Their tokens."""
-        return slice(self.start, self.start + self.count * self.length)
+    def tokens(self) -> int:
+        """Tokens of all of them."""
+        return self.count * self.length
 
 
 class Pack(NamedTuple):
@@ -86,7 +84,7 @@ def pack_sequences(tokens: Tokens, which: NDArray[np.int64]) -> Pack:
     ids = tokens.ids[np.repeat(tokens.offsets[which], lengths) + positions]
     first = np.flatnonzero(np.concatenate([[True], lengths[1:] != lengths[:-1]]))
     counts = np.diff(np.concatenate([first, [len(lengths)]]))
-    runs = zip(cu_seqlens[first].tolist(), counts.tolist(), lengths[first].tolist(), strict=True)
+    runs = zip(counts.tolist(), lengths[first].tolist(), strict=True)
     return Pack(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
@@ -121,12 +119,12 @@ def mean_pool(hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
     Returns:
         means_SD, in the order of the pack.
     """
-    width = hidden_TD.shape[1]
+    parts = hidden_TD.split([run.tokens for run in pack.runs])
     means = [
-        hidden_TD[run.tokens]
-        .view(run.count, run.length, width)[:, trim : run.length - trim]
-        .mean(dim=1, dtype=torch.float32)
-        for run in pack.runs
+        part.unflatten(0, (run.count, run.length))[:, trim : run.length - trim].mean(
+            dim=1, dtype=torch.float32
+        )
+        for part, run in zip(parts, pack.runs, strict=True)
     ]
     return torch.cat(means)
 
