@@ -1,1 +1,28 @@
-"""x"""
+"""From embeddings to calls: the head, and the consensus of chunks and records."""
+
+from virnucpro.classify.consensus import (
+    CALL_NAMES,
+    TIER_NAMES,
+    ChunkScores,
+    RecordScores,
+    frame_calls,
+    score_chunks,
+    score_records,
+)
+from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_classifier
+
+__all__ = [
+    "CALL_NAMES",
+    "TIER_NAMES",
+    "ChunkScores",
+    "ClassifierConfig",
+    "FrameClassifier",
+    "Head",
+    "HeadConfig",
+    "RecordScores",
+    "frame_calls",
+    "load_classifier",
+    "score_chunks",
+    "score_records",
+]

@@ -1,0 +1,118 @@
+"""What frames say together: the call of a chunk and the roll-up of a record.
+
+Scores are P(other) and P(virus) of each frame. A chunk's two scores are the maxima over its
+frames (Li et al. 2025); a record's score is the weighted mean difference of its chunks' two
+scores, the roll-up that viral-ngs applies to VirNucPro's tables.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+#: Index into `CALL_NAMES`.
+OTHER, VIRUS, UNSCORED = range(3)
+CALL_NAMES = ("other", "virus", "unscored")
+TIER_NAMES = ("low", "moderate", "high")
+
+# The roll-up's constants (docs/method.md): confident chunks, and when their share makes a tier.
+_CONFIDENT_ABOVE, _CONFIDENT_BELOW = 0.8, 0.3
+_AMBIGUOUS_ABOVE = 0.7
+_LEAST_CONFIDENT_SHARE = 0.1
+_HIGH_DELTA = 0.6
+_LEAST_CHUNKS = 5
+
+
+class ChunkScores(NamedTuple):
+    """Scores and calls of chunks, one entry per chunk.
+
+    Attributes:
+        frames: how many open frames it has, int64.
+        p_other: largest P(other), NaN where no frame is open.
+        p_virus: largest P(virus), NaN where no frame is open.
+        call: index into `CALL_NAMES`, uint8.
+    """
+
+    frames: Int64
+    p_other: Float64
+    p_virus: Float64
+    call: NDArray[np.uint8]
+
+
+class RecordScores(NamedTuple):
+    """Scores and calls of records, one entry per record.
+
+    Attributes:
+        p_virus: (1 + weighted delta) / 2, NaN where no chunk is scored. Of a record with one
+            open frame this is the frame's P(virus).
+        call: index into `CALL_NAMES`, uint8.
+        tier: index into `TIER_NAMES`, uint8; meaningless where unscored.
+    """
+
+    p_virus: Float64
+    call: NDArray[np.uint8]
+    tier: NDArray[np.uint8]
+
+
+def frame_calls(scores_S2: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the call of each frame: virus when P(virus) is the larger; a tie is other."""
+    return (scores_S2[:, 1] > scores_S2[:, 0]).astype(np.uint8)
+
+
+def score_chunks(chunk_of_frame: Int64, scores_S2: NDArray[np.float32], chunks: int) -> ChunkScores:
+    """Take the maxima over the frames of each chunk.
+
+    Virus when max P(virus) >= max P(other); but a single frame's tie is other.
+
+    Args:
+        chunk_of_frame: index of each frame's chunk.
+        scores_S2: P(other) and P(virus) of each frame.
+        chunks: how many chunks there are.
+    """
+    frames = np.bincount(chunk_of_frame, minlength=chunks)
+    best = np.full((chunks, 2), -np.inf)
+    np.maximum.at(best, chunk_of_frame, scores_S2)
+    is_virus = (best[:, 1] > best[:, 0]) | ((best[:, 1] == best[:, 0]) & (frames > 1))
+    call = np.where(frames == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER))
+    best[frames == 0] = np.nan
+    return ChunkScores(frames, best[:, 0], best[:, 1], call.astype(np.uint8))
+
+
+def score_records(
+    record_of_chunk: Int64, chunks: ChunkScores, records: int, threshold: float
+) -> RecordScores:
+    """Roll the chunks of each record up into one score, call and tier.
+
+    delta = P(virus) - P(other) of a chunk, weight = sqrt(|delta|); the weighted delta of a record
+    is sum(delta * weight) / sum(weight). A record is virus when its p_virus is above `threshold`,
+    or equal to it while one of its chunks is virus.
+    """
+    scored = chunks.call != UNSCORED
+    record, s0, s1 = record_of_chunk[scored], chunks.p_other[scored], chunks.p_virus[scored]
+
+    def total(values: NDArray[np.generic]) -> Float64:
+        return np.bincount(record, weights=values.astype(np.float64), minlength=records)
+
+    delta = s1 - s0
+    weight = np.sqrt(np.abs(delta))
+    weights = total(weight)
+    weighted_delta = np.divide(
+        total(delta * weight), weights, out=np.zeros(records), where=weights > 0
+    )
+    count = total(np.ones_like(s0))
+    p_virus = np.where(count > 0, (1 + weighted_delta) / 2, np.nan)
+    any_virus = total(chunks.call[scored] == VIRUS) > 0
+    is_virus = (p_virus > threshold) | ((p_virus == threshold) & any_virus)
+    call = np.where(count == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER)).astype(np.uint8)
+
+    unambiguous = total((s0 <= _AMBIGUOUS_ABOVE) | (s1 <= _AMBIGUOUS_ABOVE))
+    confident_virus = total((s1 > _CONFIDENT_ABOVE) & (s0 < _CONFIDENT_BELOW))
+    confident_other = total((s0 > _CONFIDENT_ABOVE) & (s1 < _CONFIDENT_BELOW))
+    confident = np.where(call == VIRUS, confident_virus, confident_other)
+    enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
+    tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
+    tier = np.maximum(tier - (count < _LEAST_CHUNKS), 0)
+    return RecordScores(p_virus, call, tier.astype(np.uint8))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE, Manifest
+from virnucpro.bundles.store import Bundle
 from virnucpro.classify.head import Head, HeadConfig
 from virnucpro.encoders import (
     DnabertS,
@@ -14,6 +16,9 @@ from virnucpro.encoders import (
     Tokens,
     encode_means,
 )
+
+#: Part of the network -> its file in a bundle.
+PARTS = {"protein_encoder": PROTEIN_FILE, "dna_encoder": DNA_FILE, "head": HEAD_FILE}
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,28 @@ class FrameClassifier(nn.Module):
         """Return dna_SD on the device, fp32."""
         width = self.config.dna.width
         return encode_means(self.dna_encoder, width, tokens, token_budget, self.device)
+
+
+def config_of(manifest: Manifest) -> ClassifierConfig:
+    """Return the sizes that a bundle's manifest describes."""
+    return ClassifierConfig(
+        manifest.protein_encoder.config(), manifest.dna_encoder.config(), manifest.head.hidden
+    )
+
+
+def load_classifier(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> FrameClassifier:
+    """Build a bundle's network with its encoders in `dtype` and its head in fp32.
+
+    Raises:
+        BundleError: when the weights do not have the shapes that the manifest describes.
+    """
+    with torch.device("meta"):
+        model = FrameClassifier(config_of(bundle.manifest))
+    for part, file in PARTS.items():
+        network = model.get_submodule(part)
+        shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+        state = bundle.tensors(file, shapes)
+        kept = torch.float32 if part == "head" else dtype
+        state = {k: t.to(kept) if t.is_floating_point() else t for k, t in state.items()}
+        network.load_state_dict(state, assign=True)
+    return model.to(device).eval()

@@ -64,7 +64,9 @@ class DnaTokenizer:
     def __init__(self, tokenizer_json: bytes) -> None:
         try:
             model = json.loads(tokenizer_json)["model"]
-            merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+            merges = [
+                tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]
+            ]
             vocabulary = model["vocab"]
             bpe = models.BPE(vocabulary, merges, unk_token=model["unk_token"], cache_capacity=0)
             ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]

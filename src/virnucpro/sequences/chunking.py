@@ -40,6 +40,11 @@ def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
     return number * chunk_length - number * low - np.minimum(number, low + rest)
 
 
+def chunk_start(number: int, length: int, chunk_length: int) -> int:
+    """Return `chunk_starts` of one chunk."""
+    return int(chunk_starts(np.array(number), np.array(length), chunk_length))
+
+
 def chunk_records(lengths: Int64, chunk_length: int) -> Chunks:
     """Cut records of `lengths` bases into chunks of at most `chunk_length` bases."""
     counts = -(-lengths // chunk_length)

@@ -78,7 +78,9 @@ class Trainee(nn.Module):
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
 
-    def losses(self, batch: FrameBatch, mask_rate: float, *, classify: bool) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, batch: FrameBatch, mask_rate: float, *, classify: bool
+    ) -> tuple[Tensor, Tensor]:
         """Return the hidden-token loss and the classifier's loss (0 when not asked for)."""
         model = self.classifier
         share = torch.ones(len(batch.is_virus), device=model.device) * mask_rate

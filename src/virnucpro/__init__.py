@@ -1,0 +1,30 @@
+"""Find viral sequences in sequencing reads and contigs with two language models.
+
+>>> import virnucpro
+>>> summary = virnucpro.predict("reads.fastq.gz", "out")  # doctest: +SKIP
+>>> summary.calls  # doctest: +SKIP
+{'other': 180, 'virus': 160, 'unscored': 60}
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virnucpro.api import predict
+    from virnucpro.bundles import load_bundle
+    from virnucpro.results.summary import Summary
+
+__all__ = ["Summary", "load_bundle", "predict"]
+
+# Imported on first use: PyTorch takes seconds to load, `--help` and `--version` do without.
+_HOMES = {
+    "Summary": "virnucpro.results.summary",
+    "load_bundle": "virnucpro.bundles",
+    "predict": "virnucpro.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,63 @@
+"""The command `virnucpro` and what its failures look like.
+
+Exit status: 0 done; 1 failed, with one line that says what and what to do; 2 wrong usage; 3 done
+but some records could not be processed (listed); 130 stopped from the keyboard.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli.predict import predict
+from virnucpro.errors import VirnucproError
+
+FAILED, SOME_NOT_PROCESSED, STOPPED = 1, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: virnucpro predict reads.fastq.gz -o results, then look at "
+    "results/records.tsv and results/viral.fasta. The same command continues a run that was "
+    "interrupted.",
+)
+app.command()(predict)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
+    if value:
+        typer.echo(f"virnucpro {version('virnucpro')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Find viral sequences in sequencing reads and contigs with two language models.
+
+    Every record is cut into chunks and translated in six frames; each frame without a stop is read
+    by a protein language model and a DNA language model, and a small classifier says virus or not.
+    """
+
+
+def main() -> None:
+    """Run the command line; turn an expected failure into one line."""
+    try:
+        app()
+    except VirnucproError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("virnucpro: stopped; the same command continues the run", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+def _fail(message: str) -> None:
+    print(f"virnucpro: error: {message}", file=sys.stderr)
+    sys.exit(FAILED)

@@ -1,0 +1,152 @@
+"""Blocks: runs of consecutive records, the unit of work.
+
+Where a block ends depends on the input alone, so every run over the same input, on any devices,
+cuts the same blocks. A record with more chunks than a block holds is spread over several blocks.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from virnucpro.sequences import Record, SequenceFile, chunk_count
+from virnucpro.sequences.chunking import chunk_start
+from virnucpro.sequences.nucleotides import foreign_letters
+from virnucpro.sequences.reader import STDIN, line_of_record
+
+#: Chunks of a block. Large enough to fill a GPU, small enough that a kill loses seconds.
+DEFAULT_BLOCK_CHUNKS = 4096
+#: FASTA files are read anew to name a line, so only this many messages of a run name one.
+_LINES_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive chunks of one record; nearly always all of them.
+
+    Attributes:
+        record: number of the record in the run, from 0.
+        header: its whole header.
+        length: its bases.
+        chunks: chunks of the whole record.
+        first_chunk: number of this piece's first chunk, from 0.
+        last_chunk: one past this piece's last chunk.
+        offset: where `sequence` starts on the record.
+        sequence: the letters that the piece's chunks cover, as in the file.
+        problem: why the record cannot be processed, empty where it can.
+    """
+
+    record: int
+    header: str
+    length: int
+    chunks: int
+    first_chunk: int
+    last_chunk: int
+    offset: int
+    sequence: str
+    problem: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the piece is the whole record."""
+        return self.last_chunk - self.first_chunk == self.chunks
+
+
+@dataclass(slots=True)
+class Block:
+    """The unit of work.
+
+    Attributes:
+        index: number of the block in the run, from 0.
+        pieces: its records.
+        bytes_read: how far into the input files the reader was when it cut the block.
+    """
+
+    index: int
+    pieces: list[Piece] = field(default_factory=list)
+    bytes_read: int = 0
+
+    def digest(self) -> bytes:
+        """Return the sha256 of the records' headers and letters."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            place = f"\n{piece.first_chunk} {piece.last_chunk} {piece.length}\n"
+            digest.update(f">{piece.header}{place}{piece.sequence}\n".encode())
+        return digest.digest()
+
+
+def cut_blocks(
+    paths: Sequence[str], chunk_length: int, block_chunks: int = DEFAULT_BLOCK_CHUNKS
+) -> Iterator[Block]:
+    """Read files one after the other and cut their records into blocks.
+
+    Args:
+        paths: FASTA or FASTQ files, `-` for standard input.
+        chunk_length: bases of a chunk.
+        block_chunks: most chunks of a block; a record without chunks counts as one.
+
+    Raises:
+        InputError: when a file cannot be read.
+    """
+    block, filled = Block(0), 0
+    for piece, bytes_read in _read_pieces(paths, chunk_length, block_chunks):
+        size = max(1, piece.last_chunk - piece.first_chunk)
+        if block.pieces and filled + size > block_chunks:
+            yield block
+            block, filled = Block(block.index + 1), 0
+        block.pieces.append(piece)
+        block.bytes_read = bytes_read
+        filled += size
+    if block.pieces:
+        yield block
+
+
+def input_bytes(paths: Sequence[str]) -> int:
+    """Return the size of all files; 0 when one is a stream, whose size nobody knows."""
+    sizes = [0 if p == STDIN or not Path(p).is_file() else Path(p).stat().st_size for p in paths]
+    return sum(sizes) if all(sizes) else 0
+
+
+def _read_pieces(
+    paths: Sequence[str], chunk_length: int, block_chunks: int
+) -> Iterator[tuple[Piece, int]]:
+    """Yield every piece and how many bytes of the input were read for it."""
+    number, problems, bytes_before = 0, 0, 0
+    for path in paths:
+        with SequenceFile(path) as file:
+            for ordinal, record in enumerate(file, start=1):
+                problem = _problem(record)
+                if problem:
+                    problems += 1
+                    line = line_of_record(path, ordinal) if problems <= _LINES_NAMED else None
+                    at = f", line {line}" if line else ""
+                    problem = f"{file.name}: record {ordinal} ({record.id}){at}: {problem}"
+                for piece in _cut_record(number, record, chunk_length, block_chunks, problem):
+                    yield piece, bytes_before + file.position()
+                number += 1
+            bytes_before += file.position()
+
+
+def _problem(record: Record) -> str:
+    """Say why a record cannot be processed; nothing when it can."""
+    if not record.sequence:
+        return "has no bases"
+    foreign = foreign_letters(record.sequence)
+    return f"letters that are not nucleotides ({foreign[:12]!r})" if foreign else ""
+
+
+def _cut_record(
+    number: int, record: Record, chunk_length: int, block_chunks: int, problem: str
+) -> Iterator[Piece]:
+    length = len(record.sequence)
+    if problem:
+        yield Piece(number, record.header, length, 0, 0, 0, 0, "", problem)
+        return
+    chunks = chunk_count(length, chunk_length)
+    for first in range(0, chunks, block_chunks):
+        last = min(first + block_chunks, chunks)
+        start = chunk_start(first, length, chunk_length)
+        end = min(length, chunk_start(last - 1, length, chunk_length) + chunk_length)
+        yield Piece(
+            number, record.header, length, chunks, first, last, start, record.sequence[start:end]
+        )

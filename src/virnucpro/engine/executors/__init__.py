@@ -1,0 +1,1 @@
+"""Executors hand out blocks to devices; they share the worker and know nothing of biology."""

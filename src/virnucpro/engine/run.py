@@ -1,0 +1,253 @@
+"""A run: an output directory bound to what it computes.
+
+`run.json` says what the run is bound to: inputs, bundle, settings, version, kind of device. The
+same command continues it; another one is refused with the difference named.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import torch
+
+from virnucpro.engine.shards import write_whole
+from virnucpro.errors import InputError, RunError
+from virnucpro.sequences.reader import STDIN
+
+FORMAT = 1
+MANIFEST_FILE = "run.json"
+SHARDS = "shards"
+_LOCK_FILE = ".lock"
+#: How much of an input's beginning its fingerprint covers. Changes further on are found block by
+#: block, since every shard holds the digest of its records.
+_HEAD_BYTES = 1 << 20
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An input file as the run saw it first.
+
+    Attributes:
+        path: as given.
+        bytes: its size; 0 for a stream.
+        head_sha256: digest of its first MiB; empty for a stream.
+    """
+
+    path: str
+    bytes: int
+    head_sha256: str
+
+    @classmethod
+    def of(cls, path: str) -> "Input":
+        """Take the fingerprint of a file."""
+        if path == STDIN or not Path(path).is_file():
+            return cls(path, 0, "")
+        try:
+            with Path(path).open("rb") as file:
+                digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+                return cls(path, os.fstat(file.fileno()).st_size, digest)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run computes; two runs with equal bindings give the same bytes.
+
+    Attributes:
+        version: of virnucpro.
+        inputs: in the order they are read.
+        bundle: name and version, for people.
+        bundle_sha256: digest of the bundle's manifest.
+        chunk_length: bases.
+        frames: how frames are drawn.
+        precision: the encoders' arithmetic.
+        device: kind of device.
+        torch: version of PyTorch.
+        block_chunks: most chunks of a block.
+        legacy: whether the original's files are written too.
+        compressed: whether the tables are.
+    """
+
+    version: str
+    inputs: list[Input]
+    bundle: str
+    bundle_sha256: str
+    chunk_length: int
+    frames: str
+    precision: str
+    device: str
+    torch: str
+    block_chunks: int
+    legacy: bool
+    compressed: bool
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where the run was made, for the record; a rerun elsewhere may differ in it."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+    @classmethod
+    def here(cls) -> "Environment":
+        """Describe this process."""
+        names = ("dnaio", "numpy", "polars", "safetensors", "tokenizers", "xopen")
+        packages = {name: version(name) for name in names}
+        return cls(platform.python_version(), platform.platform(), packages)
+
+
+class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of `run.json`.
+
+    Attributes:
+        format: version of this format.
+        status: whether all tables are written.
+        binding: what the run computes.
+        environment: where.
+        started: when the run was first started, UTC.
+        finished: when its tables were written, UTC; empty before.
+        records_sha256: digest over all records read; empty before.
+    """
+
+    format: int
+    status: Literal["unfinished", "finished"]
+    binding: Binding
+    environment: Environment
+    started: str
+    finished: str = ""
+    records_sha256: str = ""
+
+
+def bind(inputs: Sequence[str], **settings: object) -> Binding:
+    """Take the fingerprints of the inputs and put the versions beside the settings."""
+    return msgspec.convert(
+        {
+            "version": version("virnucpro"),
+            "inputs": [msgspec.to_builtins(Input.of(path)) for path in inputs],
+            "torch": str(torch.__version__),
+            **settings,
+        },
+        Binding,
+    )
+
+
+class Run:
+    """An output directory that this process owns; made by `open_run`.
+
+    Attributes:
+        directory: the output directory.
+        manifest: what `run.json` says.
+    """
+
+    def __init__(self, directory: Path, manifest: RunManifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    @property
+    def shards(self) -> Path:
+        """Where the shards lie until the run is finished."""
+        return self.directory / SHARDS
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all tables are written."""
+        return self.manifest.status == "finished"
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        text = msgspec.json.format(msgspec.json.encode(self.manifest), indent=2)
+        write_whole(self.directory / MANIFEST_FILE, text + b"\n")
+
+    def finish(self, records_sha256: str) -> None:
+        """Say that all tables are written."""
+        self.manifest.status = "finished"
+        self.manifest.finished = _now()
+        self.manifest.records_sha256 = records_sha256
+        self.save()
+
+
+@contextmanager
+def open_run(directory: Path, binding: Binding) -> Iterator[Run]:
+    """Start a run in a new or empty directory, or continue the same one.
+
+    Raises:
+        RunError: when the directory cannot be written, holds something else, holds a run with
+            another binding, or belongs to a running process.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be written ({error.strerror})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{directory}: another process is running in it") from error
+        run = _continue(directory, binding)
+        if run is None:
+            run = _start(directory, binding)
+        yield run
+
+
+def _start(directory: Path, binding: Binding) -> Run:
+    own = {_LOCK_FILE, MANIFEST_FILE + ".partial"}
+    strangers = [p.name for p in directory.iterdir() if p.name not in own]
+    if strangers:
+        (directory / _LOCK_FILE).unlink()
+        raise RunError(
+            f"{directory}: is not empty and holds no run of virnucpro ({strangers[0]}, ...); "
+            "give a new directory"
+        )
+    run = Run(directory, RunManifest(FORMAT, "unfinished", binding, Environment.here(), _now()))
+    run.save()
+    return run
+
+
+def _continue(directory: Path, binding: Binding) -> Run | None:
+    path = directory / MANIFEST_FILE
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); give a new directory") from error
+    differences = _differences(manifest.binding, binding)
+    if differences:
+        raise RunError(
+            f"{directory}: holds another run ({'; '.join(differences)}); give a new directory, "
+            "or repeat that command to continue it"
+        )
+    return Run(directory, manifest)
+
+
+def _differences(old: Binding, new: Binding) -> list[str]:
+    """Name what differs, in words."""
+    found = []
+    for name in Binding.__struct_fields__:
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after and name == "inputs":
+            found.append(_input_difference(before, after))
+        elif before != after:
+            found.append(f"{name} was {before}, is {after}")
+    return found
+
+
+def _input_difference(old: list[Input], new: list[Input]) -> str:
+    if [x.path for x in old] != [x.path for x in new]:
+        before, after = (" ".join(x.path for x in inputs) for inputs in (old, new))
+        return f"input was {before}, is {after}"
+    changed = next(b for a, b in zip(old, new, strict=True) if a != b)
+    return f"input {changed.path} has changed since"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,159 @@
+"""Shards: the result of one block on disk.
+
+A shard is the sha256 of all that follows, the sha256 of its block's records, and a safetensors
+file. It is written beside its place, synced and renamed, so that it is there whole or not at all; one that does not
+match its digest counts as missing and is computed again.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from virnucpro.classify import ChunkScores, score_chunks, score_records
+from virnucpro.engine.blocks import Piece
+from virnucpro.engine.worker import Scored
+from virnucpro.errors import RunError
+from virnucpro.sequences.chunking import chunk_start
+from virnucpro.sequences.reader import record_id
+
+_DIGEST_BYTES = 32
+
+
+class Shard(NamedTuple):
+    """Scores of a block. P pieces, C chunks, S open frames.
+
+    Attributes:
+        ids: record ids, one a line.
+        problems: why a piece cannot be processed, one a line, empty where it can.
+        piece_P6: record number, length, chunks of the record, first chunk, one past the last
+            chunk, and bytes of `fasta`, of each piece, int64.
+        chunk_C4: index of the piece, number from 1, start and end of each chunk, int64.
+        frame_S3: index of the chunk, frame and protein length of each open frame, int32.
+        scores_S2: P(other) and P(virus) of each open frame, fp32.
+        fasta: FASTA text of the pieces whose record is viral, or not known yet to be.
+    """
+
+    ids: NDArray[np.uint8]
+    problems: NDArray[np.uint8]
+    piece_P6: NDArray[np.int64]
+    chunk_C4: NDArray[np.int64]
+    frame_S3: NDArray[np.int32]
+    scores_S2: NDArray[np.float32]
+    fasta: NDArray[np.uint8]
+
+    def chunk_scores(self) -> ChunkScores:
+        """Return scores and calls of the shard's chunks."""
+        return score_chunks(
+            self.frame_S3[:, 0].astype(np.int64), self.scores_S2, len(self.chunk_C4)
+        )
+
+
+def make_shard(scored: Scored, chunk_length: int, threshold: float) -> Shard:
+    """Put a block's scores and the letters of its viral records into a shard."""
+    (block, chunks, frames, *_), scores_S2 = scored
+    pieces = block.pieces
+    chunk_scores = score_chunks(frames.chunk, scores_S2, len(chunks.record))
+    calls = score_records(chunks.record, chunk_scores, len(pieces), threshold).call
+    fasta = [
+        _fasta(piece, chunk_length) if not piece.is_whole or call == 1 else b""
+        for piece, call in zip(pieces, calls.tolist(), strict=True)
+    ]
+    piece_P6 = [
+        (p.record, p.length, p.chunks, p.first_chunk, p.last_chunk, len(text))
+        for p, text in zip(pieces, fasta, strict=True)
+    ]
+    lengths = np.diff(frames.protein_offsets)
+    return Shard(
+        _text("\n".join(record_id(p.header) for p in pieces).encode()),
+        _text("\n".join(p.problem for p in pieces).encode()),
+        np.array(piece_P6, dtype=np.int64),
+        np.column_stack(chunks),
+        np.column_stack([frames.chunk, frames.frame, lengths]).astype(np.int32),
+        scores_S2,
+        _text(b"".join(fasta)),
+    )
+
+
+def _fasta(piece: Piece, chunk_length: int) -> bytes:
+    """Return the piece as FASTA, without the bases that the record's next piece repeats."""
+    letters = piece.sequence
+    if piece.last_chunk < piece.chunks:
+        next_start = chunk_start(piece.last_chunk, piece.length, chunk_length)
+        letters = letters[: next_start - piece.offset]
+    head = f">{piece.header}\n" if piece.first_chunk == 0 else ""
+    tail = "\n" if piece.last_chunk == piece.chunks else ""
+    return f"{head}{letters}{tail}".encode()
+
+
+def _text(content: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(content, dtype=np.uint8)
+
+
+class ShardStore:
+    """The shards of a run.
+
+    Args:
+        directory: where they lie; made when missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+
+    def _path(self, index: int) -> Path:
+        return self.directory / f"{index:08d}.shard"
+
+    def write(self, index: int, block_digest: bytes, shard: Shard) -> None:
+        """Write the shard of a block, whole or not at all."""
+        content = block_digest + safetensors.numpy.save(shard._asdict())
+        write_whole(self._path(index), hashlib.sha256(content).digest() + content)
+
+    def read(self, index: int) -> tuple[bytes, Shard] | None:
+        """Return a block's digest and its shard; None when it is missing or damaged."""
+        try:
+            content = self._path(index).read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        tensors = safetensors.numpy.load(content[_DIGEST_BYTES:])
+        return content[:_DIGEST_BYTES], Shard(**tensors)
+
+    def load(self, index: int) -> Shard:
+        """Return a shard that must be there and whole."""
+        found = self.read(index)
+        if found is None:
+            raise RunError(f"{self._path(index)}: damaged since it was written; run again")
+        return found[1]
+
+    def remove(self) -> None:
+        """Delete all shards."""
+        for path in self.directory.iterdir():
+            path.unlink()
+        self.directory.rmdir()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    beside = path.with_name(path.name + ".partial")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in a directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Shards in, tables out: everything a user finds in the output directory (docs/outputs.md)."""

@@ -1,0 +1,51 @@
+"""Files that appear in the output directory only when all of them are whole."""
+
+import gzip
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, cast
+
+from virnucpro.engine.shards import sync_directory
+
+
+class PartialFiles:
+    """A set of files written as `NAME.partial` and renamed together at the end.
+
+    Use it as a context; leaving it without an error renames the files.
+    """
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+        self._stack = ExitStack()
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open a file for writing, compressed when its name ends in .gz."""
+        raw = self._stack.enter_context(partial_path(path).open("wb"))
+        self._stack.callback(lambda: (raw.flush(), os.fsync(raw.fileno())))
+        self._paths.append(path)
+        if path.suffix != ".gz":
+            return raw
+        # Without name and time the same content gives the same bytes.
+        packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
+        return cast("BinaryIO", self._stack.enter_context(packed))
+
+    def __enter__(self) -> "PartialFiles":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        if error is not None:
+            return
+        for path in self._paths:
+            partial_path(path).replace(path)
+        for directory in {path.parent for path in self._paths}:
+            sync_directory(directory)
+
+
+def partial_path(path: Path) -> Path:
+    """Return where a file is written until it is whole."""
+    return path.with_name(path.name + ".partial")

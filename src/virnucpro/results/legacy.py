@@ -1,0 +1,92 @@
+"""The original VirNucPro's two files, to the letter (docs/outputs.md).
+
+Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` are columns that a
+later peer added and that contig roll-ups downstream read.
+"""
+
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virnucpro.classify import ChunkScores, frame_calls
+from virnucpro.classify.consensus import UNSCORED, VIRUS
+from virnucpro.engine.shards import Shard
+from virnucpro.results.files import PartialFiles
+from virnucpro.results.paths import Outputs
+from virnucpro.results.tables import names
+from virnucpro.sequences import FRAME_NAMES
+
+FRAME_HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
+CHUNK_HEADER = "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1\n"
+_LEGACY_CALLS = ("others", "virus")
+
+
+def _printed(values: NDArray[np.floating]) -> pl.Series:
+    return pl.Series(values.astype(np.float32).astype(str).tolist(), dtype=pl.String)
+
+
+def _chunk_ids(shard: Shard, ids: pl.Series, chunk: NDArray[np.integer]) -> pl.Series:
+    piece, number = shard.chunk_C4[chunk, 0], shard.chunk_C4[chunk, 1]
+    columns = pl.DataFrame({"id": ids.gather(piece), "number": number})
+    return columns.select(pl.format("{}_chunk_{}", "id", "number")).to_series()
+
+
+def _append(file: IO[bytes], rows: pl.DataFrame) -> None:
+    rows.write_csv(file, separator="\t", include_header=False, quote_style="never")
+
+
+class LegacyFiles:
+    """Writes both files.
+
+    Args:
+        files: where they are opened.
+        outputs: where they lie.
+    """
+
+    def __init__(self, files: PartialFiles, outputs: Outputs) -> None:
+        self._frames = files.open(outputs.path("legacy_frames"))
+        self._chunks = files.open(outputs.path("legacy_chunks"))
+        self._frames.write(FRAME_HEADER.encode())
+        self._unsorted = TemporaryFile(dir=outputs.directory)
+
+    def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
+        """Append a shard; `ids` are the ids of its pieces."""
+        frame = shard.frame_S3[:, 1].astype(np.uint8)
+        chunk_ids = _chunk_ids(shard, ids, shard.frame_S3[:, 0])
+        frame_table = {
+            "Sequence_ID": chunk_ids + names(frame, FRAME_NAMES),
+            "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),
+            "score1": _printed(shard.scores_S2[:, 0]),
+            "score2": _printed(shard.scores_S2[:, 1]),
+        }
+        _append(self._frames, pl.DataFrame(frame_table))
+        scored = np.flatnonzero(scores.call != UNSCORED)
+        is_virus = (scores.call[scored] == VIRUS).astype(np.uint8)
+        chunk_table = {
+            "Modified_ID": _chunk_ids(shard, ids, scored),
+            "Is_Virus": names(is_virus, ("False", "True")),
+            "max_score_0": _printed(scores.p_other[scored]),
+            "max_score_1": _printed(scores.p_virus[scored]),
+        }
+        _append(self._unsorted, pl.DataFrame(chunk_table))
+
+    def finish(self) -> None:
+        """Sort the chunks by id, as text, and write them."""
+        self._chunks.write(CHUNK_HEADER.encode())
+        with self._unsorted as unsorted:
+            if not unsorted.tell():
+                return
+            unsorted.seek(0)
+            columns = CHUNK_HEADER.split()
+            rows = pl.read_csv(
+                unsorted,
+                separator="\t",
+                has_header=False,
+                new_columns=columns,
+                infer_schema=False,
+                quote_char=None,
+            )
+            _append(self._chunks, rows.sort("Modified_ID", maintain_order=True))

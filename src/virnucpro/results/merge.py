@@ -1,0 +1,99 @@
+"""Shards to tables: reads them once, in order, and holds one at a time."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from virnucpro.classify import CALL_NAMES
+from virnucpro.classify.consensus import UNSCORED
+from virnucpro.engine.shards import Shard, ShardStore
+from virnucpro.results.files import PartialFiles
+from virnucpro.results.legacy import LegacyFiles
+from virnucpro.results.paths import Outputs
+from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
+from virnucpro.results.tables import TableWriter, chunk_rows, frame_rows, record_rows
+
+#: Why a record has no score, beside those that cannot be processed.
+NO_OPEN_FRAME = "no open frame"
+NOT_PROCESSED = "not processed"
+#: Records that cannot be processed are listed up to this many; all are counted.
+PROBLEMS_LISTED = 1000
+
+
+@dataclass
+class Counts:
+    """What a run found.
+
+    Attributes:
+        records: records read.
+        bases: their letters.
+        chunks: chunks cut.
+        chunks_unscored: of these, chunks without an open frame.
+        open_frames: frames scored.
+        calls: records by call.
+        unscored: unscored records by reason.
+        problems: one line for each record that could not be processed, the first of them.
+    """
+
+    records: int = 0
+    bases: int = 0
+    chunks: int = 0
+    chunks_unscored: int = 0
+    open_frames: int = 0
+    calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CALL_NAMES, 0))
+    unscored: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys((NO_OPEN_FRAME, NOT_PROCESSED), 0)
+    )
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, shard: Shard, finished: FinishedRecords) -> None:
+        """Count a shard and the records that end in it."""
+        problems = [problem for problem in finished.problems if problem]
+        self.records += len(finished.ids)
+        self.bases += int(finished.lengths.sum())
+        self.chunks += len(shard.chunk_C4)
+        self.chunks_unscored += len(shard.chunk_C4) - len(np.unique(shard.frame_S3[:, 0]))
+        self.open_frames += len(shard.frame_S3)
+        for code, count in Counter(finished.scores.call.tolist()).items():
+            self.calls[CALL_NAMES[code]] += count
+        unscored = int((finished.scores.call == UNSCORED).sum())
+        self.unscored[NOT_PROCESSED] += len(problems)
+        self.unscored[NO_OPEN_FRAME] += unscored - len(problems)
+        self.problems += problems[: PROBLEMS_LISTED - len(self.problems)]
+
+
+def merge_shards(store: ShardStore, shards: int, outputs: Outputs, threshold: float) -> Counts:
+    """Write every table of a run from its first `shards` shards.
+
+    Args:
+        store: the shards.
+        shards: how many there are.
+        outputs: where to write; the files appear together, when all of them are whole.
+        threshold: a record is virus above this p_virus.
+    """
+    counts = Counts()
+    assembler = RecordAssembler(store, threshold)
+    with PartialFiles() as files:
+        frames, chunks, records = (
+            TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
+        )
+        viral = files.open(outputs.path("viral"))
+        legacy = LegacyFiles(files, outputs) if outputs.legacy else None
+        for index in range(shards):
+            shard = store.load(index)
+            names = lines(shard.ids)
+            ids = pl.Series(names, dtype=pl.String)
+            scores = shard.chunk_scores()
+            finished = assembler.add(index, shard, scores, names)
+            frames.write(frame_rows(shard, ids))
+            chunks.write(chunk_rows(shard, scores, ids))
+            records.write(record_rows(finished))
+            viral.writelines(finished.fasta)
+            if legacy:
+                legacy.add(shard, scores, ids)
+            counts.add(shard, finished)
+        if legacy:
+            legacy.finish()
+    return counts

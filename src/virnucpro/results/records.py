@@ -1,0 +1,115 @@
+"""Records from chunks, also where a record goes on over several shards."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virnucpro.classify import ChunkScores, RecordScores, score_records
+from virnucpro.classify.consensus import VIRUS
+from virnucpro.engine.shards import Shard, ShardStore
+
+
+class FinishedRecords(NamedTuple):
+    """Records whose last chunk is in the shard at hand.
+
+    Attributes:
+        ids: their ids.
+        lengths: bases of each, int64.
+        chunks: chunks of each, int64.
+        frames: open frames of each, int64.
+        scores: score, call and tier of each.
+        problems: why each cannot be processed, empty where it can.
+        fasta: FASTA text of those called virus, end to end.
+    """
+
+    ids: pl.Series
+    lengths: NDArray[np.int64]
+    chunks: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    scores: RecordScores
+    problems: list[str]
+    fasta: list[bytes]
+
+
+@dataclass
+class _Unfinished:
+    """What earlier shards hold of a record that goes on: its chunks and its FASTA text."""
+
+    record_C: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    scores: list[NDArray[np.generic]] = field(default_factory=list)
+    fasta: list[tuple[int, slice]] = field(default_factory=list)
+
+
+class RecordAssembler:
+    """Takes shards in order and gives back the records that they finish.
+
+    Args:
+        store: the shards, of which a record's FASTA text is read again once its call is known.
+        threshold: a record is virus above this p_virus.
+    """
+
+    def __init__(self, store: ShardStore, threshold: float) -> None:
+        self._store = store
+        self._threshold = threshold
+        self._unfinished = _Unfinished()
+
+    def add(self, index: int, shard: Shard, scores: ChunkScores, ids: list[str]) -> FinishedRecords:
+        """Return the records that end in shard `index`."""
+        number, length, chunks, _, last_chunk, fasta_bytes = shard.piece_P6.T
+        ends = last_chunk == chunks
+        record_C = np.concatenate([self._unfinished.record_C, number[shard.chunk_C4[:, 0]]])
+        before = self._unfinished.scores or [column[:0] for column in scores]
+        columns = [np.concatenate(parts) for parts in zip(before, scores, strict=True)]
+        finished = np.isin(record_C, number[ends])
+        all_scores = ChunkScores(*(column[finished] for column in columns))
+        place = np.searchsorted(number[ends], record_C[finished])
+        count = int(ends.sum())
+        result = score_records(place, all_scores, count, self._threshold)
+        fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
+        self._unfinished.record_C = record_C[~finished]
+        self._unfinished.scores = [column[~finished] for column in columns]
+        problems = lines(shard.problems)
+        return FinishedRecords(
+            pl.Series(
+                [x for x, end in zip(ids, ends.tolist(), strict=True) if end], dtype=pl.String
+            ),
+            length[ends],
+            chunks[ends],
+            np.bincount(place, weights=all_scores.frames, minlength=count).astype(np.int64),
+            result,
+            [x for x, end in zip(problems, ends.tolist(), strict=True) if end],
+            fasta,
+        )
+
+    def _fasta(
+        self,
+        index: int,
+        shard: Shard,
+        sizes: NDArray[np.int64],
+        ends: NDArray[np.bool_],
+        is_virus: NDArray[np.bool_],
+    ) -> list[bytes]:
+        """Collect the text of the finished viral records; keep the place of an unfinished one's."""
+        stops = np.cumsum(sizes).tolist()
+        texts, finished = [], iter(is_virus.tolist())
+        for stop, size, end in zip(stops, sizes.tolist(), ends.tolist(), strict=True):
+            here = slice(stop - size, stop)
+            if not end:
+                self._unfinished.fasta.append((index, here))
+                continue
+            if next(finished):
+                texts.extend(self._earlier(*place) for place in self._unfinished.fasta)
+                texts.append(shard.fasta[here].tobytes())
+            self._unfinished.fasta.clear()
+        return texts
+
+    def _earlier(self, index: int, part: slice) -> bytes:
+        return self._store.load(index).fasta[part].tobytes()
+
+
+def lines(text: NDArray[np.uint8]) -> list[str]:
+    """Return the lines of a shard's text."""
+    return text.tobytes().decode().split("\n")

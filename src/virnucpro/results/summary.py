@@ -1,0 +1,84 @@
+"""summary.json: what a run found and how fast."""
+
+import msgspec
+
+from virnucpro.engine.executors.local import Progress
+from virnucpro.results.merge import Counts
+
+FORMAT = 1
+
+
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `summary.json`.
+
+    Attributes:
+        format: version of this format.
+        bundle: name and version.
+        device: kind of device.
+        precision: the encoders' arithmetic.
+        records: records read.
+        bases: their letters.
+        chunks: chunks cut.
+        chunks_unscored: of these, chunks without an open frame.
+        open_frames: frames scored.
+        calls: records by call.
+        unscored: unscored records by reason.
+        problems: one line for each record that could not be processed, the first 1,000.
+        resumed_records: records whose scores an earlier attempt left.
+        seconds: time of each stage in the attempt that finished. `reading`, `chunks and frames`
+            and `tokens` run on the host beside the device's stages; `scoring` is all of it by
+            the clock, `start-up` and `tables` come before and after.
+        records_per_second: records of this attempt over `scoring`.
+        tokens_per_second: tokens of both encoders in this attempt over `scoring`.
+    """
+
+    format: int
+    bundle: str
+    device: str
+    precision: str
+    records: int
+    bases: int
+    chunks: int
+    chunks_unscored: int
+    open_frames: int
+    calls: dict[str, int]
+    unscored: dict[str, int]
+    problems: list[str]
+    resumed_records: int
+    seconds: dict[str, float]
+    records_per_second: float
+    tokens_per_second: float
+
+    @classmethod
+    def of(
+        cls,
+        counts: Counts,
+        progress: Progress,
+        seconds: dict[str, float],
+        **run: str,
+    ) -> "Summary":
+        """Put counts and times together.
+
+        Args:
+            counts: what the shards hold.
+            progress: what this attempt did.
+            seconds: time of each stage; must have `scoring`.
+            run: bundle, device and precision.
+        """
+        scoring = max(seconds["scoring"], 1e-9)
+        return msgspec.convert(
+            {
+                "format": FORMAT,
+                **vars(counts),
+                **run,
+                "resumed_records": progress.resumed_records,
+                "seconds": {stage: round(time, 3) for stage, time in seconds.items()},
+                "records_per_second": round(progress.work.records / scoring, 1),
+                "tokens_per_second": round(progress.work.tokens / scoring, 1),
+            },
+            cls,
+        )
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

@@ -1,0 +1,109 @@
+"""frames.tsv, chunks.tsv and records.tsv, written in input order with flat memory."""
+
+from typing import BinaryIO
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virnucpro.classify import CALL_NAMES, TIER_NAMES, ChunkScores, frame_calls
+from virnucpro.classify.consensus import UNSCORED
+from virnucpro.engine.shards import Shard
+from virnucpro.results.records import FinishedRecords
+from virnucpro.sequences import FRAME_NAMES
+
+
+class TableWriter:
+    """Appends frames of rows to one tab-separated file with a header line.
+
+    Args:
+        file: where to write.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._has_header = False
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Append rows; probabilities get 6 decimals, missing values stay empty."""
+        rows.write_csv(
+            self._file,
+            separator="\t",
+            include_header=not self._has_header,
+            float_precision=6,
+            quote_style="never",
+        )
+        self._has_header = True
+
+
+def names(codes: NDArray[np.uint8], vocabulary: tuple[str, ...]) -> pl.Series:
+    """Turn codes into the words they stand for."""
+    return pl.Series(vocabulary).gather(codes.astype(np.uint32))
+
+
+def _probability(values: NDArray[np.floating]) -> pl.Series:
+    return pl.Series(values.astype(np.float64)).fill_nan(None)
+
+
+def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
+    """Return the rows of frames.tsv; `ids` are the ids of the shard's pieces."""
+    chunk, frame, protein_length = shard.frame_S3.T
+    piece, number, chunk_start, chunk_end = shard.chunk_C4[chunk].T
+    start, end = frame_span(frame, chunk_start, chunk_end)
+    return pl.DataFrame(
+        {
+            "record": ids.gather(piece),
+            "chunk": number,
+            "start": start,
+            "end": end,
+            "frame": names(frame.astype(np.uint8), FRAME_NAMES),
+            "protein_length": protein_length,
+            "p_virus": _probability(shard.scores_S2[:, 1]),
+            "call": names(frame_calls(shard.scores_S2), CALL_NAMES),
+        }
+    )
+
+
+def frame_span(
+    frame: NDArray[np.int32], chunk_start: NDArray[np.int64], chunk_end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bases that the codons of each frame cover, on the forward strand."""
+    offset = frame % 3
+    bases = (chunk_end - chunk_start - offset) // 3 * 3
+    start = np.where(frame < 3, chunk_start + offset, chunk_end - offset - bases)
+    return start, start + bases
+
+
+def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFrame:
+    """Return the rows of chunks.tsv; `ids` are the ids of the shard's pieces."""
+    piece, number, start, end = shard.chunk_C4.T
+    return pl.DataFrame(
+        {
+            "record": ids.gather(piece),
+            "chunk": number,
+            "start": start,
+            "end": end,
+            "open_frames": scores.frames,
+            "p_other": _probability(scores.p_other),
+            "p_virus": _probability(scores.p_virus),
+            "call": names(scores.call, CALL_NAMES),
+        }
+    )
+
+
+def record_rows(records: FinishedRecords) -> pl.DataFrame:
+    """Return the rows of records.tsv."""
+    scores = records.scores
+    tiers = pl.Series([*TIER_NAMES, None], dtype=pl.String)
+    tier = np.where(scores.call == UNSCORED, len(TIER_NAMES), scores.tier)
+    return pl.DataFrame(
+        {
+            "record": records.ids,
+            "length": records.lengths,
+            "chunks": records.chunks,
+            "open_frames": records.frames,
+            "p_virus": _probability(scores.p_virus),
+            "call": names(scores.call, CALL_NAMES),
+            "tier": tiers.gather(tier.astype(np.uint32)),
+        }
+    )

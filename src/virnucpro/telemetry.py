@@ -1,0 +1,89 @@
+"""What a run says while it goes: a live line on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from virnucpro.api import Plan
+from virnucpro.engine.executors.local import Progress
+
+#: Seconds between plain lines.
+_PLAIN_EVERY = 30.0
+
+
+class Reporter:
+    """An observer that writes to standard error.
+
+    Args:
+        stream: where to write.
+        quiet: whether to say nothing but warnings.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._total_bytes = 0
+        self._started = self._last_line = time.monotonic()
+
+    def planned(self, plan: Plan) -> None:
+        """Say what is about to be done and which files will appear."""
+        manifest, device = plan.bundle.manifest, plan.device
+        self._total_bytes = plan.input_bytes
+        for note in plan.notes:
+            self._say(f"note: {note}", always=True)
+        self._say(
+            f"bundle {manifest.name} {manifest.version} on {device.torch} ({device.kind}, "
+            f"{device.precision}), chunks of {plan.chunk_length} bp, {manifest.frames} frames"
+        )
+        self._say(f"will write in {plan.outputs.directory}:")
+        for path, meaning in plan.outputs.described():
+            self._say(f"  {path.name:<36} {meaning}")
+
+    def advanced(self, progress: Progress) -> None:
+        """Show how far the run is, how fast, and how long it will take."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, transient=True, auto_refresh=False)
+                self._live.start()
+            self._live.update(Text(self._line(progress, now)), refresh=True)
+        elif now - self._last_line >= _PLAIN_EVERY:
+            self._last_line = now
+            self._say(self._line(progress, now))
+
+    def merging(self) -> None:
+        """Say that the tables are being written."""
+        self.close()
+        self._say("all records scored, writing tables")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _line(self, progress: Progress, now: float) -> str:
+        """Return the progress in words; the ETA counts only what this attempt did."""
+        seconds = max(now - self._started, 1e-9)
+        parts = [f"{progress.records:,} records"]
+        if progress.resumed_records:
+            parts.append(f"{progress.resumed_records:,} from before")
+        parts.append(f"{progress.work.records / seconds:,.0f} records/s")
+        done = progress.bytes_read - progress.resumed_bytes
+        left = self._total_bytes - progress.bytes_read
+        if self._total_bytes and done > 0:
+            minutes, rest = divmod(round(left * seconds / done), 60)
+            parts.append(f"{progress.bytes_read / self._total_bytes:.0%}")
+            parts.append(f"{minutes}:{rest:02d} left")
+        return ", ".join(parts)
+
+    def _say(self, line: str, *, always: bool = False) -> None:
+        if always or not self._quiet:
+            self._console.print(line, markup=False)

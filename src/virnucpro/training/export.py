@@ -1,0 +1,57 @@
+"""A trained classifier as a bundle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from virnucpro.bundles import Bundle, Manifest, write_bundle
+from virnucpro.bundles.manifest import FORMAT, DnaEncoder, HeadSize, ProteinEncoder, Thresholds
+from virnucpro.classify.model import PARTS, FrameClassifier
+
+
+def export_bundle(
+    classifier: FrameClassifier,
+    tokenizer_json: bytes,
+    directory: Path,
+    *,
+    name: str,
+    version: str,
+    chunk_lengths: Sequence[int],
+    provenance: Mapping[str, str],
+    metrics: Mapping[str, Mapping[str, float]],
+) -> Bundle:
+    """Write a classifier as a bundle, its encoders in fp16 and its head in fp32.
+
+    Args:
+        classifier: on the CPU.
+        tokenizer_json: content of the DNA tokenizer's file.
+        directory: where the bundle goes.
+        name: its name.
+        version: which one of that name.
+        chunk_lengths: chunk lengths in bases it was trained for, the default first.
+        provenance: where weights, data and licence come from.
+        metrics: what was measured, on what.
+    """
+    config = classifier.config
+    description = Manifest(
+        format=FORMAT,
+        name=name,
+        version=version,
+        protein_encoder=ProteinEncoder(**asdict(config.protein)),
+        dna_encoder=DnaEncoder(**asdict(config.dna)),
+        head=HeadSize(hidden=config.head_hidden),
+        frames="open",
+        chunk_lengths=tuple(chunk_lengths),
+        thresholds=Thresholds(virus=0.5),
+        provenance=dict(provenance),
+        metrics={task: dict(values) for task, values in metrics.items()},
+        files={},
+    )
+    weights = {}
+    for part, file in PARTS.items():
+        state = classifier.get_submodule(part).state_dict()
+        dtype = torch.float32 if part == "head" else torch.float16
+        weights[file] = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
+    return write_bundle(directory, description, weights, tokenizer_json)
