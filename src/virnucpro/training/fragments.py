@@ -14,11 +14,14 @@ from virnucpro.encoders import DnaTokenizer, Pack, Tokens, pack_sequences, prote
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile, find_open_frames
 
-#: Fragment lengths in bases and how often each is cut; None is uniform between the extremes.
-FRAGMENT_LENGTHS = {150: 0.2, 300: 0.25, 500: 0.4, None: 0.15}
+#: Fragment lengths in bases and how often each is cut.
+FRAGMENT_LENGTHS = {150: 0.15, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.35}
 SUBSTITUTION_RATE = 0.003
 #: A record is drawn in proportion to its length, up to this many bases.
 LONGEST_WEIGHT = 50_000
+#: DNA is cropped to a multiple of this many byte pairs, so that a batch has few lengths and a
+#: GPU few, large products.
+DNA_MULTIPLE = 8
 _BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
 _LABELS = {"virus": True, "other": False}
 
@@ -99,12 +102,9 @@ class FragmentSampler:
     def sample(self, count: int) -> tuple[Nucleotides, NDArray[np.bool_]]:
         """Return `count` fragments and whether each is viral."""
         random = self.random
-        kinds = list(FRAGMENT_LENGTHS)
-        drawn = random.choice(len(kinds), size=count, p=list(FRAGMENT_LENGTHS.values()))
-        fixed = [k for k in kinds if k is not None]
-        any_length = random.integers(min(fixed), max(fixed) + 1, size=count)
-        lengths = np.array([-1 if k is None else k for k in kinds])[drawn]
-        lengths = np.where(lengths < 0, any_length, lengths)
+        lengths = random.choice(
+            list(FRAGMENT_LENGTHS), size=count, p=list(FRAGMENT_LENGTHS.values())
+        )
         which = random.choice(len(self.classes), size=count, p=self.class_odds)
         cuts = [
             self._cut(self.classes[c], n)
@@ -158,9 +158,22 @@ def frame_batch(
     """Return the open frames of `sequences`, each taken as one chunk."""
     frames = find_open_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:])
     protein, protein_place = _pack_all(protein_tokens(frames.residues, frames.protein_offsets))
-    dna, dna_place = _pack_all(tokenizer(frames.dna))
+    dna, dna_place = _pack_all(crop_to_multiple(tokenizer(frames.dna), DNA_MULTIPLE))
     labels = torch.from_numpy(is_virus[frames.chunk].astype(np.int64))
     return FrameBatch(protein, dna, protein_place, dna_place, labels)
+
+
+def crop_to_multiple(tokens: Tokens, multiple: int) -> Tokens:
+    """Drop the last tokens before the closing one, so that a multiple of tokens is left between.
+
+    Sequences of fewer tokens than that stay as they are.
+    """
+    inner = tokens.lengths - 2
+    kept = np.where(inner >= multiple, inner - inner % multiple, inner) + 2
+    offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    source = np.repeat(tokens.offsets[:-1] - offsets[:-1], kept) + np.arange(offsets[-1])
+    source[offsets[1:] - 1] = tokens.offsets[1:] - 1
+    return Tokens(tokens.ids[source], offsets)
 
 
 def _pack_all(tokens: Tokens) -> tuple[Pack, Tensor]:

@@ -51,8 +51,8 @@ class Recipe:
     )
     pretrain_steps: int = 3000
     train_steps: int = 9000
-    fragments: int = 3072
-    learning_rate: float = 1e-3
+    fragments: int = 2048
+    learning_rate: float = 8e-4
     mask_rate: float = 0.15
     mask_weight: float = 0.2
     seed: int = 1
