@@ -65,9 +65,7 @@ def main() -> None:
     measured = {}
     for path in options.reads:
         with tempfile.TemporaryDirectory() as out:
-            virnucpro.predict(
-                path, out, bundle=options.bundle, chunk_length=options.chunk_length
-            )
+            virnucpro.predict(path, out, bundle=options.bundle, chunk_length=options.chunk_length)
             records = pl.read_csv(
                 Path(out) / "records.tsv", separator="\t", schema_overrides={"p_virus": pl.Float64}
             )

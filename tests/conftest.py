@@ -61,5 +61,7 @@ def make_bundle(tokenizer_json: bytes) -> Callable[[Path], Bundle]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(make_bundle: Callable[[Path], Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def tiny_bundle(
+    make_bundle: Callable[[Path], Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")

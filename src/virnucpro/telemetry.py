@@ -37,7 +37,7 @@ class Reporter:
         for note in plan.notes:
             self._say(f"note: {note}", always=True)
         self._say(
-            f"bundle {manifest.name} {manifest.version} on {device.torch} ({device.kind}, "
+            f"bundle {manifest.name} {manifest.version} on {device.device} ({device.kind}, "
             f"{device.precision}), chunks of {plan.chunk_length} bp, {manifest.frames} frames"
         )
         self._say(f"will write in {plan.outputs.directory}:")

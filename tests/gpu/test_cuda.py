@@ -19,7 +19,9 @@ LENGTHS = [3, 3000, 50, 50, 17, 4, 257, 50]
 
 
 @pytest.mark.parametrize("encoder", ["protein", "dna"])
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float16", 3e-3), ("bfloat16", 3e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [("float32", 1e-5), ("float16", 3e-3), ("bfloat16", 3e-2)]
+)
 def test_packed_means_equal_those_of_the_cpu(encoder: str, dtype: str, bound: float) -> None:
     torch.manual_seed(1)
     network: Esm2 | DnabertS

@@ -26,7 +26,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything in the manifest: immutable, and nothing unknown is let in."""
 
 
-class ProteinEncoder(_Part, kw_only=True):
+class ProteinEncoder(_Part, frozen=True, kw_only=True):
     """Sizes of the ESM-2."""
 
     architecture: Literal["esm2"] = "esm2"
@@ -40,7 +40,7 @@ class ProteinEncoder(_Part, kw_only=True):
         return Esm2Config(self.layers, self.width, self.heads, self.vocabulary)
 
 
-class DnaEncoder(_Part, kw_only=True):
+class DnaEncoder(_Part, frozen=True, kw_only=True):
     """Sizes of the DNABERT-S."""
 
     architecture: Literal["dnabert_s"] = "dnabert_s"
@@ -57,13 +57,13 @@ class DnaEncoder(_Part, kw_only=True):
         )
 
 
-class HeadSize(_Part, kw_only=True):
+class HeadSize(_Part, frozen=True, kw_only=True):
     """Size of the head."""
 
     hidden: _Width
 
 
-class Thresholds(_Part, kw_only=True):
+class Thresholds(_Part, frozen=True, kw_only=True):
     """When a record is called.
 
     Attributes:
@@ -73,14 +73,14 @@ class Thresholds(_Part, kw_only=True):
     virus: _Share
 
 
-class File(_Part, kw_only=True):
+class File(_Part, frozen=True, kw_only=True):
     """One file of the bundle."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Manifest(_Part, kw_only=True):
+class Manifest(_Part, frozen=True, kw_only=True):
     """Everything a bundle says of itself.
 
     Attributes:

@@ -49,11 +49,10 @@ class Bundle:
         where = self.path / file
         try:
             with safe_open(where, framework="pt") as weights:
-                found = {
-                    name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()
-                }
+                names = list(weights.keys())
+                found = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
                 _compare_shapes(str(where), found, expected)
-                return {name: weights.get_tensor(name) for name in found}
+                return {name: weights.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
             raise BundleError(f"{where}: not a readable safetensors file ({error})") from error
 

@@ -94,7 +94,8 @@ def score_records(
     record, s0, s1 = record_of_chunk[scored], chunks.p_other[scored], chunks.p_virus[scored]
 
     def total(values: NDArray[np.generic]) -> Float64:
-        return np.bincount(record, weights=values.astype(np.float64), minlength=records)
+        sums = np.bincount(record, weights=values.astype(np.float64), minlength=records)
+        return sums.astype(np.float64)
 
     delta = s1 - s0
     weight = np.sqrt(np.abs(delta))

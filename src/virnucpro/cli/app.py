@@ -26,7 +26,7 @@ app = typer.Typer(
 app.command()(predict)
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
+def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"virnucpro {version('virnucpro')}")
         raise typer.Exit

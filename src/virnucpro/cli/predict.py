@@ -1,7 +1,7 @@
 """`virnucpro predict`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -17,7 +17,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="FASTA or FASTQ, plain or gz, bz2, xz, zst, told by content; - for standard input.",
+            help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
         ),
     ],
     out: Annotated[
@@ -60,7 +60,7 @@ def predict(
             out,
             bundle=bundle,
             chunk_length=chunk_length,
-            frames=frames,  # type: ignore[arg-type] (checked against the bundle)
+            frames=cast("Literal['open'] | None", frames),
             device=device,
             precision=precision,
             legacy=legacy,

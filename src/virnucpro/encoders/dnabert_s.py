@@ -54,6 +54,7 @@ class DnabertSBlock(nn.Module):
         self.feed_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
 
     def forward(self, x_TD: Tensor, pack: Pack, biases: list[Tensor]) -> Tensor:
+        """Return x_TD of the next block."""
         q_THA, k_THA, v_THA = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
         mixed_THA = attention(q_THA, k_THA, v_THA, pack, biases)
         x_TD = self.attention_norm(x_TD + self.out(mixed_THA.flatten(1)))

@@ -52,12 +52,13 @@ class Esm2Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
 
     def forward(self, x_TD: Tensor, pack: Pack, cos_T1A: Tensor, sin_T1A: Tensor) -> Tensor:
+        """Return x_TD of the next block."""
         qkv_T3HA = self.qkv(self.attention_norm(x_TD)).unflatten(1, (3, self.heads, -1))
         q_THA, k_THA = rotate(qkv_T3HA[:, :2], cos_T1A, sin_T1A).unbind(1)
         mixed_THA = attention(q_THA, k_THA, qkv_T3HA[:, 2], pack)
         x_TD = x_TD + self.out(mixed_THA.flatten(1))
         hidden_TF: Tensor = gelu(self.up(self.feed_norm(x_TD)))
-        return x_TD + self.down(hidden_TF)
+        return torch.add(x_TD, self.down(hidden_TF))
 
 
 class Esm2(nn.Module):

@@ -30,17 +30,17 @@ class Run(NamedTuple):
     """Neighbours of equal length within a pack.
 
     Attributes:
-        count: how many sequences.
+        sequences: how many.
         length: tokens of each.
     """
 
-    count: int
+    sequences: int
     length: int
 
     @property
     def tokens(self) -> int:
         """Tokens of all of them."""
-        return self.count * self.length
+        return self.sequences * self.length
 
 
 class Pack(NamedTuple):
@@ -69,11 +69,11 @@ class Pack(NamedTuple):
         """Return the pack with its tensors on `device`."""
         if device.type == "cpu":
             return self
-        tensors = (
+        tokens_T, positions_T, cu_seqlens = (
             t.pin_memory().to(device, non_blocking=True)
             for t in (self.tokens_T, self.positions_T, self.cu_seqlens)
         )
-        return Pack(*tensors, self.longest, self.runs)
+        return Pack(tokens_T, positions_T, cu_seqlens, self.longest, self.runs)
 
 
 def pack_sequences(tokens: Tokens, which: NDArray[np.int64]) -> Pack:
@@ -121,7 +121,7 @@ def mean_pool(hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
     """
     parts = hidden_TD.split([run.tokens for run in pack.runs])
     means = [
-        part.unflatten(0, (run.count, run.length))[:, trim : run.length - trim].mean(
+        part.unflatten(0, (run.sequences, run.length))[:, trim : run.length - trim].mean(
             dim=1, dtype=torch.float32
         )
         for part, run in zip(parts, pack.runs, strict=True)

@@ -64,9 +64,8 @@ class DnaTokenizer:
     def __init__(self, tokenizer_json: bytes) -> None:
         try:
             model = json.loads(tokenizer_json)["model"]
-            merges = [
-                tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]
-            ]
+            pairs = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
+            merges = [(str(left), str(right)) for left, right in pairs]
             vocabulary = model["vocab"]
             bpe = models.BPE(vocabulary, merges, unk_token=model["unk_token"], cache_capacity=0)
             ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]

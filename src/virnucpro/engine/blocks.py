@@ -12,7 +12,7 @@ from pathlib import Path
 from virnucpro.sequences import Record, SequenceFile, chunk_count
 from virnucpro.sequences.chunking import chunk_start
 from virnucpro.sequences.nucleotides import foreign_letters
-from virnucpro.sequences.reader import STDIN, line_of_record
+from virnucpro.sequences.reader import STDIN
 
 #: Chunks of a block. Large enough to fill a GPU, small enough that a kill loses seconds.
 DEFAULT_BLOCK_CHUNKS = 4096
@@ -118,7 +118,7 @@ def _read_pieces(
                 problem = _problem(record)
                 if problem:
                     problems += 1
-                    line = line_of_record(path, ordinal) if problems <= _LINES_NAMED else None
+                    line = file.line_of(ordinal) if problems <= _LINES_NAMED else None
                     at = f", line {line}" if line else ""
                     problem = f"{file.name}: record {ordinal} ({record.id}){at}: {problem}"
                 for piece in _cut_record(number, record, chunk_length, block_chunks, problem):

@@ -1,5 +1,6 @@
 """Where to compute, in which precision, and how much at a time."""
 
+import ctypes
 import platform
 from dataclasses import dataclass
 
@@ -14,18 +15,23 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TOKEN_BUDGET = {"cpu": 4096, "cuda": 16384}
 
 
+# mallopt(3), malloc.h of glibc.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 29
+
+
 @dataclass(frozen=True)
 class Device:
     """A device and how it is used.
 
     Attributes:
-        torch: the device.
+        device: where PyTorch computes.
         precision: a key of `DTYPES`, the encoders' arithmetic.
         kind: what sort of device; results of one kind and precision are the same bytes.
         token_budget: most tokens of one forward pass.
     """
 
-    torch: torch.device
+    device: torch.device
     precision: str
     kind: str
     token_budget: int
@@ -65,6 +71,18 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
     if device.type == "cpu" and precision == "fp16":
         raise SettingsError("--precision fp16 needs a GPU; on a CPU give fp32 or bf16")
     return Device(device, precision, _kind(device), _TOKEN_BUDGET[device.type])
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next forward pass instead of returning it.
+
+    Activations are megabytes and come and go; without this each is mapped and zeroed by the
+    kernel anew, which costs a CPU worker a quarter of its time (docs/log.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(option, _KEPT_BYTES)
 
 
 def _kind(device: torch.device) -> str:

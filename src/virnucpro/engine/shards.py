@@ -1,8 +1,8 @@
 """Shards: the result of one block on disk.
 
 A shard is the sha256 of all that follows, the sha256 of its block's records, and a safetensors
-file. It is written beside its place, synced and renamed, so that it is there whole or not at all; one that does not
-match its digest counts as missing and is computed again.
+file. It is written beside its place, synced and renamed, so that it is there whole or not at all;
+one that does not match its digest counts as missing and is computed again.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import DnaTokenizer, Tokens, protein_tokens
 from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Device
+from virnucpro.engine.devices import Device, keep_freed_memory
 from virnucpro.sequences import Frames, Nucleotides, find_open_frames
 from virnucpro.sequences.chunking import Chunks, chunk_starts
 
@@ -88,8 +88,10 @@ class Worker:
     """
 
     def __init__(self, bundle: Bundle, device: Device, chunk_length: int) -> None:
+        if device.device.type == "cpu":
+            keep_freed_memory()
         self._tokenizer = DnaTokenizer(bundle.tokenizer_json())
-        self._model: FrameClassifier = load_classifier(bundle, device.torch, device.dtype)
+        self._model: FrameClassifier = load_classifier(bundle, device.device, device.dtype)
         self._token_budget = device.token_budget
         self._chunk_length = chunk_length
         self.work = Work()

@@ -4,8 +4,9 @@ import gzip
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, Self, cast
 
 from virnucpro.engine.shards import sync_directory
 
@@ -23,7 +24,7 @@ class PartialFiles:
     def open(self, path: Path) -> BinaryIO:
         """Open a file for writing, compressed when its name ends in .gz."""
         raw = self._stack.enter_context(partial_path(path).open("wb"))
-        self._stack.callback(lambda: (raw.flush(), os.fsync(raw.fileno())))
+        self._stack.callback(_sync, raw)
         self._paths.append(path)
         if path.suffix != ".gz":
             return raw
@@ -31,7 +32,11 @@ class PartialFiles:
         packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
         return cast("BinaryIO", self._stack.enter_context(packed))
 
-    def __enter__(self) -> "PartialFiles":
+    def scratch(self, directory: Path) -> IO[bytes]:
+        """Open a nameless file that is gone at the end."""
+        return self._stack.enter_context(TemporaryFile(dir=directory))
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -44,6 +49,11 @@ class PartialFiles:
             partial_path(path).replace(path)
         for directory in {path.parent for path in self._paths}:
             sync_directory(directory)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def partial_path(path: Path) -> Path:

@@ -4,7 +4,6 @@ Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` ar
 later peer added and that contig roll-ups downstream read.
 """
 
-from tempfile import TemporaryFile
 from typing import IO
 
 import numpy as np
@@ -50,7 +49,7 @@ class LegacyFiles:
         self._frames = files.open(outputs.path("legacy_frames"))
         self._chunks = files.open(outputs.path("legacy_chunks"))
         self._frames.write(FRAME_HEADER.encode())
-        self._unsorted = TemporaryFile(dir=outputs.directory)
+        self._unsorted = files.scratch(outputs.directory)
 
     def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
         """Append a shard; `ids` are the ids of its pieces."""
@@ -76,17 +75,15 @@ class LegacyFiles:
     def finish(self) -> None:
         """Sort the chunks by id, as text, and write them."""
         self._chunks.write(CHUNK_HEADER.encode())
-        with self._unsorted as unsorted:
-            if not unsorted.tell():
-                return
-            unsorted.seek(0)
-            columns = CHUNK_HEADER.split()
-            rows = pl.read_csv(
-                unsorted,
-                separator="\t",
-                has_header=False,
-                new_columns=columns,
-                infer_schema=False,
-                quote_char=None,
-            )
-            _append(self._chunks, rows.sort("Modified_ID", maintain_order=True))
+        if not self._unsorted.tell():
+            return
+        self._unsorted.seek(0)
+        rows = pl.read_csv(
+            self._unsorted,
+            separator="\t",
+            has_header=False,
+            new_columns=CHUNK_HEADER.split(),
+            infer_schema=False,
+            quote_char=None,
+        )
+        _append(self._chunks, rows.sort("Modified_ID", maintain_order=True))

@@ -1,7 +1,8 @@
 """Records from chunks, also where a record goes on over several shards."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -39,7 +40,11 @@ class _Unfinished:
     """What earlier shards hold of a record that goes on: its chunks and its FASTA text."""
 
     record_C: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    scores: list[NDArray[np.generic]] = field(default_factory=list)
+    scores: ChunkScores = field(
+        default_factory=lambda: ChunkScores(
+            *(np.empty(0, t) for t in (int, float, float, np.uint8))
+        )
+    )
     fasta: list[tuple[int, slice]] = field(default_factory=list)
 
 
@@ -61,8 +66,10 @@ class RecordAssembler:
         number, length, chunks, _, last_chunk, fasta_bytes = shard.piece_P6.T
         ends = last_chunk == chunks
         record_C = np.concatenate([self._unfinished.record_C, number[shard.chunk_C4[:, 0]]])
-        before = self._unfinished.scores or [column[:0] for column in scores]
-        columns = [np.concatenate(parts) for parts in zip(before, scores, strict=True)]
+        joined: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(
+            self._unfinished.scores, scores, strict=True
+        )
+        columns = [np.concatenate(parts) for parts in joined]
         finished = np.isin(record_C, number[ends])
         all_scores = ChunkScores(*(column[finished] for column in columns))
         place = np.searchsorted(number[ends], record_C[finished])
@@ -70,7 +77,7 @@ class RecordAssembler:
         result = score_records(place, all_scores, count, self._threshold)
         fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
         self._unfinished.record_C = record_C[~finished]
-        self._unfinished.scores = [column[~finished] for column in columns]
+        self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
         problems = lines(shard.problems)
         return FinishedRecords(
             pl.Series(
@@ -94,7 +101,8 @@ class RecordAssembler:
     ) -> list[bytes]:
         """Collect the text of the finished viral records; keep the place of an unfinished one's."""
         stops = np.cumsum(sizes).tolist()
-        texts, finished = [], iter(is_virus.tolist())
+        texts: list[bytes] = []
+        finished = iter(is_virus.tolist())
         for stop, size, end in zip(stops, sizes.tolist(), ends.tolist(), strict=True):
             here = slice(stop - size, stop)
             if not end:

@@ -1,4 +1,4 @@
-"""Records, chunks and reading frames: everything before a network sees a sequence (numpy, no torch)."""
+"""Records, chunks and reading frames: all that comes before a network (numpy, no torch)."""
 
 from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
 from virnucpro.sequences.frames import FRAME_NAMES, Frames, find_open_frames

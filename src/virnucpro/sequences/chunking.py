@@ -37,7 +37,8 @@ def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
     """
     count = -(-length // chunk_length)
     low, rest = np.divmod(count * chunk_length - length, count)
-    return number * chunk_length - number * low - np.minimum(number, low + rest)
+    start: Int64 = number * chunk_length - number * low - np.minimum(number, low + rest)
+    return start
 
 
 def chunk_start(number: int, length: int, chunk_length: int) -> int:

@@ -20,7 +20,7 @@ _STOP = ord("*")
 
 
 def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return letter -> base code, and codon code -> residue read forward and on the reverse strand."""
+    """Return letter -> base code, and codon code -> residue on the forward and reverse strand."""
     base_code = np.full(256, OTHER_BASE, dtype=np.uint8)
     base_code[list(b"ACGT")] = range(4)
     forward = np.full(125, _DROPPED, dtype=np.uint8)
@@ -104,8 +104,8 @@ def find_open_frames(
     for strand, columns in ((0, slice(0, 3)), (1, slice(3, 6))):
         left, right = left_CF[:, columns], (left_CF + 3 * codons_CF)[:, columns]
         stops = _sums_by_three(strands[strand] == _STOP)
-        residues = _sums_by_three(strands[strand] != _DROPPED)
-        length_CF[:, columns] = residues[right] - residues[left]
+        coded = _sums_by_three(strands[strand] != _DROPPED)
+        length_CF[:, columns] = coded[right] - coded[left]
         open_CF[:, columns] = (stops[right] == stops[left]) & (length_CF[:, columns] > 0)
     chunk, frame = np.nonzero(open_CF)
     residues = _gather_residues(strands, frame, left_CF[chunk, frame], codons_CF[chunk, frame])
@@ -126,8 +126,10 @@ def _gather_residues(
     first = np.where(reverse, left + 3 * (codons - 1), left) + len(strands[0]) * reverse
     step = np.where(reverse, -3, 3)
     within = np.arange(codons.sum()) - np.repeat(np.cumsum(codons) - codons, codons)
-    gathered = np.concatenate(strands)[np.repeat(first, codons) + np.repeat(step, codons) * within]
-    return gathered[gathered != _DROPPED]
+    where = np.repeat(first, codons) + np.repeat(step, codons) * within
+    gathered: NDArray[np.uint8] = np.concatenate(strands)[where]
+    residues: NDArray[np.uint8] = gathered[gathered != _DROPPED]
+    return residues
 
 
 def _cut_dna(

@@ -6,8 +6,9 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, Self, cast
 
 import dnaio
 from xopen import xopen
@@ -123,7 +124,8 @@ class SequenceFile:
         content: BinaryIO = self._raw
         if compression is not None:
             content = stack.enter_context(xopen(self._raw, "rb", threads=0, format=compression))
-        stream = io.BufferedReader(_AsciiStream(content), buffer_size=1 << 17)
+        ascii_only: io.RawIOBase = _AsciiStream(content)
+        stream = io.BufferedReader(ascii_only, buffer_size=1 << 17)
         with self._damage_named():
             first = stream.peek(1)[:1]
         if not first:
@@ -179,30 +181,26 @@ class SequenceFile:
         """Return how many bytes of the file, as stored, have been read; 0 for standard input."""
         return 0 if self.path == STDIN else self._raw.tell()
 
+    def line_of(self, number: int) -> int | None:
+        """Return the line (from 1) on which record `number` (from 1) starts.
+
+        Reads a FASTA file anew from its beginning, so it is for messages only. None when that
+        cannot be told, as in FASTA from a stream.
+        """
+        if self._format == "fastq":
+            return 4 * number - 3
+        if not Path(self.path).is_file():
+            return None
+        with SequenceFile(self.path) as again:
+            starts = (i for i, text in enumerate(again._stream, 1) if text.startswith(b">"))
+            return next(islice(starts, number - 1, None), None)
+
     def close(self) -> None:
         """Close the file; standard input stays open."""
         self._resources.close()
 
-    def __enter__(self) -> "SequenceFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def line_of_record(path: str, number: int) -> int | None:
-    """Return the line (from 1) on which record `number` (from 1) of a file starts.
-
-    Reads the file anew, so it is for messages only; None for standard input.
-    """
-    if path == STDIN:
-        return None
-    with SequenceFile(path) as file:
-        lines, seen = enumerate(file._stream, start=1), 0
-        if file._format == "fastq":
-            return 4 * number - 3
-        for line, text in lines:
-            seen += text.startswith(b">")
-            if seen == number:
-                return line
-    return None

@@ -61,7 +61,13 @@ class FrameBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "FrameBatch":
         """Return the batch with its tensors on `device`."""
-        return FrameBatch(*(part.to(device) for part in self))
+        return FrameBatch(
+            self.protein.to(device),
+            self.dna.to(device),
+            self.protein_place.to(device),
+            self.dna_place.to(device),
+            self.is_virus.to(device),
+        )
 
 
 def load_classes(directory: Path) -> list[ClassData]:

@@ -29,6 +29,14 @@ _DNA_TOKENS = (5, 4096)
 _DNA_MASK = 4
 
 
+#: Sizes of `compact`: about 400 reads of 500 bp a second on two CPU cores.
+COMPACT = ClassifierConfig(
+    protein=Esm2Config(layers=5, width=128, heads=4),
+    dna=DnabertSConfig(layers=2, width=128, heads=4, feed_forward=256),
+    head_hidden=128,
+)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what is trained.
@@ -44,11 +52,7 @@ class Recipe:
         seed: seed of weights, fragments and masks.
     """
 
-    network: ClassifierConfig = ClassifierConfig(
-        protein=Esm2Config(layers=5, width=128, heads=4),
-        dna=DnabertSConfig(layers=2, width=128, heads=4, feed_forward=256),
-        head_hidden=128,
-    )
+    network: ClassifierConfig = COMPACT
     pretrain_steps: int = 3000
     train_steps: int = 9000
     fragments: int = 2048
