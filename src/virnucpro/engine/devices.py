@@ -15,9 +15,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TOKEN_BUDGET = {"cpu": 4096, "cuda": 16384}
 
 
-# mallopt(3), malloc.h of glibc.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 1 << 29
+# Options of mallopt(3), from glibc's malloc.h, and the largest values that help or are allowed.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 1 << 29
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(option, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
 def _kind(device: torch.device) -> str:

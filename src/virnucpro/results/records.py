@@ -1,8 +1,7 @@
 """Records from chunks, also where a record goes on over several shards."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,6 +10,9 @@ from numpy.typing import NDArray
 from virnucpro.classify import ChunkScores, RecordScores, score_records
 from virnucpro.classify.consensus import VIRUS
 from virnucpro.engine.shards import Shard, ShardStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class FinishedRecords(NamedTuple):

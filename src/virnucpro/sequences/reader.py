@@ -115,7 +115,7 @@ class SequenceFile:
             raise InputError(f"{self.name}: is a directory; give its files")
         return stack.enter_context(Path(self.path).open("rb"))
 
-    def _open_content(self, stack: ExitStack) -> tuple[io.BufferedReader, str]:
+    def _open_content(self, stack: ExitStack) -> "tuple[io.BufferedReader[_AsciiStream], str]":
         """Undo the compression, look at the first letter and tell FASTA from FASTQ."""
         magic = self._raw.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
         if not magic:
@@ -124,8 +124,7 @@ class SequenceFile:
         content: BinaryIO = self._raw
         if compression is not None:
             content = stack.enter_context(xopen(self._raw, "rb", threads=0, format=compression))
-        ascii_only: io.RawIOBase = _AsciiStream(content)
-        stream = io.BufferedReader(ascii_only, buffer_size=1 << 17)
+        stream = io.BufferedReader(_AsciiStream(content), buffer_size=1 << 17)
         with self._damage_named():
             first = stream.peek(1)[:1]
         if not first:
