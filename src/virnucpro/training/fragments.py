@@ -16,7 +16,6 @@ from virnucpro.sequences import Nucleotides, SequenceFile, find_open_frames
 
 #: Fragment lengths in bases and how often each is cut.
 FRAGMENT_LENGTHS = {150: 0.15, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.35}
-SUBSTITUTION_RATE = 0.003
 #: A record is drawn in proportion to its length, up to this many bases.
 LONGEST_WEIGHT = 50_000
 #: DNA is cropped to a multiple of this many byte pairs, so that a batch has few lengths and a
@@ -70,6 +69,20 @@ class FrameBatch(NamedTuple):
         )
 
 
+class Cutting(NamedTuple):
+    """How fragments are cut.
+
+    Attributes:
+        fragments: fragments of a batch.
+        substitution_rate: share of bases replaced.
+        seed: seed of all random choices.
+    """
+
+    fragments: int
+    substitution_rate: float
+    seed: int
+
+
 def load_classes(directory: Path) -> list[ClassData]:
     """Read every file of `directory` named `virus*` or `other*`.
 
@@ -96,11 +109,13 @@ class FragmentSampler:
 
     Args:
         classes: what to cut from.
+        substitution_rate: share of bases replaced.
         seed: seed of all random choices.
     """
 
-    def __init__(self, classes: list[ClassData], seed: int) -> None:
+    def __init__(self, classes: list[ClassData], substitution_rate: float, seed: int) -> None:
         self.classes = classes
+        self.substitution_rate = substitution_rate
         self.random = np.random.default_rng(seed)
         labels = np.array([c.is_virus for c in classes])
         self.class_odds = 0.5 / np.where(labels, labels.sum(), (~labels).sum())
@@ -117,7 +132,7 @@ class FragmentSampler:
             for c, n in zip(which.tolist(), lengths.tolist(), strict=True)
         ]
         letters_N = np.concatenate(cuts)
-        replaced = random.random(len(letters_N)) < SUBSTITUTION_RATE
+        replaced = random.random(len(letters_N)) < self.substitution_rate
         letters_N[replaced] = random.choice(_BASES, size=int(replaced.sum()))
         offsets = np.concatenate([[0], np.cumsum([len(cut) for cut in cuts])]).astype(np.int64)
         is_virus = np.array([c.is_virus for c in self.classes])[which]
@@ -137,24 +152,22 @@ class FrameBatches(IterableDataset[FrameBatch]):
     Args:
         classes: what to cut from.
         tokenizer_json: content of the DNA tokenizer's file.
-        fragments: fragments of a batch.
-        seed: seed of all random choices.
+        cutting: how fragments are cut.
     """
 
-    def __init__(
-        self, classes: list[ClassData], tokenizer_json: bytes, fragments: int, seed: int
-    ) -> None:
+    def __init__(self, classes: list[ClassData], tokenizer_json: bytes, cutting: Cutting) -> None:
         self.classes = classes
         self.tokenizer_json = tokenizer_json
-        self.fragments = fragments
-        self.seed = seed
+        self.cutting = cutting
 
     def __iter__(self) -> Iterator[FrameBatch]:
         worker = get_worker_info()
-        sampler = FragmentSampler(self.classes, self.seed * 1000 + (worker.id if worker else 0))
+        cutting = self.cutting
+        seed = cutting.seed * 1000 + (worker.id if worker else 0)
+        sampler = FragmentSampler(self.classes, cutting.substitution_rate, seed)
         tokenizer = DnaTokenizer(self.tokenizer_json)
         while True:
-            sequences, is_virus = sampler.sample(self.fragments)
+            sequences, is_virus = sampler.sample(cutting.fragments)
             yield frame_batch(sequences, is_virus, tokenizer)
 
 

@@ -6,22 +6,41 @@ Pretraining hides tokens of open frames and asks both encoders to restore them; 
 tells viral frames from others, with the hidden tokens of half of the frames as a second task.
 """
 
+import argparse
 import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
+from virnucpro.bundles import load_bundle
 from virnucpro.classify.model import ClassifierConfig, FrameClassifier
 from virnucpro.encoders import DnabertSConfig, Esm2Config, Pack
 from virnucpro.encoders.packing import mean_pool
 from virnucpro.encoders.tokens import ESM2_MASK
-from virnucpro.training.fragments import ClassData, FrameBatch, FrameBatches, mask_tokens
+from virnucpro.training.export import export_bundle
+from virnucpro.training.fragments import (
+    ClassData,
+    Cutting,
+    FrameBatch,
+    FrameBatches,
+    load_classes,
+    mask_tokens,
+)
+
+#: Chunk lengths that the fragments prepare for, the default first.
+CHUNK_LENGTHS = (500, 300)
+PROVENANCE = {
+    "licence": "MIT; dna_tokenizer.json is DNABERT-2's (Apache-2.0)",
+    "training data": "public NCBI/INSDC sequences of eight classes; see README.md beside this file",
+    "weights": "trained from scratch by the virnucpro developers; no published weights inside",
+}
 
 #: Token ids that may be hidden and guessed: residues (ESM-2 4..23), bases and byte pairs (5..).
 _PROTEIN_TOKENS = (4, 24)
@@ -49,16 +68,20 @@ class Recipe:
         learning_rate: peak of either phase, after a warm-up and before a cosine.
         mask_rate: share of tokens hidden.
         mask_weight: weight of the hidden tokens beside the classifier's loss.
+        substitution_rate: share of bases replaced in a fragment.
+        weight_decay: of matrices.
         seed: seed of weights, fragments and masks.
     """
 
     network: ClassifierConfig = COMPACT
-    pretrain_steps: int = 3000
-    train_steps: int = 9000
+    pretrain_steps: int = 1499
+    train_steps: int = 5996
     fragments: int = 2048
     learning_rate: float = 8e-4
     mask_rate: float = 0.15
     mask_weight: float = 0.2
+    substitution_rate: float = 0.003
+    weight_decay: float = 0.01
     seed: int = 1
 
     def scaled(self, factor: float) -> "Recipe":
@@ -68,6 +91,10 @@ class Recipe:
             pretrain_steps=max(1, round(self.pretrain_steps * factor)),
             train_steps=max(1, round(self.train_steps * factor)),
         )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the description's lines and shows defaults."""
 
 
 class Trainee(nn.Module):
@@ -145,7 +172,8 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     trainee = Trainee(recipe).to(device)
-    batches = FrameBatches(classes, tokenizer_json, recipe.fragments, recipe.seed)
+    cutting = Cutting(recipe.fragments, recipe.substitution_rate, recipe.seed)
+    batches = FrameBatches(classes, tokenizer_json, cutting)
     loader = DataLoader(batches, batch_size=None, num_workers=workers)
     stream = iter(loader)
     _run_phase("pretrain", trainee, islice(stream, recipe.pretrain_steps), recipe)
@@ -187,7 +215,7 @@ def _optimizer(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in trainee.parameters() if p.dim() == 2]
     others = [p for p in trainee.parameters() if p.dim() != 2]
     groups: Iterable[dict[str, object]] = (
-        {"params": decayed, "weight_decay": 0.01},
+        {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     )
     fused = trainee.classifier.device.type == "cuda"
@@ -201,3 +229,37 @@ def _schedule(step: int, steps: int) -> float:
         return (step + 1) / warm_up
     progress = (step - warm_up) / max(1, steps - warm_up)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def main() -> None:
+    """Train and write a bundle."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
+    parser.add_argument("--data", type=Path, required=True, help="FASTA files virus* and other*")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
+    parser.add_argument("--name", default="compact")
+    parser.add_argument("--version", required=True, help="the bundle's version")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=14, help="processes that cut fragments")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the recipe's steps")
+    options = parser.parse_args()
+    recipe = Recipe().scaled(options.scale)
+    tokenizer_json = load_bundle("compact").tokenizer_json()
+    classes = load_classes(options.data)
+    classifier = train(
+        classes, tokenizer_json, recipe, torch.device(options.device), options.workers
+    )
+    bundle = export_bundle(
+        classifier,
+        tokenizer_json,
+        options.out,
+        name=options.name,
+        version=options.version,
+        chunk_lengths=CHUNK_LENGTHS,
+        provenance={"recipe": repr(recipe), **PROVENANCE},
+        metrics={},
+    )
+    print(f"wrote {bundle.path} (sha256 of its manifest: {bundle.sha256})")
+
+
+if __name__ == "__main__":
+    main()
