@@ -60,6 +60,9 @@ class Observer(Protocol):
     def merging(self) -> None:
         """Take note that all blocks are done and the tables are being written."""
 
+    def already_finished(self) -> None:
+        """Take note that an earlier attempt has done all of it."""
+
 
 class Silence:
     """An observer that keeps quiet."""
@@ -71,6 +74,9 @@ class Silence:
         """Do nothing."""
 
     def merging(self) -> None:
+        """Do nothing."""
+
+    def already_finished(self) -> None:
         """Do nothing."""
 
 
@@ -137,6 +143,7 @@ def predict(
     with open_run(Path(out), binding) as run:
         observer.planned(plan)
         if run.is_finished and plan.outputs.are_complete():
+            observer.already_finished()
             return _finished(run, plan)
         return _execute(run, plan, observer, started)
 

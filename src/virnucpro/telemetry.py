@@ -63,6 +63,10 @@ class Reporter:
         self.close()
         self._say("all records scored, writing tables")
 
+    def already_finished(self) -> None:
+        """Say that there is nothing to do."""
+        self._say("this run is finished already, nothing is left to do")
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:

@@ -17,6 +17,7 @@ FAILED, SOME_NOT_PROCESSED, STOPPED = 1, 3, 130
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: virnucpro predict reads.fastq.gz -o results, then look at "

@@ -28,11 +28,11 @@ def predict(
         str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
     ] = "compact",
     chunk_length: Annotated[
-        int | None, typer.Option(help="Bases of a chunk.  [default: what the bundle says]")
+        int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(help="How frames are drawn: open.  [default: what the bundle says]"),
+        typer.Option(help="How frames are drawn: open; by default what the bundle says."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[

@@ -1,0 +1,197 @@
+"""Bad input: one line that names file, record and line, the documented status, no traceback."""
+
+import gzip
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from processes import EXAMPLES, run
+from virnucpro import load_bundle
+
+GOOD = ">good\n" + "ATGGCTGCTAAAGGTGAAGCTGTTCTGAAACTG" * 6 + "\n"
+
+
+def failed(done: "subprocess.CompletedProcess[str]") -> str:
+    """Return the one line of a failure."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().split("\n")
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("virnucpro: error: ")
+    return lines[0]
+
+
+FASTQ = "@r1\nACGT\n+\nIIII\n@r2\nACGTA\n+\nIIII\n"
+REFUSED = {
+    "empty": (b"", "empty"),
+    "empty.gz": (gzip.compress(b""), "empty"),
+    "text": (b"hello world\n", "neither FASTA nor FASTQ (line 1"),
+    "rubbish": (bytes(range(128, 256)) * 20, "neither FASTA nor FASTQ"),
+    "protein": (b">sp|P04637\nMEEPQSDPSVEPPLSQETFSDLWKLLPENNVLS\n", "record 1 (sp|P04637), line 2"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_no_nucleotide_file_is_refused_and_leaves_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    content, told = REFUSED[name]
+    path, out = tmp_path / name, tmp_path / "out"
+    path.write_bytes(content)
+    line = failed(run("predict", path, "-o", out, "-q"))
+    assert str(path) in line
+    assert told in line
+
+
+def truncated_gzip() -> bytes:
+    letters = random.Random(1).choices("ACGT", k=400_000)
+    reads = (f"@r{i}\n{''.join(letters[i : i + 150])}\n+\n{'I' * 150}\n" for i in range(3000))
+    packed = gzip.compress("".join(reads).encode())
+    return packed[: len(packed) // 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (FASTQ.encode(), "record 2, line 8"),
+        (FASTQ[:24].encode(), "record 2"),
+        (truncated_gzip(), "the compressed data ends early, after record "),
+    ],
+    ids=["unequal quality", "cut FASTQ", "truncated gz"],
+)
+def test_a_file_damaged_further_on_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "reads"
+    path.write_bytes(content)
+    line = failed(run("predict", path, "-o", tmp_path / "out", "-q"))
+    assert str(path) in line
+    assert told in line
+
+
+def test_records_that_cannot_be_processed_are_listed_and_the_rest_is_done(tmp_path: Path) -> None:
+    path, out = tmp_path / "mixed.fa", tmp_path / "out"
+    path.write_text(GOOD + ">none\n>odd one\nACGT\nACEFG\n" + GOOD)
+    done = run("predict", path, "-o", out, "-q")
+    assert done.returncode == 3
+    assert f"{path}: record 2 (none), line 3: has no bases" in done.stderr
+    assert f"{path}: record 3 (odd), line 4: letters that are not nucleotides ('EF')" in done.stderr
+    rows = [line.split("\t") for line in (out / "records.tsv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["good", "none", "odd", "good"]
+    assert [row[5] == "unscored" for row in rows] == [False, True, True, False]
+
+
+def test_ids_with_spaces_tabs_and_other_letters(tmp_path: Path) -> None:
+    path, out = tmp_path / "ids.fa", tmp_path / "out"
+    sequence = GOOD.split("\n")[1]
+    headers = ["a b", "c\td", "é→ü", 'quote"d', "a b", ""]
+    path.write_text("".join(f">{h}\n{sequence}\n" for h in headers))
+    done = run("predict", path, "-o", out, "-q", "--legacy")
+    assert done.returncode == 0, done.stderr
+    rows = (out / "records.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[0] for row in rows] == ["a", "c", "é→ü", 'quote"d', "a", "unnamed"]
+    assert len({row.split("\t", 1)[1] for row in rows}) == 1
+    assert all(len(row.split("\t")) == 7 for row in rows)
+
+
+def test_an_output_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    assert "cannot be written" in failed(run("predict", EXAMPLES[0], "-o", blocked / "out", "-q"))
+    assert "cannot be written" in failed(run("predict", EXAMPLES[0], "-o", "/proc/out", "-q"))
+
+
+def test_an_output_directory_that_holds_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    line = failed(run("predict", EXAMPLES[0], "-o", tmp_path, "-q"))
+    assert "thesis.tex" in line
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told"),
+    [("nonesuch", "no bundle 'nonesuch'"), ("virnucpro-500", "needs the published weights")],
+)
+def test_unknown_bundles(tmp_path: Path, bundle: str, told: str) -> None:
+    out = tmp_path / "out"
+    assert told in failed(run("predict", EXAMPLES[0], "-o", out, "--bundle", bundle))
+    assert not out.exists()
+
+
+def test_a_damaged_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(load_bundle("compact").path, bundle)
+    weights = bundle / "head.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    line = failed(run("predict", EXAMPLES[0], "-o", tmp_path / "out", "--bundle", bundle))
+    assert str(weights) in line
+    assert "damaged" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict"],
+        ["predict", "x.fa"],
+        ["predict", "x.fa", "-o", "out", "--chunk-length", "many"],
+        ["nonesuch"],
+    ],
+)
+def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--device", "tpu", "--device tpu"),
+        ("--device", "cuda:99", "--device cuda:99"),
+        ("--precision", "fp7", "--precision fp7"),
+        ("--frames", "segments", "--frames segments"),
+        ("--chunk-length", "2", "--chunk-length 2"),
+        ("--block-chunks", "0", "--block-chunks 0"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, option: str, value: str, told: str) -> None:
+    line = failed(run("predict", EXAMPLES[0], "-o", tmp_path / "out", option, value))
+    assert told in line
+    assert not (tmp_path / "out").exists()
+
+
+def peak_memory(path: Path, out: Path) -> int:
+    """Predict in a child process and return its peak resident memory in MiB."""
+    code = (
+        "import resource, sys, virnucpro;"
+        "summary = virnucpro.predict(sys.argv[1], sys.argv[2], device='cpu');"
+        "print(summary.chunks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(out)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return int(done.stdout.split()[1])
+
+
+def test_a_record_of_50_million_bases_needs_flat_memory(tmp_path: Path) -> None:
+    random_letters = random.Random(5).choices("ACGT", k=1_000_000)
+    million = "".join(random_letters)
+    small, large = tmp_path / "small.fa", tmp_path / "large.fa"
+    small.write_text(f">small\n{million * 5}\n")
+    large.write_text(f">large\n{million * 50}\n")
+    small_peak = peak_memory(small, tmp_path / "small")
+    large_peak = peak_memory(large, tmp_path / "large")
+    assert (
+        (tmp_path / "large" / "records.tsv")
+        .read_text()
+        .split("\n")[1]
+        .startswith("large\t50000000\t")
+    )
+    assert large_peak < small_peak + 300

@@ -1,0 +1,148 @@
+"""`virnucpro predict` as a user meets it: real processes, real files."""
+
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import virnucpro
+from processes import EXAMPLES, contents, run
+
+COLUMNS = {
+    "records.tsv": "record length chunks open_frames p_virus call tier",
+    "chunks.tsv": "record chunk start end open_frames p_other p_virus call",
+    "frames.tsv": "record chunk start end frame protein_length p_virus call",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("examples") / "out"
+    done = run("predict", *EXAMPLES, "-o", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def table(out: Path, name: str) -> pl.DataFrame:
+    return pl.read_csv(out / name, separator="\t", infer_schema_length=None)
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_tables_have_the_columns_agreed_on(finished: Path, name: str) -> None:
+    assert (finished / name).read_text().split("\n")[0].split("\t") == COLUMNS[name].split()
+
+
+def test_tables_agree_with_each_other(finished: Path) -> None:
+    records, chunks, frames = (table(finished, name) for name in COLUMNS)
+    assert len(records) == 296
+    assert chunks["open_frames"].sum() == len(frames) == records["open_frames"].sum()
+    assert records["chunks"].sum() == len(chunks)
+    unscored = records.filter(pl.col("call") == "unscored")
+    assert unscored["p_virus"].null_count() == len(unscored) > 0
+    called = set(records.filter(pl.col("call") == "virus")["record"])
+    fasta = (finished / "viral.fasta").read_text().split("\n")
+    assert {line[1:] for line in fasta if line.startswith(">")} == called
+
+
+def test_viral_fasta_holds_the_letters_of_the_input(finished: Path) -> None:
+    text = Path(EXAMPLES[1]).read_text()
+    letters = {
+        entry.split("\n", 1)[0]: entry.split("\n", 1)[1].replace("\n", "")
+        for entry in text.split(">")[1:]
+    }
+    lines = (finished / "viral.fasta").read_text().split("\n")
+    found = {h[1:]: s for h, s in zip(lines[::2], lines[1::2], strict=False) if "contig" in h}
+    assert len(found) > 10
+    assert all(letters[name] == sequence for name, sequence in found.items())
+
+
+def test_summary_counts_what_the_tables_hold(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    calls = table(finished, "records.tsv")["call"].value_counts()
+    assert summary["calls"] == dict(calls.iter_rows())
+    assert summary["unscored"]["no open frame"] == summary["calls"]["unscored"]
+    assert summary["records"] == 296
+    assert {"reading", "tokens", "protein encoder", "DNA encoder"} <= summary["seconds"].keys()
+
+
+def test_outputs_are_announced_before_the_work(tmp_path: Path) -> None:
+    done = run("predict", *EXAMPLES, "-o", tmp_path / "out")
+    announced, _, rest = done.stderr.partition("all records scored")
+    assert rest
+    for name in (*COLUMNS, "viral.fasta", "summary.json", "run.json"):
+        assert name in announced
+
+
+def test_a_finished_run_returns_at_once(finished: Path) -> None:
+    before = contents(finished)
+    done = run("predict", *EXAMPLES, "-o", finished)
+    assert done.returncode == 0
+    assert "finished already" in done.stderr
+    assert contents(finished) == before
+
+
+def test_a_missing_table_is_written_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("predict", EXAMPLES[0], "-o", out)
+    before = contents(out)
+    (out / "chunks.tsv").unlink()
+    assert run("predict", EXAMPLES[0], "-o", out).returncode == 0
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--chunk-length", "300"], "chunk_length was 500, is 300"),
+        (["--legacy"], "legacy was False, is True"),
+        (["--block-chunks", "7"], "block_chunks was 4096, is 7"),
+        (["--precision", "bf16"], "precision was fp32, is bf16"),
+    ],
+)
+def test_another_command_in_the_directory_is_refused(
+    finished: Path, change: list[str], named: str
+) -> None:
+    done = run("predict", *EXAMPLES, "-o", finished, "--device", "cpu", *change)
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_standard_input_gives_the_same_as_the_file(tmp_path: Path) -> None:
+    named, piped = tmp_path / "named", tmp_path / "piped"
+    assert run("predict", EXAMPLES[0], "-o", named).returncode == 0
+    content = Path(EXAMPLES[0]).read_bytes()
+    assert run("predict", "-", "-o", piped, stdin=content).returncode == 0
+    assert contents(piped) == contents(named)
+
+
+def test_gzip_holds_the_same_tables(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("predict", *EXAMPLES, "-o", out, "--gzip").returncode == 0
+    for name in (*COLUMNS, "viral.fasta"):
+        assert gzip.decompress((out / f"{name}.gz").read_bytes()) == (finished / name).read_bytes()
+
+
+def test_python_gives_the_same_as_the_command_line(finished: Path, tmp_path: Path) -> None:
+    summary = virnucpro.predict(EXAMPLES, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(finished)
+    assert summary.records == 296
+    assert summary.calls["virus"] == len((finished / "viral.fasta").read_text().split(">")) - 1
+
+
+def test_blocks_of_another_size_give_the_same_calls(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("predict", *EXAMPLES, "-o", out, "--block-chunks", "3").returncode == 0
+    one, other = table(finished, "records.tsv"), table(out, "records.tsv")
+    assert one["call"].equals(other["call"])
+    assert (one["p_virus"] - other["p_virus"]).abs().max() <= 2e-6  # type: ignore[operator]
+    assert (out / "viral.fasta").read_bytes() == (finished / "viral.fasta").read_bytes()
+
+
+def test_version_and_help_need_no_torch() -> None:
+    for option in ("--version", "--help"):
+        done = run(option)
+        assert done.returncode == 0
+        assert "virnucpro" in done.stdout

@@ -1,0 +1,80 @@
+"""Kill -9 at random moments and run again: the same bytes as an unbroken run."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from processes import EXAMPLES, contents, kill_after_shards, run, start
+
+OPTIONS = ["--block-chunks", "8", "--legacy", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    return contents(out)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_killed_run_continues_to_the_same_bytes(
+    unbroken: dict[str, bytes], tmp_path: Path, seed: int
+) -> None:
+    out = tmp_path / "out"
+    moments = random.Random(seed)
+    kills, shards = 0, moments.randint(0, 6)
+    while shards < 40:
+        process = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
+        if kill_after_shards(process, out, shards):
+            kills += 1
+        process.communicate()
+        shards += moments.randint(8, 20)
+    assert kills >= 2
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert contents(out) == unbroken
+    assert not (out / "shards").exists()
+
+
+def test_a_run_killed_while_writing_tables_continues(
+    unbroken: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    while process.poll() is None:
+        if list(out.glob("*.partial")) and (out / "frames.tsv.partial").exists():
+            process.kill()
+            break
+    process.communicate()
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert contents(out) == unbroken
+
+
+def test_a_damaged_shard_is_computed_again(unbroken: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert kill_after_shards(process, out, 12)
+    process.communicate()
+    flipped, cut = sorted((out / "shards").glob("*.shard"))[3:5]
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:-7])
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert contents(out) == unbroken
+
+
+def test_a_second_process_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    while not (out / "shards").is_dir() and first.poll() is None:
+        pass
+    second = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1
+    assert "another process is running in it" in second.stderr

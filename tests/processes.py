@@ -1,0 +1,61 @@
+"""Real processes of the command line, for tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
+#: Files that say when and how fast, and so differ from run to run.
+TIMED_FILES = {"run.json", "summary.json", ".lock"}
+
+
+def start(*arguments: str | Path, **options: object) -> "subprocess.Popen[str]":
+    """Start `virnucpro ARGUMENTS` in its own process."""
+    command = [sys.executable, "-m", "virnucpro", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def run(*arguments: str | Path, stdin: bytes | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run `virnucpro ARGUMENTS` to its end."""
+    command = [sys.executable, "-m", "virnucpro", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    return subprocess.CompletedProcess(
+        command, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Return the files of a finished run that do not depend on the clock."""
+    return {
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.is_file() and path.name not in TIMED_FILES
+    }
+
+
+def kill_after_shards(process: "subprocess.Popen[str]", out: Path, shards: int) -> bool:
+    """Kill -9 a run once it has written so many shards; tell whether it was still running."""
+    while process.poll() is None:
+        written = list((out / "shards").glob("*.shard")) if (out / "shards").is_dir() else []
+        if len(written) >= shards:
+            process.send_signal(signal.SIGKILL)
+            return process.wait() == -signal.SIGKILL
+        time.sleep(0.002)
+    return False
