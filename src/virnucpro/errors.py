@@ -4,6 +4,10 @@
 class VirnucproError(Exception):
     """Base of every expected failure; the command line prints its text and exits with 1."""
 
+    def __str__(self) -> str:
+        """Return the message as one line, whatever it quotes: what cannot be printed is escaped."""
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+
 
 class InputError(VirnucproError):
     """An input file cannot be read as nucleotide FASTA or FASTQ."""

@@ -145,3 +145,12 @@ def test_protein_ids_are_those_of_fair_esm(proteins: list[str]) -> None:
 def test_a_letter_outside_the_alphabet_is_unknown(letter: str) -> None:
     assert tokens_of_proteins([letter]).ids.tolist() == [ESM2_CLS, ESM2_UNK, ESM2_EOS]
     assert ALPHABET.get_idx(letter) == ESM2_UNK
+
+
+@pytest.mark.parametrize("repeat", ["A", "AT", "AAT", "ACGTACG", "N", "AN", "AAAAAAAAC"])
+def test_repeats_equal_the_published_tokenizer(
+    repeat: str, published: Tokenizer, ours: DnaTokenizer
+) -> None:
+    sequences = [(repeat * 700)[:length] for length in range(1, 700, 13)]
+    expected = [encoding.ids for encoding in published.encode_batch(sequences)]
+    assert rows(ours(sequences)) == expected

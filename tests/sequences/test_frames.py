@@ -146,7 +146,6 @@ def test_whole_records_equal_the_reference(sequences: list[str]) -> None:
     assert whole(sequences) == expected
 
 
-@pytest.mark.xfail(raises=IndexError, reason="an empty chunk behind the last letter")
 def test_an_empty_chunk_has_no_frame() -> None:
     assert frames_of(["CCCC"], [[(4, 4)]]) == []
 

@@ -124,13 +124,23 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     """
     try:
         if (found := msgspec.json.decode(content, type=_FormatOnly).format) != FORMAT:
-            raise BundleError(f"{where}: bundle format {found}; this version reads format {FORMAT}")
+            raise BundleError(
+                f"{where}: bundle format {found} where this version reads format {FORMAT}; "
+                "get another bundle, or a virnucpro that reads it"
+            )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BundleError(f"{where}: not a bundle manifest ({error})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(
+            f"{where}: not a bundle manifest ({error}); get the bundle anew"
+        ) from error
     if set(manifest.files) != set(FILES):
-        raise BundleError(f"{where}: must list exactly the files {', '.join(FILES)}")
+        raise BundleError(
+            f"{where}: must list exactly the files {', '.join(FILES)}; get the bundle anew"
+        )
     for encoder in (manifest.protein_encoder, manifest.dna_encoder):
         if encoder.width % (2 * encoder.heads):
-            raise BundleError(f"{where}: width {encoder.width} does not fit {encoder.heads} heads")
+            raise BundleError(
+                f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
+                "get the bundle anew"
+            )
     return manifest

@@ -1,10 +1,13 @@
 """Finding, checking, reading and writing bundles."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from safetensors import SafetensorError, safe_open
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.manifest import File, Manifest, parse_manifest
+from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
 
 #: Bundles inside the package.
@@ -20,6 +24,8 @@ EMBEDDED = {"compact": Path(__file__).parent / "compact"}
 #: Bundles of published weights: known by name, not part of the package.
 PUBLISHED = ("virnucpro-300", "virnucpro-500")
 DEFAULT = "compact"
+#: Names that safetensors gives the floating-point types weights may have.
+_FLOATS = ("F16", "BF16", "F32")
 
 
 @dataclass(frozen=True)
@@ -36,29 +42,51 @@ class Bundle:
     manifest: Manifest
     sha256: str
 
-    def tensors(self, file: str, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Read one safetensors file on the CPU.
+    def tensors(self, file: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Read one safetensors file on the CPU, into memory of its own.
 
         Args:
             file: its name.
-            expected: name and shape of every tensor it must hold, and no other.
+            expected: the tensors it must hold, and no other: names, shapes, and whether floating
+                point (of any width) or int64; values do not matter.
 
         Raises:
-            BundleError: when names or shapes differ, before any tensor is read.
+            BundleError: when names, shapes or types differ, before any tensor is read.
         """
         where = self.path / file
         try:
             with safe_open(where, framework="pt") as weights:
-                names = list(weights.keys())
-                found = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
-                _compare_shapes(str(where), found, expected)
-                return {name: weights.get_tensor(name) for name in names}
+                found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+                _check_tensors(str(where), found, expected)
+                # Cloned, since what safetensors reads stays mapped onto the file.
+                return {name: weights.get_tensor(name).clone() for name in found}
         except (SafetensorError, OSError) as error:
-            raise BundleError(f"{where}: not a readable safetensors file ({error})") from error
+            raise BundleError(
+                f"{where}: not a readable safetensors file ({error}); get the bundle anew"
+            ) from error
 
     def tokenizer_json(self) -> bytes:
         """Return the content of the DNA tokenizer's file."""
         return (self.path / layout.TOKENIZER_FILE).read_bytes()
+
+    def tokenizer(self) -> DnaTokenizer:
+        """Build the DNA tokenizer.
+
+        Raises:
+            BundleError: when its file is no tokenizer, or one of more tokens than the encoder has.
+        """
+        where = self.path / layout.TOKENIZER_FILE
+        try:
+            tokenizer = DnaTokenizer(self.tokenizer_json())
+        except ValueError as error:
+            raise BundleError(f"{where}: {error}; get the bundle anew") from error
+        known = self.manifest.dna_encoder.vocabulary
+        if tokenizer.vocabulary_size > known:
+            raise BundleError(
+                f"{where}: token ids up to {tokenizer.vocabulary_size - 1} where the manifest's "
+                f"dna_encoder has a vocabulary of {known}; get the bundle anew"
+            )
+        return tokenizer
 
 
 def load_bundle(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
@@ -75,9 +103,12 @@ def load_bundle(name_or_path: str | os.PathLike[str] = DEFAULT) -> Bundle:
         raise BundleError(_unknown(str(name_or_path)))
     where = path / layout.MANIFEST_FILE
     try:
+        _regular_size(where)
         content = where.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path}: not a bundle ({where.name}: {error.strerror})") from error
+        raise BundleError(
+            f"{path}: not a bundle ({where.name}: {error.strerror}); give a bundle's directory"
+        ) from error
     manifest = parse_manifest(content, str(where))
     for name, file in manifest.files.items():
         _check_file(path / name, file)
@@ -106,11 +137,11 @@ def write_bundle(
     contents[layout.TOKENIZER_FILE] = tokenizer
     files = {}
     for name, content in contents.items():
-        (directory / name).write_bytes(content)
+        _write_whole(directory / name, content)
         files[name] = File(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     described = msgspec.structs.replace(description, files=files)
     text = msgspec.json.format(msgspec.json.encode(described), indent=2)
-    (directory / layout.MANIFEST_FILE).write_bytes(text + b"\n")
+    _write_whole(directory / layout.MANIFEST_FILE, text + b"\n")
     return load_bundle(directory)
 
 
@@ -120,32 +151,56 @@ def _unknown(name: str) -> str:
             f"bundle {name!r} needs the published weights, which this version cannot fetch; "
             f"give the directory of a bundle, or {DEFAULT!r}"
         )
-    return f"no bundle {name!r}: neither {', '.join(map(repr, EMBEDDED))} nor a directory"
+    return f"no bundle {name!r}: give {', '.join(map(repr, EMBEDDED))} or a bundle's directory"
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it, so that what reads the old one still can."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+def _regular_size(path: Path) -> int:
+    """Return a file's size; OSError for what may block when it is opened, such as a FIFO."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return status.st_size
 
 
 def _check_file(path: Path, expected: File) -> None:
     try:
-        if path.stat().st_size != expected.bytes:
+        if (size := _regular_size(path)) != expected.bytes:
             raise BundleError(
-                f"{path}: {path.stat().st_size} bytes where the manifest says {expected.bytes}; "
+                f"{path}: {size} bytes where the manifest says {expected.bytes}; "
                 "the bundle is damaged, get it anew"
             )
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); get the bundle anew"
+        ) from error
     if digest != expected.sha256:
         raise BundleError(
             f"{path}: its sha256 is not the manifest's; the bundle is damaged, get it anew"
         )
 
 
-def _compare_shapes(
-    where: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
-) -> None:
+def _check_tensors(where: str, found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
     for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
+        shape = tuple(found[name].get_shape()) if name in found else "missing"
+        needed = tuple(expected[name].shape) if name in expected else "no such tensor"
+        if shape != needed:
             raise BundleError(
-                f"{where}: {name} is {found.get(name, 'missing')} where the manifest's sizes "
-                f"need {expected.get(name, 'no such tensor')}"
+                f"{where}: {name} is {shape} where the manifest's sizes need {needed}; "
+                "get the bundle anew"
+            )
+        dtype = found[name].get_dtype()
+        allowed = _FLOATS if expected[name].is_floating_point() else ("I64",)
+        if dtype not in allowed:
+            raise BundleError(
+                f"{where}: {name} is {dtype} where {' or '.join(allowed)} is needed; "
+                "get the bundle anew"
             )

@@ -77,14 +77,13 @@ def load_classifier(bundle: Bundle, device: torch.device, dtype: torch.dtype) ->
     """Build a bundle's network with its encoders in `dtype` and its head in fp32.
 
     Raises:
-        BundleError: when the weights do not have the shapes that the manifest describes.
+        BundleError: when the weights are not those that the manifest describes.
     """
     with torch.device("meta"):
         model = FrameClassifier(config_of(bundle.manifest))
     for part, file in PARTS.items():
         network = model.get_submodule(part)
-        shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-        state = bundle.tensors(file, shapes)
+        state = bundle.tensors(file, network.state_dict())
         kept = torch.float32 if part == "head" else dtype
         state = {k: t.to(kept) if t.is_floating_point() else t for k, t in state.items()}
         network.load_state_dict(state, assign=True)

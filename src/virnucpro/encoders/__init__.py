@@ -4,10 +4,11 @@ Shape legend: T tokens of a pack, S sequences, D model width, H heads, A width o
 L length of one sequence, F feed-forward width, V vocabulary.
 """
 
+from virnucpro.encoders.byte_pairs import DnaTokenizer
 from virnucpro.encoders.dnabert_s import DnabertS, DnabertSConfig
 from virnucpro.encoders.esm2 import Esm2, Esm2Config
 from virnucpro.encoders.packing import Pack, Tokens, encode_means, pack_by_length, pack_sequences
-from virnucpro.encoders.tokens import DnaTokenizer, protein_tokens
+from virnucpro.encoders.tokens import protein_tokens
 
 __all__ = [
     "DnaTokenizer",

@@ -1,11 +1,7 @@
-"""From proteins and DNA to token ids, in bulk."""
-
-import json
-from collections.abc import Sequence
+"""ESM-2's tokens of proteins, in bulk."""
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, processors
 
 from virnucpro.encoders.packing import Tokens
 
@@ -45,41 +41,3 @@ def protein_tokens(residues: NDArray[np.uint8], offsets: NDArray[np.int64]) -> T
     ids[new_offsets[:-1]] = ESM2_CLS
     ids[new_offsets[1:] - 1] = ESM2_EOS
     return Tokens(ids, new_offsets)
-
-
-class DnaTokenizer:
-    """DNABERT-S's byte-pair tokenizer, built from its `tokenizer.json`.
-
-    A nucleotide sequence is one word for the published tokenizer, or words parted by gaps that no
-    merge crosses, so its splitting into words is left out; and reads hardly repeat, so its cache
-    of words is too. The ids stay the same, at 1.3 times the speed (benchmarks/host.py).
-
-    Args:
-        tokenizer_json: the content of the file.
-
-    Raises:
-        ValueError: when the content is not a byte-pair tokenizer with [CLS] and [SEP].
-    """
-
-    def __init__(self, tokenizer_json: bytes) -> None:
-        try:
-            model = json.loads(tokenizer_json)["model"]
-            pairs = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
-            merges = [(str(left), str(right)) for left, right in pairs]
-            vocabulary = model["vocab"]
-            bpe = models.BPE(vocabulary, merges, unk_token=model["unk_token"], cache_capacity=0)
-            ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a byte-pair tokenizer: {error}") from error
-        self._tokenizer = Tokenizer(bpe)
-        self._tokenizer.post_processor = processors.BertProcessing(*ends)
-        self.vocabulary_size = len(vocabulary)
-
-    def __call__(self, dna: Sequence[str]) -> Tokens:
-        """Return the tokens of upper-case DNA, [CLS] before and [SEP] behind each."""
-        encodings = self._tokenizer.encode_batch_fast(dna)
-        ids = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        flat = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=offsets[-1])
-        return Tokens(flat, offsets)

@@ -121,6 +121,7 @@ def _read_pieces(
                     line = file.line_of(ordinal) if problems <= _LINES_NAMED else None
                     at = f", line {line}" if line else ""
                     problem = f"{file.name}: record {ordinal} ({record.id}){at}: {problem}"
+                    problem = " ".join(problem.splitlines())
                 for piece in _cut_record(number, record, chunk_length, block_chunks, problem):
                     yield piece, bytes_before + file.position()
                 number += 1

@@ -54,7 +54,9 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
                 return cls(path, os.fstat(file.fileno()).st_size, digest)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); make it readable"
+            ) from error
 
 
 class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +101,7 @@ class Environment(msgspec.Struct, frozen=True):
     @classmethod
     def here(cls) -> "Environment":
         """Describe this process."""
-        names = ("dnaio", "numpy", "polars", "safetensors", "tokenizers", "xopen")
+        names = ("dnaio", "numpy", "polars", "safetensors", "xopen")
         packages = {name: version(name) for name in names}
         return cls(platform.python_version(), platform.platform(), packages)
 
@@ -186,12 +188,17 @@ def open_run(directory: Path, binding: Binding) -> Iterator[Run]:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / _LOCK_FILE).open("w")
     except OSError as error:
-        raise RunError(f"{directory}: cannot be written ({error.strerror})") from error
+        raise RunError(
+            f"{directory}: cannot be written ({error.strerror}); give another directory"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"{directory}: another process is running in it") from error
+            raise RunError(
+                f"{directory}: another process is running in it; wait for it, "
+                "or give another directory"
+            ) from error
         run = _continue(directory, binding)
         if run is None:
             run = _start(directory, binding)
@@ -218,7 +225,7 @@ def _continue(directory: Path, binding: Binding) -> Run | None:
         manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise RunError(f"{path}: cannot be read ({error}); give a new directory") from error
     differences = _differences(manifest.binding, binding)
     if differences:

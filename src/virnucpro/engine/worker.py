@@ -15,6 +15,7 @@ from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import DnaTokenizer, Tokens, protein_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Device, keep_freed_memory
+from virnucpro.errors import SettingsError
 from virnucpro.sequences import Frames, Nucleotides, find_open_frames
 from virnucpro.sequences.chunking import Chunks, chunk_starts
 
@@ -92,6 +93,7 @@ class Worker:
             keep_freed_memory()
         self._tokenizer = DnaTokenizer(bundle.tokenizer_json())
         self._model: FrameClassifier = load_classifier(bundle, device.device, device.dtype)
+        self._precision = device.precision
         self._token_budget = device.token_budget
         self._chunk_length = chunk_length
         self.work = Work()
@@ -134,6 +136,12 @@ class Worker:
                 dna_SD = self._model.embed_dna(prepared.dna, self._token_budget)
             with work.timed("head"):
                 scores_S2 = self._model(protein_SD, dna_SD).cpu().numpy()
+        if not np.isfinite(scores_S2).all():
+            first = prepared.block.pieces[0].record + 1
+            raise SettingsError(
+                f"scores of the block from record {first} on are not finite in {self._precision}; "
+                "try --precision fp32, or check the bundle"
+            )
         work.records += sum(piece.first_chunk == 0 for piece in prepared.block.pieces)
         work.frames += len(scores_S2)
         work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)

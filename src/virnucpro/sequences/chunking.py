@@ -42,8 +42,10 @@ def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
 
 
 def chunk_start(number: int, length: int, chunk_length: int) -> int:
-    """Return `chunk_starts` of one chunk."""
-    return int(chunk_starts(np.array(number), np.array(length), chunk_length))
+    """Return `chunk_starts` of one chunk, without an array: it is called for every record."""
+    count = chunk_count(length, chunk_length)
+    low, rest = divmod(count * chunk_length - length, count)
+    return number * chunk_length - number * low - min(number, low + rest)
 
 
 def chunk_records(lengths: Int64, chunk_length: int) -> Chunks:

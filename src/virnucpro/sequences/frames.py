@@ -65,7 +65,7 @@ class Frames(NamedTuple):
 
 def _sums_by_three(flags_N: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return s with s[p + 3] = flags[p] + s[p], so that s counts along each codon phase."""
-    padded = np.zeros((len(flags_N) // 3 + 2) * 3, dtype=np.int32)
+    padded = np.zeros((len(flags_N) // 3 + 3) * 3, dtype=np.int32)
     padded[3 : 3 + len(flags_N)] = flags_N
     by_phase = padded.reshape(-1, 3)
     np.cumsum(by_phase, axis=0, out=by_phase)

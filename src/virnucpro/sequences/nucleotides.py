@@ -13,24 +13,22 @@ NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-"
 OTHER_BASE = 4
 
 
-def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     upper = np.arange(256, dtype=np.uint8)
     upper[ord("a") : ord("z") + 1] -= 32
     complement = upper.copy()
     for base, partner in ("AT", "CG", "GC", "TA"):
         complement[[ord(base), ord(base.lower())]] = ord(partner)
-    is_nucleotide = np.zeros(256, dtype=np.bool_)
-    is_nucleotide[list((NUCLEOTIDE_LETTERS + NUCLEOTIDE_LETTERS.lower()).encode())] = True
-    return upper, complement, is_nucleotide
+    return upper, complement
 
 
-_UPPER, _COMPLEMENT, _IS_NUCLEOTIDE = _letter_tables()
+_UPPER, _COMPLEMENT = _letter_tables()
+_DELETE_NUCLEOTIDES = str.maketrans("", "", NUCLEOTIDE_LETTERS + NUCLEOTIDE_LETTERS.lower())
 
 
 def foreign_letters(sequence: str) -> str:
     """Return the letters of `sequence` that no nucleotide record holds, each once, in order."""
-    letters = sorted(set(sequence))
-    return "".join(x for x in letters if x.upper() not in NUCLEOTIDE_LETTERS or not x.isascii())
+    return "".join(sorted(set(sequence.translate(_DELETE_NUCLEOTIDES))))
 
 
 class Nucleotides(NamedTuple):
@@ -50,12 +48,6 @@ class Nucleotides(NamedTuple):
         letters_N = _UPPER[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return cls(letters_N, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-    def foreign(self) -> NDArray[np.bool_]:
-        """Tell for each sequence whether it holds a letter that is not a nucleotide's."""
-        foreign_N = ~_IS_NUCLEOTIDE[self.letters_N]
-        sums = np.concatenate([[0], np.cumsum(foreign_N)])
-        return sums[self.offsets[1:]] > sums[self.offsets[:-1]]
 
     def forward_text(self) -> str:
         """Return all letters as one string."""

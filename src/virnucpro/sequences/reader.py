@@ -25,8 +25,8 @@ _COMPRESSIONS = {
     b"\x28\xb5\x2f\xfd": "zst",
 }
 _LONGEST_MAGIC = 6
-#: Stands for one byte above 127 in a header while dnaio, which takes ASCII only, parses it.
-_ESCAPE = "\x1a"
+#: Begins the two hexadecimal digits of a byte that is not ASCII, while dnaio parses the record.
+_ESCAPE = b"\x1a"
 
 
 class Record(NamedTuple):
@@ -53,7 +53,7 @@ def record_id(header: str) -> str:
 
 
 class _AsciiStream(io.RawIOBase):
-    """A binary stream with every byte above 127 escaped, so that dnaio can read it."""
+    """A binary stream with every byte above 127 escaped, since dnaio takes ASCII only."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -63,23 +63,49 @@ class _AsciiStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._pending or self._stream.read(len(buffer))
-        if not data.isascii():
-            data = b"".join(
-                b"%c" % byte if byte < 128 else b"%s%02x" % (_ESCAPE.encode(), byte)
-                for byte in data
-            )
+        data = self._pending or self._read(len(buffer))
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
         self._pending = data[size:]
         return size
 
+    def _read(self, size: int) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except (OSError, EOFError):
+            raise
+        except Exception as error:
+            raise OSError(str(error)) from error
+        if data.isascii() and _ESCAPE not in data:
+            return data
+        return b"".join(
+            b"%c" % byte if byte < 128 and byte != _ESCAPE[0] else b"%s%02x" % (_ESCAPE, byte)
+            for byte in data
+        )
+
+
+class _Chained(io.RawIOBase):
+    """What has been read of a stream already, and then its rest."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._head or self._rest.read(len(buffer))
+        self._head = b""
+        buffer[: len(data)] = data
+        return len(data)
+
 
 def _unescape(header: str) -> str:
-    if _ESCAPE not in header:
+    head, *parts = header.encode().split(_ESCAPE)
+    if not parts:
         return header
-    head, *parts = header.split(_ESCAPE)
-    raw = head.encode() + b"".join(bytes.fromhex(p[:2]) + p[2:].encode() for p in parts)
+    raw = head + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in parts)
     return raw.decode("utf-8", errors="backslashreplace")
 
 
@@ -117,13 +143,14 @@ class SequenceFile:
 
     def _open_content(self, stack: ExitStack) -> "tuple[io.BufferedReader[_AsciiStream], str]":
         """Undo the compression, look at the first letter and tell FASTA from FASTQ."""
-        magic = self._raw.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
+        magic = self._raw.read(_LONGEST_MAGIC)
         if not magic:
             raise InputError(f"{self.name}: the file is empty; there is nothing to predict")
         compression = next((c for m, c in _COMPRESSIONS.items() if magic.startswith(m)), None)
-        content: BinaryIO = self._raw
+        chained = io.BufferedReader(_Chained(magic, self._raw), buffer_size=1 << 17)
+        content = cast("BinaryIO", chained)
         if compression is not None:
-            content = stack.enter_context(xopen(self._raw, "rb", threads=0, format=compression))
+            content = stack.enter_context(xopen(content, "rb", threads=0, format=compression))
         stream = io.BufferedReader(_AsciiStream(content), buffer_size=1 << 17)
         with self._damage_named():
             first = stream.peek(1)[:1]
@@ -151,7 +178,7 @@ class SequenceFile:
                 f"{self.name}: the compressed data ends early, {after}; is the file complete?"
             ) from error
         except (OSError, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{self.name}: cannot be read on {after} ({error})") from error
+            raise InputError(f"{self.name}: damaged {after} ({error}); get it anew") from error
 
     def __iter__(self) -> Iterator[Record]:
         with self._damage_named():
@@ -177,8 +204,8 @@ class SequenceFile:
             )
 
     def position(self) -> int:
-        """Return how many bytes of the file, as stored, have been read; 0 for standard input."""
-        return 0 if self.path == STDIN else self._raw.tell()
+        """Return how many bytes of the file, as stored, have been read; 0 for a stream."""
+        return self._raw.tell() if self.path != STDIN and self._raw.seekable() else 0
 
     def line_of(self, number: int) -> int | None:
         """Return the line (from 1) on which record `number` (from 1) starts.

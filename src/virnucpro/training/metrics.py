@@ -1,5 +1,7 @@
 """Measures of a classifier from scores and labels."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,14 @@ def auroc(scores: NDArray[np.float64], is_virus: NDArray[np.bool_]) -> float:
 
 
 def threshold_at(false_positive_rate: float, negatives: NDArray[np.float64]) -> float:
-    """Return the lowest threshold that at most this share of `negatives` lies above."""
-    allowed = int(false_positive_rate * len(negatives))
+    """Return the lowest threshold that at most this share of `negatives` lies above.
+
+    It is one of `negatives`, or -inf where all of them may lie above.
+    """
+    # A product such as 0.29 * 100 is a little less than the number it stands for.
+    allowed = math.floor(false_positive_rate * len(negatives) + 1e-9)
+    if allowed >= len(negatives):
+        return -math.inf
     return float(np.sort(negatives)[::-1][allowed])
 
 
