@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 
 import virnucpro
+from virnucpro.bundles import load_bundle
+from virnucpro.training.export import record_metrics
 from virnucpro.training.metrics import auroc, recall, threshold_at
 
 FALSE_POSITIVES = 0.05
@@ -60,6 +62,9 @@ def main() -> None:
     parser.add_argument("--bundle", default="compact")
     parser.add_argument("--chunk-length", type=int)
     parser.add_argument("--json", type=Path, help="where to write all of it")
+    parser.add_argument(
+        "--record", action="store_true", help="write the measures into the bundle's manifest"
+    )
     options = parser.parse_args()
     labels = pl.read_csv(options.labels, separator="\t")
     measured = {}
@@ -79,6 +84,12 @@ def main() -> None:
         )
         for name, row in found["by_class"].items():  # type: ignore[attr-defined]
             print(f"  {name:<22} " + "  ".join(f"{k} {v}" for k, v in row.items()))
+    if options.record:
+        top = {
+            name: {k: v for k, v in values.items() if isinstance(v, float)}
+            for name, values in measured.items()
+        }
+        record_metrics(load_bundle(options.bundle), top)
     if options.json:
         options.json.write_text(json.dumps(measured, indent=2) + "\n")
 

@@ -48,8 +48,7 @@ def cut(
         letters = piece.reverse_text() if reverse else piece.forward_text()
         strand = "-" if reverse else "+"
         cuts.append(Cut(letters, kind, f"{record.id}:{start}-{start + length}{strand}"))
-    random.shuffle(cuts)  # type: ignore[arg-type] (a list of tuples shuffles by item)
-    return cuts
+    return [cuts[i] for i in random.permutation(len(cuts))]
 
 
 def main() -> None:

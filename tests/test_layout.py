@@ -10,6 +10,7 @@ PACKAGE = ROOT / "src" / "virnucpro"
 #: A module imports from its own place or one further left (docs/design.md).
 ORDER = (
     "errors",
+    "storage",
     "sequences",
     "encoders",
     "bundles",

@@ -15,7 +15,7 @@ from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, cut_blocks, input_byte
 from virnucpro.engine.devices import Device, choose_device
 from virnucpro.engine.executors.local import LocalExecutor, Progress
 from virnucpro.engine.run import Run, bind, open_run
-from virnucpro.engine.shards import ShardStore, make_shard, write_whole
+from virnucpro.engine.shards import ShardStore, make_shard
 from virnucpro.engine.worker import Worker
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.results.merge import merge_shards
@@ -23,6 +23,7 @@ from virnucpro.results.paths import Outputs
 from virnucpro.results.summary import Summary
 from virnucpro.sequences import SequenceFile
 from virnucpro.sequences.reader import STDIN
+from virnucpro.storage import write_whole
 
 
 @dataclass(frozen=True)

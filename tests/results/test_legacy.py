@@ -2,89 +2,18 @@
 
 import gzip
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from virnucpro.engine.shards import Shard, ShardStore
-from virnucpro.results.merge import Counts, merge_shards
+from made_shards import Chunk, Frame, Piece, merge
 from virnucpro.results.paths import Outputs
-from virnucpro.sequences import FRAME_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"
 LEGACY_CHUNKS = "prediction_results_highestscore.csv"
 TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
-
-
-class Frame(NamedTuple):
-    """An open frame and its scores."""
-
-    name: str
-    protein_length: int
-    p_other: float
-    p_virus: float
-
-
-class Chunk(NamedTuple):
-    """A chunk and its open frames."""
-
-    start: int
-    end: int
-    frames: list[Frame]
-
-
-class Piece(NamedTuple):
-    """Some chunks of a record, from number `first`, and its part of the FASTA text."""
-
-    record: int
-    id: str
-    length: int
-    chunks: list[Chunk]
-    fasta: str
-    first: int = 0
-    chunks_of_record: int | None = None
-    problem: str = ""
-
-
-def text_of(content: str) -> NDArray[np.uint8]:
-    return np.frombuffer(content.encode(), dtype=np.uint8)
-
-
-def piece_row(piece: Piece) -> tuple[int, ...]:
-    last = piece.first + len(piece.chunks)
-    chunks = last if piece.chunks_of_record is None else piece.chunks_of_record
-    return piece.record, piece.length, chunks, piece.first, last, len(piece.fasta.encode())
-
-
-def shard_of(pieces: list[Piece]) -> Shard:
-    chunks = [(i, piece, k) for i, piece in enumerate(pieces) for k in range(len(piece.chunks))]
-    frames = [(c, f) for c, (_, piece, k) in enumerate(chunks) for f in piece.chunks[k].frames]
-    chunk_rows = [(i, p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
-    frame_rows = [(c, FRAME_NAMES.index(f.name), f.protein_length) for c, f in frames]
-    return Shard(
-        text_of("\n".join(piece.id for piece in pieces)),
-        text_of("\n".join(piece.problem for piece in pieces)),
-        np.array([piece_row(piece) for piece in pieces], dtype=np.int64),
-        np.array(chunk_rows, dtype=np.int64).reshape(-1, 4),
-        np.array(frame_rows, dtype=np.int32).reshape(-1, 3),
-        np.array([f[2:] for _, f in frames], dtype=np.float32).reshape(-1, 2),
-        text_of("".join(piece.fasta for piece in pieces)),
-    )
-
-
-def merge(shards: list[list[Piece]], outputs: Outputs) -> Counts:
-    """Write shards and merge them into the output directory."""
-    outputs.directory.mkdir(parents=True, exist_ok=True)
-    store = ShardStore(outputs.directory / "shards")
-    for index, pieces in enumerate(shards):
-        store.write(index, bytes(32), shard_of(pieces))
-    counts = merge_shards(store, len(shards), outputs, 0.5)
-    store.remove()
-    return counts
 
 
 def table(rows: list[str]) -> bytes:

@@ -1,5 +1,6 @@
 """Measures against counts of pairs."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_threshold_by_example() -> None:
     assert threshold_at(0.01, negatives) == 0.98
     assert threshold_at(0.05, negatives) == 0.94
     assert threshold_at(0.05, np.full(100, 0.3)) == 0.3
+
+
+@pytest.mark.parametrize("percent", range(100))
+def test_threshold_lets_through_the_whole_share(percent: int) -> None:
+    negatives = np.arange(100) / 100
+    assert threshold_at(percent / 100, negatives) == negatives[99 - percent]
+
+
+def test_threshold_is_without_bound_where_all_may_lie_above() -> None:
+    assert threshold_at(1.0, np.arange(100) / 100) == -math.inf
 
 
 @settings(deadline=None)

@@ -18,6 +18,7 @@ from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.manifest import File, Manifest, parse_manifest
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
+from virnucpro.storage import write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {"compact": Path(__file__).parent / "compact"}
@@ -137,12 +138,16 @@ def write_bundle(
     contents[layout.TOKENIZER_FILE] = tokenizer
     files = {}
     for name, content in contents.items():
-        _write_whole(directory / name, content)
+        write_whole(directory / name, content)
         files[name] = File(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    described = msgspec.structs.replace(description, files=files)
-    text = msgspec.json.format(msgspec.json.encode(described), indent=2)
-    _write_whole(directory / layout.MANIFEST_FILE, text + b"\n")
+    write_manifest(directory, msgspec.structs.replace(description, files=files))
     return load_bundle(directory)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write `bundle.json`."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    write_whole(directory / layout.MANIFEST_FILE, text + b"\n")
 
 
 def _unknown(name: str) -> str:
@@ -152,13 +157,6 @@ def _unknown(name: str) -> str:
             f"give the directory of a bundle, or {DEFAULT!r}"
         )
     return f"no bundle {name!r}: give {', '.join(map(repr, EMBEDDED))} or a bundle's directory"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, so that what reads the old one still can."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(content)
-    beside.replace(path)
 
 
 def _regular_size(path: Path) -> int:

@@ -18,9 +18,9 @@ from typing import Literal
 import msgspec
 import torch
 
-from virnucpro.engine.shards import write_whole
 from virnucpro.errors import InputError, RunError
 from virnucpro.sequences.reader import STDIN
+from virnucpro.storage import write_whole
 
 FORMAT = 1
 MANIFEST_FILE = "run.json"

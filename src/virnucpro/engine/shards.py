@@ -6,7 +6,6 @@ one that does not match its digest counts as missing and is computed again.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from virnucpro.engine.worker import Scored
 from virnucpro.errors import RunError
 from virnucpro.sequences.chunking import chunk_start
 from virnucpro.sequences.reader import record_id
+from virnucpro.storage import write_whole
 
 _DIGEST_BYTES = 32
 
@@ -137,23 +137,3 @@ class ShardStore:
         for path in self.directory.iterdir():
             path.unlink()
         self.directory.rmdir()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part."""
-    beside = path.with_name(path.name + ".partial")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

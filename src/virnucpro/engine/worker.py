@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
-from virnucpro.encoders import DnaTokenizer, Tokens, protein_tokens
+from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Device, keep_freed_memory
 from virnucpro.errors import SettingsError
@@ -91,7 +91,7 @@ class Worker:
     def __init__(self, bundle: Bundle, device: Device, chunk_length: int) -> None:
         if device.device.type == "cpu":
             keep_freed_memory()
-        self._tokenizer = DnaTokenizer(bundle.tokenizer_json())
+        self._tokenizer = bundle.tokenizer()
         self._model: FrameClassifier = load_classifier(bundle, device.device, device.dtype)
         self._precision = device.precision
         self._token_budget = device.token_budget

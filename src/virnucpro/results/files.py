@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
-from virnucpro.engine.shards import sync_directory
+from virnucpro.storage import sync_directory
 
 
 class PartialFiles:

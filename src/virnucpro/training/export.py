@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import torch
 
-from virnucpro.bundles import Bundle, Manifest, write_bundle
+from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
 from virnucpro.bundles.manifest import FORMAT, DnaEncoder, HeadSize, ProteinEncoder, Thresholds
+from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.model import PARTS, FrameClassifier
 
 
@@ -55,3 +57,15 @@ def export_bundle(
         dtype = torch.float32 if part == "head" else torch.float16
         weights[file] = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
     return write_bundle(directory, description, weights, tokenizer_json)
+
+
+def record_metrics(bundle: Bundle, metrics: Mapping[str, Mapping[str, float]]) -> Bundle:
+    """Replace the metrics in a bundle's manifest; weights and their digests stay.
+
+    Args:
+        bundle: the bundle.
+        metrics: what was measured, on what.
+    """
+    tasks = {task: dict(values) for task, values in metrics.items()}
+    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, metrics=tasks))
+    return load_bundle(bundle.path)
