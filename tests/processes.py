@@ -13,16 +13,14 @@ EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contig
 TIMED_FILES = {"run.json", "summary.json", ".lock"}
 
 
-def start(*arguments: str | Path, **options: object) -> "subprocess.Popen[str]":
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     """Start `virnucpro ARGUMENTS` in its own process."""
-    command = [sys.executable, "-m", "virnucpro", *map(str, arguments)]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "virnucpro", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-        **options,  # type: ignore[call-overload]
     )
 
 
