@@ -13,7 +13,7 @@ import typer
 from virnucpro.cli.predict import predict
 from virnucpro.errors import VirnucproError
 
-FAILED, SOME_NOT_PROCESSED, STOPPED = 1, 3, 130
+FAILED = 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,9 +54,6 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("virnucpro: stopped; the same command continues the run", file=sys.stderr)
-        sys.exit(STOPPED)
 
 
 def _fail(message: str) -> None:

@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from virnucpro.results.summary import Summary
 
+SOME_NOT_PROCESSED, STOPPED = 3, 130
+
 #: Records named on the terminal that could not be processed; summary.json lists more.
 _PROBLEMS_SHOWN = 10
 
@@ -68,13 +70,17 @@ def predict(
             block_chunks=block_chunks,
             observer=reporter,
         )
+    except KeyboardInterrupt:
+        reporter.close()
+        typer.echo("virnucpro: stopped; the same command continues the run", err=True)
+        raise typer.Exit(STOPPED) from None
     finally:
         reporter.close()
     if not quiet:
         typer.echo(_told(summary), err=True)
     if summary.problems:
         _list_problems(summary, out)
-        raise typer.Exit(3)
+        raise typer.Exit(SOME_NOT_PROCESSED)
 
 
 def _told(summary: "Summary") -> str:
