@@ -139,3 +139,33 @@ def test_esm2_means_do_not_depend_on_the_budget(budget: int) -> None:
     for row, sequence in zip(found, range(25), strict=True):
         alone = encoder.embed(pack_sequences(tokens, np.array([sequence])))[0]
         torch.testing.assert_close(row, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_means_are_the_same_bytes_on_any_number_of_threads() -> None:
+    torch.manual_seed(2)
+    encoder = Esm2(Esm2Config(layers=2, width=64, heads=2)).eval()
+    random = np.random.default_rng(5)
+    tokens = tokens_of(random.integers(3, 180, 200).tolist(), 4, 24)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(encode_means(encoder, 64, tokens, 512, torch.device("cpu")))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+class Broken:
+    """An encoder that fails."""
+
+    def embed(self, pack: Pack) -> torch.Tensor:
+        raise ArithmeticError(pack.longest)
+
+
+def test_a_failure_in_a_pack_comes_out() -> None:
+    with pytest.raises(ArithmeticError):
+        encode_means(Broken(), 4, tokens_of([3, 5, 9], 4, 24), 8, torch.device("cpu"))

@@ -1,6 +1,8 @@
 """Sequences of different lengths laid end to end, so that no token is padding."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -140,12 +142,41 @@ class Encoder(Protocol):
 def encode_means(
     encoder: Encoder, width: int, tokens: Tokens, token_budget: int, device: torch.device
 ) -> Tensor:
-    """Embed every sequence of `tokens`.
+    """Embed every sequence of `tokens`, without gradients.
+
+    On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
+    never wait for each other within an operation, and results do not depend on their number.
 
     Returns:
         means_SD on `device`, fp32, in the order of `tokens`.
     """
     means_SD = torch.empty(len(tokens.offsets) - 1, width, device=device)
-    for which, pack in pack_by_length(tokens, token_budget):
-        means_SD[torch.from_numpy(which).to(device)] = encoder.embed(pack.to(device))
+
+    def encode(which: NDArray[np.int64], pack: Pack) -> None:
+        with torch.inference_mode():
+            means_SD[torch.from_numpy(which).to(device)] = encoder.embed(pack.to(device))
+
+    packs = pack_by_length(tokens, token_budget)
+    if device.type != "cpu":
+        for which, pack in packs:
+            encode(which, pack)
+        return means_SD
+    with one_thread_an_operation() as threads, ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in [pool.submit(encode, which, pack) for which, pack in packs]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return means_SD
+
+
+@contextmanager
+def one_thread_an_operation() -> Iterator[int]:
+    """Let PyTorch compute each operation in one thread; gives how many threads it used before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

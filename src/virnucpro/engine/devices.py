@@ -12,7 +12,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: Tokens of one forward pass. On a CPU small enough that activations stay in its cache
 #: (docs/log.md); on a GPU large enough to fill it.
-_TOKEN_BUDGET = {"cpu": 4096, "cuda": 16384}
+_TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
 
 
 # Options of mallopt(3), from glibc's malloc.h, and the largest values that help or are allowed.
