@@ -24,7 +24,7 @@ clean:
 	rm -rf $(VENV) demo-output
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("virnucpro needs Python 3.11 or newer" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -c 'import sys; sys.exit("virnucpro needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
