@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles import Bundle, Manifest, load_bundle
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, cut_blocks, input_bytes
 from virnucpro.engine.devices import Device, choose_device
 from virnucpro.engine.executors.local import LocalExecutor, Progress
@@ -123,75 +123,67 @@ def predict(
     """
     started = time.perf_counter()
     observer = observer or Silence()
-    plan = _plan(inputs, out, bundle, chunk_length, frames, device, precision, legacy, compressed)
+    paths = _paths(inputs)
+    loaded = load_bundle(bundle)
+    manifest = loaded.manifest
+    length, notes = _chunk_length(manifest, chunk_length)
+    if frames not in (None, manifest.frames):
+        raise SettingsError(f"--frames {frames}: bundle {manifest.name} takes {manifest.frames}")
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
-    manifest = plan.bundle.manifest
+    chosen = choose_device(device, precision)
+    outputs = Outputs(Path(out), legacy, compressed)
+    plan = Plan(paths, outputs, loaded, chosen, length, input_bytes(paths), notes)
     binding = bind(
-        plan.inputs,
+        paths,
         bundle=f"{manifest.name} {manifest.version}",
-        bundle_sha256=plan.bundle.sha256,
-        chunk_length=plan.chunk_length,
-        frames=frames or manifest.frames,
-        precision=plan.device.precision,
-        device=plan.device.kind,
+        bundle_sha256=loaded.sha256,
+        chunk_length=length,
+        frames=manifest.frames,
+        precision=chosen.precision,
+        device=chosen.kind,
         block_chunks=block_chunks,
         legacy=legacy,
         compressed=compressed,
     )
-    for path in plan.inputs:
+    for path in paths:
         _check_readable(path)
-    with open_run(Path(out), binding) as run:
+    with open_run(outputs.directory, binding) as run:
         observer.planned(plan)
-        if run.is_finished and plan.outputs.are_complete():
+        if run.is_finished and outputs.are_complete():
             observer.already_finished()
             return _finished(run, plan)
         return _execute(run, plan, observer, started)
 
 
-def _plan(
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    bundle: str | os.PathLike[str],
-    chunk_length: int | None,
-    frames: str | None,
-    device: str,
-    precision: str,
-    legacy: bool,  # noqa: FBT001 (a private function)
-    compressed: bool,  # noqa: FBT001
-) -> Plan:
-    paths = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    names = [os.fspath(path) for path in paths]
-    if not names:
+def _paths(inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:
+    """Return the inputs as text, checked."""
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    paths = [os.fspath(path) for path in given]
+    if not paths:
         raise InputError("no input: give at least one FASTA or FASTQ file")
-    if names.count(STDIN) > 1:
+    if paths.count(STDIN) > 1:
         raise InputError("standard input (-) can be read only once")
-    loaded = load_bundle(bundle)
-    manifest, notes = loaded.manifest, []
-    if frames not in (None, manifest.frames):
-        raise SettingsError(f"--frames {frames}: bundle {manifest.name} takes {manifest.frames}")
-    length = manifest.chunk_lengths[0] if chunk_length is None else chunk_length
+    return paths
+
+
+def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:
+    """Return the chunk length to use, and what the user should know of it."""
+    length = manifest.chunk_lengths[0] if asked_for is None else asked_for
     if length < 3:
         raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
-    if length not in manifest.chunk_lengths:
-        known = ", ".join(map(str, manifest.chunk_lengths))
-        notes.append(f"{manifest.name} was trained for chunks of {known} bp, not {length}")
-    return Plan(
-        names,
-        Outputs(Path(out), legacy, compressed),
-        loaded,
-        choose_device(device, precision),
-        length,
-        input_bytes(names),
-        notes,
-    )
+    if length in manifest.chunk_lengths:
+        return length, []
+    known = ", ".join(map(str, manifest.chunk_lengths))
+    return length, [f"{manifest.name} was trained for chunks of {known} bp, not {length}"]
 
 
 def _check_readable(path: str) -> None:
-    """Refuse a file that is missing, empty or of another format before any work is done."""
-    if path != STDIN and not Path(path).is_fifo():
-        with SequenceFile(path):
-            pass
+    """Refuse a file that is missing, empty or of another kind before anything is written."""
+    if path == STDIN or Path(path).is_fifo():
+        return
+    with SequenceFile(path) as file:
+        next(iter(file), None)
 
 
 def _execute(run: Run, plan: Plan, observer: Observer, started: float) -> Summary:

@@ -1,6 +1,7 @@
 """Bad input: one line that names file, record and line, the documented status, no traceback."""
 
 import gzip
+import os
 import random
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import EXAMPLES, run
+from processes import EXAMPLES, contents, run
 from virnucpro import load_bundle
 
 GOOD = ">good\n" + "ATGGCTGCTAAAGGTGAAGCTGTTCTGAAACTG" * 6 + "\n"
@@ -45,6 +46,7 @@ def test_what_is_no_nucleotide_file_is_refused_and_leaves_nothing(
     line = failed(run("predict", path, "-o", out, "-q"))
     assert str(path) in line
     assert told in line
+    assert not out.exists()
 
 
 def truncated_gzip() -> bytes:
@@ -195,3 +197,25 @@ def test_a_record_of_50_million_bases_needs_flat_memory(tmp_path: Path) -> None:
         .startswith("large\t50000000\t")
     )
     assert large_peak < small_peak + 300
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_line_and_the_run_continues_with_space(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a disk")
+    try:
+        arguments = ("predict", *EXAMPLES, "-o", disk / "out", "-q", "--block-chunks", "64")
+        line = failed(run(*arguments))
+        assert "No space left on device" in line
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        assert run(*arguments).returncode == 0
+        unbroken = tmp_path / "unbroken"
+        run("predict", *EXAMPLES, "-o", unbroken, "-q", "--block-chunks", "64")
+        assert contents(disk / "out") == contents(unbroken)
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -53,7 +53,8 @@ def main() -> None:
     except VirnucproError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        where = error.filename or "the output directory"
+        _fail(f"{where}: {error.strerror or error}; mend that, the same command then continues")
 
 
 def _fail(message: str) -> None:

@@ -165,9 +165,8 @@ def encode_means(
         try:
             for done in [pool.submit(encode, which, pack) for which, pack in packs]:
                 done.result()
-        except BaseException:
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return means_SD
 
 

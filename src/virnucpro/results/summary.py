@@ -27,7 +27,8 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         resumed_records: records whose scores an earlier attempt left.
         seconds: time of each stage in the attempt that finished. `reading`, `chunks and frames`
             and `tokens` run on the host beside the device's stages; `scoring` is all of it by
-            the clock, `start-up` and `tables` come before and after.
+            the clock, `start-up` and `tables` come before and after. On a GPU the encoders'
+            stages only hand over their work and `head` waits for it.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
     """

@@ -10,6 +10,8 @@ from virnucpro.engine.shards import Shard, ShardStore
 from virnucpro.engine.worker import Prepared, Scored, Work, Worker
 from virnucpro.errors import RunError
 
+#: Seconds that a stop waits for the host thread, which may hang on a silent pipe.
+_PATIENCE = 2.0
 #: Blocks prepared ahead of the device.
 _AHEAD = 2
 
@@ -77,7 +79,7 @@ class LocalExecutor:
             return self._score_all()
         finally:
             self._stopped.set()
-            host.join()
+            host.join(_PATIENCE)
 
     def _score_all(self) -> list[bytes]:
         work, digests = self.worker.work, []
