@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.runtime
+	rm -rf demo-output
 	$(BIN)/virnucpro predict examples/reads.fastq.gz examples/contigs.fasta -o demo-output
 	$(BIN)/python examples/compare.py demo-output examples/truth.tsv
 

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -141,8 +143,14 @@ def test_blocks_of_another_size_give_the_same_calls(finished: Path, tmp_path: Pa
     assert (out / "viral.fasta").read_bytes() == (finished / "viral.fasta").read_bytes()
 
 
-def test_version_and_help_need_no_torch() -> None:
-    for option in ("--version", "--help"):
-        done = run(option)
-        assert done.returncode == 0
-        assert "virnucpro" in done.stdout
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["predict", "--help"]])
+def test_version_and_help_load_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from virnucpro.cli.app import app; status = app(standalone_mode=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "virnucpro" in done.stdout or "Usage" in done.stdout
