@@ -209,7 +209,15 @@ def test_a_full_disk_is_one_line_and_the_run_continues_with_space(tmp_path: Path
     if mounted.returncode:
         pytest.skip("this machine does not let root mount a disk")
     try:
-        arguments = ("predict", *EXAMPLES, "-o", disk / "out", "-q", "--block-chunks", "64")
+        arguments: tuple[str | Path, ...] = (
+            "predict",
+            *EXAMPLES,
+            "-o",
+            disk / "out",
+            "-q",
+            "--block-chunks",
+            "64",
+        )
         line = failed(run(*arguments))
         assert "No space left on device" in line
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)

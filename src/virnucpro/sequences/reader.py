@@ -1,13 +1,12 @@
 """FASTA and FASTQ, plain or compressed, recognised by content and never by file name."""
 
 import io
-import lzma
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import BinaryIO, NamedTuple, Self, cast
 
 import dnaio
@@ -25,6 +24,8 @@ _COMPRESSIONS = {
     b"\x28\xb5\x2f\xfd": "zst",
 }
 _LONGEST_MAGIC = 6
+#: Letters of a parser's reason that a message quotes.
+_LONGEST_REASON = 200
 #: Begins the two hexadecimal digits of a byte that is not ASCII, while dnaio parses the record.
 _ESCAPE = b"\x1a"
 
@@ -165,20 +166,21 @@ class SequenceFile:
     @contextmanager
     def _damage_named(self) -> Iterator[None]:
         """Turn what a damaged file raises into one line with the file, record and line."""
-        after = f"after record {self._read}"
         try:
             yield
         except dnaio.FileFormatError as error:
             line = f", line {error.line + 1}" if error.line is not None else ""
-            what = " ".join(str(error.message).split())
-            after = f"record {self._read + 1}"
-            raise InputError(f"{self.name}: {after}{line}: {what}") from error
+            what = shorten(str(error.message), _LONGEST_REASON)
+            raise InputError(f"{self.name}: record {self._read + 1}{line}: {what}") from error
         except EOFError as error:
             raise InputError(
-                f"{self.name}: the compressed data ends early, {after}; is the file complete?"
+                f"{self.name}: the compressed data ends early, after record {self._read}; "
+                "is the file complete?"
             ) from error
-        except (OSError, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{self.name}: damaged {after} ({error}); get it anew") from error
+        except OSError as error:
+            raise InputError(
+                f"{self.name}: damaged after record {self._read} ({error}); get it anew"
+            ) from error
 
     def __iter__(self) -> Iterator[Record]:
         with self._damage_named():
