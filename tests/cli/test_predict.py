@@ -146,7 +146,7 @@ def test_blocks_of_another_size_give_the_same_calls(finished: Path, tmp_path: Pa
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["predict", "--help"]])
 def test_version_and_help_load_no_torch(arguments: list[str]) -> None:
     code = (
-        "import sys; from virnucpro.cli.app import app; status = app(standalone_mode=False);"
+        "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(

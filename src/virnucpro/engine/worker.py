@@ -16,8 +16,7 @@ from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Device, keep_freed_memory
 from virnucpro.errors import SettingsError
-from virnucpro.sequences import Frames, Nucleotides, find_open_frames
-from virnucpro.sequences.chunking import Chunks, chunk_starts
+from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
 
 
 @dataclass
@@ -115,13 +114,8 @@ class Worker:
             [(p.first_chunk, p.last_chunk, p.length, p.offset) for p in block.pieces], np.int64
         )
         first, last, lengths, offsets = table.T
-        piece = np.repeat(np.arange(len(block.pieces)), last - first)
-        before = np.cumsum(last - first) - (last - first)
-        number = np.arange(len(piece)) - before[piece] + first[piece]
-        start = chunk_starts(number, lengths[piece], self._chunk_length)
-        end = np.minimum(lengths[piece], start + self._chunk_length)
-        shift = (sequences.offsets[:-1] - offsets)[piece]
-        return Chunks(piece, number + 1, start, end), shift
+        chunks = chunk_records(lengths, self._chunk_length, first, last)
+        return chunks, (sequences.offsets[:-1] - offsets)[chunks.record]
 
     @torch.inference_mode()
     def score(self, prepared: Prepared) -> Scored:

@@ -48,11 +48,22 @@ def chunk_start(number: int, length: int, chunk_length: int) -> int:
     return number * chunk_length - number * low - min(number, low + rest)
 
 
-def chunk_records(lengths: Int64, chunk_length: int) -> Chunks:
-    """Cut records of `lengths` bases into chunks of at most `chunk_length` bases."""
-    counts = -(-lengths // chunk_length)
+def chunk_records(
+    lengths: Int64, chunk_length: int, first: Int64 | None = None, last: Int64 | None = None
+) -> Chunks:
+    """Cut records of `lengths` bases into chunks of at most `chunk_length` bases.
+
+    Args:
+        lengths: bases of each record.
+        chunk_length: bases of a chunk.
+        first: number, from 0, of the first chunk wanted of each record; by default the first.
+        last: one past the last chunk wanted of each record; by default all.
+    """
+    first = np.zeros_like(lengths) if first is None else first
+    last = -(-lengths // chunk_length) if last is None else last
+    counts = last - first
     record = np.repeat(np.arange(len(lengths)), counts)
-    number = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
+    number = np.arange(len(record)) - (np.cumsum(counts) - counts - first)[record]
     length = lengths[record]
     start = chunk_starts(number, length, chunk_length)
     return Chunks(record, number + 1, start, np.minimum(length, start + chunk_length))
