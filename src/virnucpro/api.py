@@ -12,7 +12,7 @@ import msgspec
 
 from virnucpro.bundles import Bundle, Manifest, load_bundle
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, cut_blocks, input_bytes
-from virnucpro.engine.devices import Device, choose_device
+from virnucpro.engine.devices import Device, choose_budgets, choose_device
 from virnucpro.engine.executors.local import LocalExecutor, Progress
 from virnucpro.engine.run import Run, bind, open_run
 from virnucpro.engine.shards import ShardStore, make_shard
@@ -58,6 +58,9 @@ class Observer(Protocol):
     def advanced(self, progress: Progress) -> None:
         """Take note of a block done."""
 
+    def noted(self, line: str) -> None:
+        """Take note of how the device is used, or of what went differently on it."""
+
     def merging(self) -> None:
         """Take note that all blocks are done and the tables are being written."""
 
@@ -72,6 +75,9 @@ class Silence:
         """Do nothing."""
 
     def advanced(self, progress: Progress) -> None:
+        """Do nothing."""
+
+    def noted(self, line: str) -> None:
         """Do nothing."""
 
     def merging(self) -> None:
@@ -106,7 +112,7 @@ def predict(
         chunk_length: bases of a chunk; by default what the bundle says.
         frames: how frames are drawn; by default what the bundle says.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `fp8`.
         legacy: also write the original VirNucPro's two files.
         compressed: compress tables and sequences with gzip.
         block_chunks: most chunks of a block, the unit that an interruption loses.
@@ -148,7 +154,8 @@ def predict(
     )
     for path in paths:
         _check_readable(path)
-    with open_run(outputs.directory, binding) as run:
+    budgets = choose_budgets(chosen, manifest)
+    with open_run(outputs.directory, binding, budgets) as run:
         observer.planned(plan)
         if run.is_finished and outputs.are_complete():
             observer.already_finished()
@@ -188,7 +195,9 @@ def _check_readable(path: str) -> None:
 
 def _execute(run: Run, plan: Plan, observer: Observer, started: float) -> Summary:
     threshold = plan.bundle.manifest.thresholds.virus
-    worker = Worker(plan.bundle, plan.device, plan.chunk_length)
+    worker = Worker(plan.bundle, plan.device, plan.chunk_length, run.manifest.budgets)
+    for note in worker.notes:
+        observer.noted(note)
     store = ShardStore(run.shards)
     last = Progress(0, 0, 0, 0, worker.work)
 
@@ -204,6 +213,8 @@ def _execute(run: Run, plan: Plan, observer: Observer, started: float) -> Summar
     blocks = cut_blocks(plan.inputs, plan.chunk_length, run.manifest.binding.block_chunks)
     digests = executor.run(blocks)
     tables_started = time.perf_counter()
+    for note in worker.work.incidents():
+        observer.noted(note)
     observer.merging()
     counts = merge_shards(store, len(digests), plan.outputs, threshold)
     seconds = {

@@ -58,6 +58,11 @@ class Reporter:
             self._last_line = now
             self._say(self._line(progress, now))
 
+    def noted(self, line: str) -> None:
+        """Say it."""
+        self.close()
+        self._say(line)
+
     def merging(self) -> None:
         """Say that the tables are being written."""
         self.close()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from conftest import DATA, relative_error
 from virnucpro.encoders import DnabertS, DnabertSConfig, DnaTokenizer, Tokens, pack_sequences
-from virnucpro.encoders.dnabert_s import alibi_bias, alibi_slopes, fuse_published
+from virnucpro.encoders.dnabert_s import fuse_published
+from virnucpro.encoders.positions import alibi_bias, alibi_slopes
 
 CONFIG = DnabertSConfig(layers=3, width=96, heads=12, feed_forward=192)
 BOUND = 1e-5

@@ -12,7 +12,8 @@ from transformers import EsmConfig, EsmForMaskedLM, EsmModel
 
 from conftest import relative_error, tokens_of
 from virnucpro.encoders import Esm2, Esm2Config, Tokens, pack_sequences
-from virnucpro.encoders.esm2 import fuse_fair_esm, fuse_transformers, rotary_tables, rotate
+from virnucpro.encoders.esm2 import fuse_fair_esm, fuse_transformers
+from virnucpro.encoders.positions import rotary_tables, rotate
 
 CONFIG = Esm2Config(layers=3, width=64, heads=2)
 #: In no order, some alike, from one token to more than any published context.

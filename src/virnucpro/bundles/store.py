@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -43,13 +44,23 @@ class Bundle:
     manifest: Manifest
     sha256: str
 
-    def tensors(self, file: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Read one safetensors file on the CPU, into memory of its own.
+    def tensors(
+        self,
+        file: str,
+        expected: Mapping[str, Tensor],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> dict[str, Tensor]:
+        """Read one safetensors file, into memory of its own.
+
+        Never more than one tensor is held beside those returned.
 
         Args:
             file: its name.
             expected: the tensors it must hold, and no other: names, shapes, and whether floating
                 point (of any width) or int64; values do not matter.
+            device: where to; by default the CPU.
+            dtype: what floating-point tensors become; by default they stay what they are.
 
         Raises:
             BundleError: when names, shapes or types differ, before any tensor is read.
@@ -59,8 +70,7 @@ class Bundle:
             with safe_open(where, framework="pt") as weights:
                 found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
                 _check_tensors(str(where), found, expected)
-                # Cloned, since what safetensors reads stays mapped onto the file.
-                return {name: weights.get_tensor(name).clone() for name in found}
+                return {name: _kept(weights.get_tensor(name), device, dtype) for name in found}
         except (SafetensorError, OSError) as error:
             raise BundleError(
                 f"{where}: not a readable safetensors file ({error}); get the bundle anew"
@@ -184,6 +194,14 @@ def _check_file(path: Path, expected: File) -> None:
         raise BundleError(
             f"{path}: its sha256 is not the manifest's; the bundle is damaged, get it anew"
         )
+
+
+def _kept(mapped: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
+    """Copy a tensor that is mapped onto a file, converting it where it goes."""
+    moved = mapped.to(device or mapped.device)
+    if dtype is not None and mapped.is_floating_point():
+        moved = moved.to(dtype)
+    return mapped.clone() if moved is mapped else moved
 
 
 def _check_tensors(where: str, found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:

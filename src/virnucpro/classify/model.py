@@ -1,5 +1,6 @@
 """The whole network of a bundle: two encoders and the head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from virnucpro.encoders import (
     Tokens,
     encode_means,
 )
+from virnucpro.encoders.precision import speed_up
 
 #: Part of the network -> its file in a bundle.
 PARTS = {"protein_encoder": PROTEIN_FILE, "dna_encoder": DNA_FILE, "head": HEAD_FILE}
@@ -55,15 +57,42 @@ class FrameClassifier(nn.Module):
         """Where the weights are."""
         return self.head.output_layer.weight.device
 
-    def embed_proteins(self, tokens: Tokens, token_budget: int) -> Tensor:
+    def embed_proteins(
+        self,
+        tokens: Tokens,
+        token_budget: int,
+        on_out_of_memory: Callable[[], None] = lambda: None,
+    ) -> Tensor:
         """Return protein_SD on the device, fp32."""
         width = self.config.protein.width
-        return encode_means(self.protein_encoder, width, tokens, token_budget, self.device)
+        return encode_means(
+            self.protein_encoder, width, tokens, token_budget, self.device, on_out_of_memory
+        )
 
-    def embed_dna(self, tokens: Tokens, token_budget: int) -> Tensor:
+    def embed_dna(
+        self,
+        tokens: Tokens,
+        token_budget: int,
+        on_out_of_memory: Callable[[], None] = lambda: None,
+    ) -> Tensor:
         """Return dna_SD on the device, fp32."""
         width = self.config.dna.width
-        return encode_means(self.dna_encoder, width, tokens, token_budget, self.device)
+        return encode_means(
+            self.dna_encoder, width, tokens, token_budget, self.device, on_out_of_memory
+        )
+
+    def speed_up(self, precision: str) -> list[str]:
+        """Give the encoders the fastest steps that are right on this device.
+
+        Returns:
+            what was chosen and why, a line for each encoder; nothing on a CPU.
+        """
+        if self.device.type == "cpu":
+            return []
+        return [
+            f"protein encoder: {speed_up(self.protein_encoder, precision)}",
+            f"DNA encoder: {speed_up(self.dna_encoder, precision)}",
+        ]
 
 
 def config_of(manifest: Manifest) -> ClassifierConfig:
@@ -83,8 +112,7 @@ def load_classifier(bundle: Bundle, device: torch.device, dtype: torch.dtype) ->
         model = FrameClassifier(config_of(bundle.manifest))
     for part, file in PARTS.items():
         network = model.get_submodule(part)
-        state = bundle.tensors(file, network.state_dict())
         kept = torch.float32 if part == "head" else dtype
-        state = {k: t.to(kept) if t.is_floating_point() else t for k, t in state.items()}
+        state = bundle.tensors(file, network.state_dict(), device, kept)
         network.load_state_dict(state, assign=True)
-    return model.to(device).eval()
+    return model.eval().requires_grad_(requires_grad=False)

@@ -38,7 +38,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16 or fp16.")
+        str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16 or fp8.")
     ] = "auto",
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")

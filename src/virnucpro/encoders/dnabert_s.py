@@ -8,13 +8,13 @@ vector here and is added into the word embedding at load.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
-from virnucpro.encoders.attention import attention
-from virnucpro.encoders.packing import Pack, mean_pool
+from virnucpro.encoders.packing import Pack
+from virnucpro.encoders.steps import Rows, Steps
+from virnucpro.encoders.steps.plain import PlainSteps
 
 #: Epsilon of every LayerNorm (`layer_norm_eps` of the published configuration).
 _NORM_EPSILON = 1e-12
@@ -40,12 +40,11 @@ class DnabertSConfig:
 
 
 class DnabertSBlock(nn.Module):
-    """norm(x + attention(x)), then norm(x + gated_feed_forward(x))."""
+    """The weights of norm(x + attention(x)), then norm(x + gated_feed_forward(x))."""
 
     def __init__(self, config: DnabertSConfig) -> None:
         super().__init__()
         width = config.width
-        self.heads = config.heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
@@ -53,56 +52,37 @@ class DnabertSBlock(nn.Module):
         self.down = nn.Linear(config.feed_forward, width)
         self.feed_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
 
-    def forward(self, x_TD: Tensor, pack: Pack, biases: list[Tensor]) -> Tensor:
-        """Return x_TD of the next block."""
-        q_THA, k_THA, v_THA = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
-        mixed_THA = attention(q_THA, k_THA, v_THA, pack, biases)
-        x_TD = self.attention_norm(x_TD + self.out(mixed_THA.flatten(1)))
-        gate_TF, value_TF = self.gated(x_TD).chunk(2, dim=1)
-        normed_TD: Tensor = self.feed_norm(x_TD + self.down(gelu(gate_TF) * value_TF))
-        return normed_TD
-
 
 class DnabertS(nn.Module):
-    """DNABERT-S without its pooler."""
+    """DNABERT-S without its pooler.
+
+    Attributes:
+        steps: how the steps of a block are computed.
+    """
 
     def __init__(self, config: DnabertSConfig) -> None:
         super().__init__()
         self.config = config
+        self.steps: Steps[Any] = PlainSteps()
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.norm = nn.LayerNorm(config.width, eps=_NORM_EPSILON)
         self.blocks = nn.ModuleList(DnabertSBlock(config) for _ in range(config.layers))
 
     def forward(self, pack: Pack) -> Tensor:
         """Return hidden_TD of the last layer."""
-        x_TD: Tensor = self.norm(self.embedding(pack.tokens_T))
-        slopes_H = alibi_slopes(self.config.heads).to(x_TD.device)
-        biases = [alibi_bias(slopes_H, run.length).to(x_TD.dtype) for run in pack.runs]
-        for block in self.blocks:
-            x_TD = block(x_TD, pack, biases)
+        steps, heads = self.steps, self.config.heads
+        x_TD = steps.norm(self.embedding(pack.tokens_T), self.norm).values
+        positions = steps.alibi(pack, heads, x_TD)
+        for block in (cast("DnabertSBlock", block) for block in self.blocks):
+            mixed = steps.attention(steps.product(Rows(x_TD), block.qkv), heads, positions)
+            x_TD = steps.norm_of_sum(x_TD, mixed, block.out, block.attention_norm)
+            hidden = steps.product_gated_gelu(Rows(x_TD), block.gated)
+            x_TD = steps.norm_of_sum(x_TD, hidden, block.down, block.feed_norm)
         return x_TD
 
     def embed(self, pack: Pack) -> Tensor:
         """Return means_SD in fp32 over all tokens, the two special ones included."""
-        return mean_pool(self(pack), pack)
-
-
-def alibi_slopes(heads: int) -> Tensor:
-    """Return the slope of each head, shape (H,).
-
-    Source: Press et al., ALiBi (2022): a geometric series, and where H is no power of two, the
-    series of the next smaller power followed by every other slope of the next larger one.
-    """
-    smaller = 1 << (heads.bit_length() - 1)
-    slopes = [2.0 ** (-8.0 * (i + 1) / smaller) for i in range(smaller)]
-    slopes += [2.0 ** (-4.0 * (i + 1) / smaller) for i in range(0, 2 * (heads - smaller), 2)]
-    return torch.tensor(slopes)
-
-
-def alibi_bias(slopes_H: Tensor, length: int) -> Tensor:
-    """Return -slope * |i - j|, shape (H, L, L)."""
-    position = torch.arange(length, device=slopes_H.device, dtype=torch.float32)
-    return -slopes_H[:, None, None] * (position[:, None] - position).abs()
+        return self.steps.mean_pool(self(pack), pack)
 
 
 _PUBLISHED_BLOCK = {

@@ -8,13 +8,14 @@ code does at inference too (token dropout, x 0.88) is multiplied into the embedd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
-from virnucpro.encoders.attention import attention
-from virnucpro.encoders.packing import Pack, mean_pool
+from virnucpro.encoders.packing import Pack
+from virnucpro.encoders.steps import Steps
+from virnucpro.encoders.steps.plain import PlainSteps
 
 #: 1 - 0.15 * 0.8: the share of tokens that training left unmasked (fair-esm, `ESM2.forward`).
 TOKEN_DROPOUT_SCALE = 0.88
@@ -38,12 +39,11 @@ class Esm2Config:
 
 
 class Esm2Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """The weights of x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
     def __init__(self, config: Esm2Config) -> None:
         super().__init__()
         width = config.width
-        self.heads = config.heads
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -51,57 +51,42 @@ class Esm2Block(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x_TD: Tensor, pack: Pack, cos_T1A: Tensor, sin_T1A: Tensor) -> Tensor:
-        """Return x_TD of the next block."""
-        qkv_T3HA = self.qkv(self.attention_norm(x_TD)).unflatten(1, (3, self.heads, -1))
-        q_THA, k_THA = rotate(qkv_T3HA[:, :2], cos_T1A, sin_T1A).unbind(1)
-        mixed_THA = attention(q_THA, k_THA, qkv_T3HA[:, 2], pack)
-        x_TD = x_TD + self.out(mixed_THA.flatten(1))
-        hidden_TF: Tensor = gelu(self.up(self.feed_norm(x_TD)))
-        return torch.add(x_TD, self.down(hidden_TF))
-
 
 class Esm2(nn.Module):
-    """ESM-2 without its contact and language-model heads."""
+    """ESM-2 without its contact and language-model heads.
+
+    Attributes:
+        steps: how the steps of a block are computed.
+    """
 
     def __init__(self, config: Esm2Config) -> None:
         super().__init__()
         self.config = config
+        self.steps: Steps[Any] = PlainSteps()
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, pack: Pack) -> Tensor:
         """Return hidden_TD of the last layer after the final LayerNorm."""
-        x_TD = self.embedding(pack.tokens_T)
-        cos_T1A, sin_T1A = rotary_tables(
-            pack.positions_T, self.config.width // self.config.heads, x_TD.dtype
-        )
-        for block in self.blocks:
-            x_TD = block(x_TD, pack, cos_T1A, sin_T1A)
-        normed_TD: Tensor = self.norm(x_TD)
-        return normed_TD
+        steps, heads = self.steps, self.config.heads
+        x_TD: Tensor = self.embedding(pack.tokens_T)
+        positions = steps.rotary(pack, self.config.width // heads, x_TD)
+        blocks = [cast("Esm2Block", block) for block in self.blocks]
+        next_norms = [*(block.attention_norm for block in blocks[1:]), self.norm]
+        normed = steps.norm(x_TD, blocks[0].attention_norm)
+        for block, next_norm in zip(blocks, next_norms, strict=True):
+            qkv_TE = steps.product(normed, block.qkv)
+            mixed = steps.attention(qkv_TE, heads, positions)
+            x_TD, normed = steps.add_norm(x_TD, mixed, block.out, block.feed_norm)
+            hidden = steps.product_gelu(normed, block.up)
+            last = next_norm is self.norm
+            x_TD, normed = steps.add_norm(x_TD, hidden, block.down, next_norm, last=last)
+        return normed.values
 
     def embed(self, pack: Pack) -> Tensor:
         """Return means_SD in fp32 over the residues, the first and last token left out."""
-        return mean_pool(self(pack), pack, trim=1)
-
-
-def rotary_tables(positions_T: Tensor, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cos_T1A and sin_T1A of the rotary angles, shaped (T, 1, 1, A / 2).
-
-    Source: Su et al., RoFormer (2021), base 10,000; angles are computed in fp32.
-    """
-    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions_T.device) / size
-    angles = positions_T.float()[:, None] * (1.0 / 10000.0**exponents)
-    return angles.cos().to(dtype)[:, None, None], angles.sin().to(dtype)[:, None, None]
-
-
-def rotate(x_TNHA: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the pairs (i, i + A / 2) of each head by the token's angles."""
-    cos, sin = cos.to(x_TNHA.dtype), sin.to(x_TNHA.dtype)
-    low, high = x_TNHA.chunk(2, dim=-1)
-    return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
+        return self.steps.mean_pool(self(pack), pack, trim=1)
 
 
 # Published name -> fused name, within a block. Order in a tuple is order in the fused product.

@@ -1,6 +1,6 @@
 """Sequences of different lengths laid end to end, so that no token is padding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
@@ -27,6 +27,13 @@ class Tokens(NamedTuple):
         """Tokens of each sequence."""
         return np.diff(self.offsets)
 
+    def choose(self, which: NDArray[np.int64]) -> "Tokens":
+        """Return the sequences `which`, in that order."""
+        lengths = self.lengths[which]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        moved = np.repeat(self.offsets[which] - offsets[:-1], lengths)
+        return Tokens(self.ids[np.arange(offsets[-1]) + moved], offsets)
+
 
 class Run(NamedTuple):
     """Neighbours of equal length within a pack.
@@ -49,7 +56,7 @@ class Pack(NamedTuple):
     """The input of one forward pass.
 
     Attributes:
-        tokens_T: ids, int64.
+        tokens_T: ids, int64; behind the last sequence zeros may fill the pack up to a fixed size.
         positions_T: position of each token within its sequence, int64.
         cu_seqlens: cumulative lengths, S + 1 entries, int32.
         longest: tokens of the longest sequence.
@@ -67,6 +74,11 @@ class Pack(NamedTuple):
         """How many sequences the pack holds."""
         return len(self.cu_seqlens) - 1
 
+    @property
+    def used(self) -> int:
+        """Tokens that belong to a sequence."""
+        return sum(run.tokens for run in self.runs)
+
     def to(self, device: torch.device) -> "Pack":
         """Return the pack with its tensors on `device`."""
         if device.type == "cpu":
@@ -78,28 +90,39 @@ class Pack(NamedTuple):
         return Pack(tokens_T, positions_T, cu_seqlens, self.longest, self.runs)
 
 
-def pack_sequences(tokens: Tokens, which: NDArray[np.int64]) -> Pack:
-    """Pack the sequences `which` of `tokens`, in that order."""
-    lengths = tokens.lengths[which]
-    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
-    positions = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], lengths)
-    ids = tokens.ids[np.repeat(tokens.offsets[which], lengths) + positions]
+def pack_sequences(tokens: Tokens, which: NDArray[np.int64], multiple_of: int = 1) -> Pack:
+    """Pack the sequences `which` of `tokens`, in that order.
+
+    Args:
+        tokens: many sequences.
+        which: indices of those to pack.
+        multiple_of: the pack is filled up to a multiple of so many tokens.
+    """
+    chosen = tokens.choose(which)
+    lengths, used = chosen.lengths, len(chosen.ids)
+    size = -(-used // multiple_of) * multiple_of
+    ids, positions = np.zeros((2, size), dtype=np.int64)
+    ids[:used] = chosen.ids
+    positions[:used] = np.arange(used) - np.repeat(chosen.offsets[:-1], lengths)
     first = np.flatnonzero(np.concatenate([[True], lengths[1:] != lengths[:-1]]))
     counts = np.diff(np.concatenate([first, [len(lengths)]]))
     runs = zip(counts.tolist(), lengths[first].tolist(), strict=True)
     return Pack(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
-        torch.from_numpy(cu_seqlens.astype(np.int32)),
+        torch.from_numpy(chosen.offsets.astype(np.int32)),
         int(lengths.max()),
         tuple(Run(*run) for run in runs),
     )
 
 
-def pack_by_length(tokens: Tokens, token_budget: int) -> Iterator[tuple[NDArray[np.int64], Pack]]:
+def pack_by_length(
+    tokens: Tokens, token_budget: int, multiple_of: int = 1
+) -> Iterator[tuple[NDArray[np.int64], Pack]]:
     """Cut sequences into packs of at most `token_budget` tokens, shortest sequences first.
 
-    A sequence longer than the budget gets a pack of its own.
+    A sequence longer than the budget gets a pack of its own; each pack is filled up to a multiple
+    of `multiple_of` tokens, so that a GPU sees few different shapes.
 
     Yields:
         which sequences of `tokens` a pack holds, and the pack.
@@ -111,7 +134,7 @@ def pack_by_length(tokens: Tokens, token_budget: int) -> Iterator[tuple[NDArray[
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + token_budget, side="right")))
         which = order[start:stop]
-        yield which, pack_sequences(tokens, which)
+        yield which, pack_sequences(tokens, which, multiple_of)
         start = stop
 
 
@@ -121,7 +144,7 @@ def mean_pool(hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
     Returns:
         means_SD, in the order of the pack.
     """
-    parts = hidden_TD.split([run.tokens for run in pack.runs])
+    parts = hidden_TD[: pack.used].split([run.tokens for run in pack.runs])
     means = [
         part.unflatten(0, (run.sequences, run.length))[:, trim : run.length - trim].mean(
             dim=1, dtype=torch.float32
@@ -140,34 +163,74 @@ class Encoder(Protocol):
 
 
 def encode_means(
-    encoder: Encoder, width: int, tokens: Tokens, token_budget: int, device: torch.device
+    encoder: Encoder,
+    width: int,
+    tokens: Tokens,
+    token_budget: int,
+    device: torch.device,
+    on_out_of_memory: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Embed every sequence of `tokens`, without gradients.
+    """Embed every sequence of `tokens`, without gradients and, on a GPU, without waiting for it.
 
     On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
     never wait for each other within an operation, and results do not depend on their number.
+    On a GPU packs are filled up to eighths of the budget, so that it sees few shapes.
+
+    Args:
+        encoder: on `device`.
+        width: D of what it gives.
+        tokens: the sequences.
+        token_budget: most tokens of a pack, but for a longer sequence.
+        device: where to compute.
+        on_out_of_memory: called when a pack did not fit into memory and is done in two.
 
     Returns:
         means_SD on `device`, fp32, in the order of `tokens`.
     """
-    means_SD = torch.empty(len(tokens.offsets) - 1, width, device=device)
 
-    def encode(which: NDArray[np.int64], pack: Pack) -> None:
-        with torch.inference_mode():
-            means_SD[torch.from_numpy(which).to(device)] = encoder.embed(pack.to(device))
+    def embed(which: NDArray[np.int64], pack: Pack) -> Tensor:
+        try:
+            with torch.inference_mode():
+                return encoder.embed(pack.to(device))
+        except torch.OutOfMemoryError:
+            if len(which) == 1:
+                raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        on_out_of_memory()
+        halves = np.array_split(which, 2)
+        return torch.cat([embed(half, pack_sequences(tokens, half, step)) for half in halves])
 
-    packs = pack_by_length(tokens, token_budget)
-    if device.type != "cpu":
-        for which, pack in packs:
-            encode(which, pack)
-        return means_SD
+    step = max(1, token_budget // 8) if device.type == "cuda" else 1
+    packs = pack_by_length(tokens, token_budget, step)
+    if device.type == "cpu":
+        found = _side_by_side(embed, packs)
+    else:
+        found = [(which, embed(which, pack)) for which, pack in packs]
+    if not found:
+        return torch.empty(0, width, device=device)
+    places = np.empty(len(tokens.lengths), dtype=np.int64)
+    places[np.concatenate([which for which, _ in found])] = np.arange(len(places))
+    return torch.cat([means_SD for _, means_SD in found])[to_device(places, device)]
+
+
+def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Copy an array to a device; a GPU does it beside what it is computing."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _side_by_side(
+    embed: Callable[[NDArray[np.int64], Pack], Tensor],
+    packs: Iterable[tuple[NDArray[np.int64], Pack]],
+) -> list[tuple[NDArray[np.int64], Tensor]]:
+    """Embed packs in as many threads as PyTorch may use."""
     with one_thread_an_operation() as threads, ThreadPoolExecutor(threads) as pool:
         try:
-            for done in [pool.submit(encode, which, pack) for which, pack in packs]:
-                done.result()
+            waiting = [(which, pool.submit(embed, which, pack)) for which, pack in packs]
+            return [(which, means.result()) for which, means in waiting]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return means_SD
 
 
 @contextmanager

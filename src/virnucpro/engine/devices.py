@@ -4,20 +4,39 @@ import ctypes
 import platform
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
+from virnucpro.bundles import Manifest
+from virnucpro.encoders.precision import DTYPES, check_precision, default_precision
 from virnucpro.errors import SettingsError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-#: Tokens of one forward pass. On a CPU small enough that activations stay in its cache
-#: (docs/log.md); on a GPU large enough to fill it.
-_TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
-
+#: Tokens of one forward pass on a CPU: few enough that activations stay in its cache (docs/log.md).
+_CPU_BUDGET = 2048
+#: Rows of a tile of a matrix product: so many tokens for each multiprocessor make whole waves.
+_TILE_ROWS = 128
+#: Width at which that fills a GPU; narrower networks get more tokens, but not beyond the factor.
+_FULL_WIDTH, _MOST_WAVES = 3072, 8
+#: Numbers an encoder holds for each token and column of its width at the worst moment.
+_LIVE_COLUMNS = 20
+#: Share of the free memory that activations may take.
+_SHARE = 0.6
 
 # Options of mallopt(3), from glibc's malloc.h, and the largest values that help or are allowed.
 _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 1 << 29
 _M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 1 << 25
+
+
+class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Most tokens of one forward pass; a run keeps them on every device and in every rerun.
+
+    Attributes:
+        protein: of the protein encoder.
+        dna: of the DNA encoder.
+    """
+
+    protein: int
+    dna: int
 
 
 @dataclass(frozen=True)
@@ -28,17 +47,15 @@ class Device:
         device: where PyTorch computes.
         precision: a key of `DTYPES`, the encoders' arithmetic.
         kind: what sort of device; results of one kind and precision are the same bytes.
-        token_budget: most tokens of one forward pass.
     """
 
     device: torch.device
     precision: str
     kind: str
-    token_budget: int
 
     @property
     def dtype(self) -> torch.dtype:
-        """The encoders' arithmetic as PyTorch names it."""
+        """Type of the encoders' weights and activations."""
         return DTYPES[self.precision]
 
 
@@ -47,7 +64,8 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
 
     Args:
         name: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
-        precision: `auto` (fp16 on a GPU, fp32 on a CPU), `fp32`, `bf16` or `fp16`.
+        precision: `auto` (fp16 where a GPU computes it fast, else fp32), `fp32`, `bf16`, `fp16`
+            or `fp8`.
 
     Raises:
         SettingsError: when the device or the precision is not to be had here.
@@ -58,19 +76,41 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
         device = torch.device(name)
     except RuntimeError as error:
         raise SettingsError(f"--device {name}: give auto, cpu, cuda or cuda:N") from error
-    if device.type not in _TOKEN_BUDGET:
+    if device.type not in ("cpu", "cuda"):
         raise SettingsError(f"--device {name}: give auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise SettingsError(f"--device {name}: this machine has {count} CUDA devices")
     if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "fp32"
-    if precision not in DTYPES:
-        raise SettingsError(f"--precision {precision}: give auto, {', '.join(DTYPES)}")
-    if device.type == "cpu" and precision == "fp16":
-        raise SettingsError("--precision fp16 needs a GPU; on a CPU give fp32 or bf16")
-    return Device(device, precision, _kind(device), _TOKEN_BUDGET[device.type])
+        precision = default_precision(device)
+    check_precision(precision, device)
+    return Device(device, precision, _kind(device))
+
+
+def choose_budgets(device: Device, bundle: Manifest) -> Budgets:
+    """Return the largest budgets that keep a device busy and fit into its free memory.
+
+    Called before the weights are loaded; their memory is set aside.
+    """
+    if device.device.type == "cpu":
+        return Budgets(_CPU_BUDGET, _CPU_BUDGET)
+    free, _ = torch.cuda.mem_get_info(device.device)
+    size = device.dtype.itemsize
+    protein, dna = bundle.protein_encoder, bundle.dna_encoder
+    weights = 12 * protein.layers * protein.width**2
+    weights += dna.layers * dna.width * (4 * dna.width + 3 * dna.feed_forward)
+    room = _SHARE * max(0, free - size * weights)
+    wave = _TILE_ROWS * torch.cuda.get_device_properties(device.device).multi_processor_count
+    return Budgets(*(_budget(wave, width, room, size) for width in (protein.width, dna.width)))
+
+
+def _budget(wave: int, width: int, room: float, size: int) -> int:
+    """Return a multiple or an eighth of the tokens of a wave."""
+    budget = wave * max(1, min(_MOST_WAVES, _FULL_WIDTH // width))
+    while budget > wave // 8 and budget * width * _LIVE_COLUMNS * size > room:
+        budget //= 2
+    return budget
 
 
 def keep_freed_memory() -> None:

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 import torch
 
+from virnucpro.engine.devices import Budgets
 from virnucpro.errors import InputError, RunError
 from virnucpro.sequences.reader import STDIN
 from virnucpro.storage import write_whole
@@ -114,6 +115,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         status: whether all tables are written.
         binding: what the run computes.
         environment: where.
+        budgets: most tokens of a forward pass, chosen when the run was first started.
         started: when the run was first started, UTC.
         finished: when its tables were written, UTC; empty before.
         records_sha256: digest over all records read; empty before.
@@ -123,6 +125,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     status: Literal["unfinished", "finished"]
     binding: Binding
     environment: Environment
+    budgets: Budgets
     started: str
     finished: str = ""
     records_sha256: str = ""
@@ -177,8 +180,13 @@ class Run:
 
 
 @contextmanager
-def open_run(directory: Path, binding: Binding) -> Iterator[Run]:
+def open_run(directory: Path, binding: Binding, budgets: Budgets) -> Iterator[Run]:
     """Start a run in a new or empty directory, or continue the same one.
+
+    Args:
+        directory: the output directory.
+        binding: what the run computes.
+        budgets: of a new run; one that is continued keeps its own.
 
     Raises:
         RunError: when the directory cannot be written, holds something else, holds a run with
@@ -201,11 +209,11 @@ def open_run(directory: Path, binding: Binding) -> Iterator[Run]:
             ) from error
         run = _continue(directory, binding)
         if run is None:
-            run = _start(directory, binding)
+            run = _start(directory, binding, budgets)
         yield run
 
 
-def _start(directory: Path, binding: Binding) -> Run:
+def _start(directory: Path, binding: Binding, budgets: Budgets) -> Run:
     own = {_LOCK_FILE, MANIFEST_FILE + ".partial"}
     strangers = [p.name for p in directory.iterdir() if p.name not in own]
     if strangers:
@@ -214,7 +222,8 @@ def _start(directory: Path, binding: Binding) -> Run:
             f"{directory}: is not empty and holds no run of virnucpro ({strangers[0]}, ...); "
             "give a new directory"
         )
-    run = Run(directory, RunManifest(FORMAT, "unfinished", binding, Environment.here(), _now()))
+    manifest = RunManifest(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
+    run = Run(directory, manifest)
     run.save()
     return run
 

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Device, keep_freed_memory
+from virnucpro.engine.clock import StageClock
+from virnucpro.engine.devices import Budgets, Device, choose_budgets, keep_freed_memory
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
 
@@ -27,12 +29,16 @@ class Work:
         records: records prepared.
         frames: open frames scored.
         tokens: tokens that went through the encoders.
+        packs_cut: packs that did not fit into memory and were done in two.
+        frames_redone: frames whose scores were not finite and were computed anew in fp32.
         seconds: time of each stage; the host's stages run beside the device's.
     """
 
     records: int = 0
     frames: int = 0
     tokens: int = 0
+    packs_cut: int = 0
+    frames_redone: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -42,8 +48,22 @@ class Work:
         try:
             yield
         finally:
-            passed = time.perf_counter() - started
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + passed
+            self.add(stage, time.perf_counter() - started)
+
+    def incidents(self) -> list[str]:
+        """Return what went differently, a line each."""
+        found = []
+        if self.packs_cut:
+            found.append(f"out of memory {self.packs_cut:,} times: those packs were done in two")
+        if self.frames_redone:
+            found.append(
+                f"{self.frames_redone:,} frames had no finite score: they were computed in fp32"
+            )
+        return found
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add to the time of a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 class Prepared(NamedTuple):
@@ -76,25 +96,50 @@ class Scored(NamedTuple):
     scores_S2: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Pending:
+    """A block that its device may still be computing.
+
+    Attributes:
+        prepared: what is being scored.
+        scores_S2: where the scores will be, on the host.
+        clock: of the device's stages.
+    """
+
+    prepared: Prepared
+    scores_S2: Tensor
+    clock: StageClock
+
+
 class Worker:
     """Scores blocks with one bundle on one device.
 
-    `prepare` needs no device and may run in another thread than `score`.
+    `prepare` needs no device and may run in another thread than the rest.
 
     Args:
         bundle: encoders, head and tokenizer.
         device: where to compute and in which precision.
         chunk_length: bases of a chunk.
+        budgets: most tokens of a forward pass; by default what fits this device.
+
+    Attributes:
+        work: what was done so far.
+        notes: how the networks are computed, a line each; empty on a CPU.
+        ahead: blocks to submit before the first result is asked for, so the device never waits.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, chunk_length: int) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device, chunk_length: int, budgets: Budgets | None = None
+    ) -> None:
         if device.device.type == "cpu":
             keep_freed_memory()
+        self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
+        self._budgets = budgets or choose_budgets(device, bundle.manifest)
         self._tokenizer = bundle.tokenizer()
-        self._model: FrameClassifier = load_classifier(bundle, device.device, device.dtype)
-        self._precision = device.precision
-        self._token_budget = device.token_budget
-        self._chunk_length = chunk_length
+        self._model = load_classifier(bundle, device.device, device.dtype)
+        self._exact: FrameClassifier | None = None
+        self.notes = self._model.speed_up(device.precision)
+        self.ahead = 0 if device.device.type == "cpu" else 1
         self.work = Work()
 
     def prepare(self, block: Block) -> Prepared:
@@ -117,26 +162,74 @@ class Worker:
         chunks = chunk_records(lengths, self._chunk_length, first, last)
         return chunks, (sequences.offsets[:-1] - offsets)[chunks.record]
 
-    @torch.inference_mode()
     def score(self, prepared: Prepared) -> Scored:
         """Embed and classify the open frames of a prepared block."""
-        work = self.work
+        return self.collect(self.submit(prepared))
+
+    @torch.inference_mode()
+    def submit(self, prepared: Prepared) -> Pending:
+        """Start to score a prepared block; a GPU goes on by itself."""
+        clock = StageClock(self._device.device)
         if not len(prepared.frames.chunk):
-            scores_S2 = np.empty((0, 2), dtype=np.float32)
-        else:
-            with work.timed("protein encoder"):
-                protein_SD = self._model.embed_proteins(prepared.protein, self._token_budget)
-            with work.timed("DNA encoder"):
-                dna_SD = self._model.embed_dna(prepared.dna, self._token_budget)
-            with work.timed("head"):
-                scores_S2 = self._model(protein_SD, dna_SD).cpu().numpy()
-        if not np.isfinite(scores_S2).all():
-            first = prepared.block.pieces[0].record + 1
-            raise SettingsError(
-                f"scores of the block from record {first} on are not finite in {self._precision}; "
-                "try --precision fp32, or check the bundle"
-            )
+            return Pending(prepared, torch.empty(0, 2), clock)
+        scores_S2 = self._scores(self._model, prepared.protein, prepared.dna, clock)
+        return Pending(prepared, scores_S2, clock)
+
+    def collect(self, pending: Pending) -> Scored:
+        """Wait for a block's scores; those that are not finite are computed anew in fp32.
+
+        Raises:
+            SettingsError: when they are not finite in fp32 either.
+        """
+        work, prepared = self.work, pending.prepared
+        for stage, seconds in pending.clock.wait().items():
+            work.add(stage, seconds)
+        scores_S2 = pending.scores_S2.numpy()
+        faulty = np.flatnonzero(~np.isfinite(scores_S2).all(axis=1))
+        if len(faulty):
+            scores_S2[faulty] = self._redone(prepared, faulty)
         work.records += sum(piece.first_chunk == 0 for piece in prepared.block.pieces)
         work.frames += len(scores_S2)
         work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
         return Scored(prepared, scores_S2)
+
+    def _scores(
+        self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
+    ) -> Tensor:
+        """Return scores_S2 on the host; a GPU may still have to write them."""
+        budgets, cut = self._budgets, self._count_cut
+        with clock.timed("protein encoder"):
+            protein_SD = model.embed_proteins(protein, budgets.protein, cut)
+        with clock.timed("DNA encoder"):
+            dna_SD = model.embed_dna(dna, budgets.dna, cut)
+        with clock.timed("head"):
+            scores_S2: Tensor = model(protein_SD, dna_SD)
+            if not scores_S2.is_cuda:
+                return scores_S2
+            on_host = torch.empty(scores_S2.shape, dtype=scores_S2.dtype, pin_memory=True)
+            return on_host.copy_(scores_S2, non_blocking=True)
+
+    @torch.inference_mode()
+    def _redone(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score some frames of a block in fp32: on the device if it has room, else on the CPU."""
+        self.work.frames_redone += len(faulty)
+        if self._exact is None:
+            try:
+                self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
+            except torch.OutOfMemoryError:
+                self._exact = load_classifier(self._bundle, torch.device("cpu"), torch.float32)
+        clock = StageClock(self._exact.device)
+        protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
+        scores_S2 = self._scores(self._exact, protein, dna, clock)
+        for seconds in clock.wait().values():
+            self.work.add("anew in fp32", seconds)
+        if not scores_S2.isfinite().all():
+            first = prepared.block.pieces[0].record + 1
+            raise SettingsError(
+                f"scores of the block from record {first} on are not finite in fp32; "
+                "the bundle's weights must be wrong, get it anew"
+            )
+        return scores_S2.numpy()
+
+    def _count_cut(self) -> None:
+        self.work.packs_cut += 1

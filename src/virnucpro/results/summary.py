@@ -25,10 +25,12 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         unscored: unscored records by reason.
         problems: one line for each record that could not be processed, the first 1,000.
         resumed_records: records whose scores an earlier attempt left.
+        packs_cut: packs of this attempt that did not fit into memory and were done in two.
+        frames_redone: frames of this attempt whose scores were not finite and were computed anew
+            in fp32.
         seconds: time of each stage in the attempt that finished. `reading`, `chunks and frames`
             and `tokens` run on the host beside the device's stages; `scoring` is all of it by
-            the clock, `start-up` and `tables` come before and after. On a GPU the encoders'
-            stages only hand over their work and `head` waits for it.
+            the clock, `start-up` and `tables` come before and after.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
     """
@@ -46,6 +48,8 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unscored: dict[str, int]
     problems: list[str]
     resumed_records: int
+    packs_cut: int
+    frames_redone: int
     seconds: dict[str, float]
     records_per_second: float
     tokens_per_second: float
@@ -73,6 +77,8 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 **vars(counts),
                 **run,
                 "resumed_records": progress.resumed_records,
+                "packs_cut": progress.work.packs_cut,
+                "frames_redone": progress.work.frames_redone,
                 "seconds": {stage: round(time, 3) for stage, time in seconds.items()},
                 "records_per_second": round(progress.work.records / scoring, 1),
                 "tokens_per_second": round(progress.work.tokens / scoring, 1),

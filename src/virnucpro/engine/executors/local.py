@@ -2,12 +2,13 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.shards import Shard, ShardStore
-from virnucpro.engine.worker import Prepared, Scored, Work, Worker
+from virnucpro.engine.worker import Pending, Prepared, Scored, Work, Worker
 from virnucpro.errors import RunError
 
 #: Seconds that a stop waits for the host thread, which may hang on a silent pipe.
@@ -62,6 +63,7 @@ class LocalExecutor:
     _ready: "queue.Queue[_Item | BaseException | None]" = field(
         default_factory=lambda: queue.Queue(maxsize=_AHEAD), init=False
     )
+    _done: Progress = field(init=False)
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
 
     def run(self, blocks: Iterable[Block]) -> list[bytes]:
@@ -82,25 +84,45 @@ class LocalExecutor:
             host.join(_PATIENCE)
 
     def _score_all(self) -> list[bytes]:
-        work, digests = self.worker.work, []
-        progress = Progress(0, 0, 0, 0, work)
-        while (item := self._ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+        """Score what the host thread hands over, keeping the device ahead of what is written."""
+        self._done = Progress(0, 0, 0, 0, self.worker.work)
+        digests: list[bytes] = []
+        submitted: deque[tuple[_Item, Pending | None]] = deque()
+        while (item := self._next(submitted)) is not None:
             digests.append(item.digest)
-            records = sum(piece.first_chunk == 0 for piece in item.block.pieces)
-            resumed, resumed_bytes = progress.resumed_records, progress.resumed_bytes
-            if item.prepared is None:
-                resumed, resumed_bytes = resumed + records, item.block.bytes_read
-            else:
-                scored = self.worker.score(item.prepared)
-                with work.timed("shards"):
-                    self.store.write(item.block.index, item.digest, self.shard_of(scored))
-            progress = Progress(
-                progress.records + records, resumed, item.block.bytes_read, resumed_bytes, work
-            )
-            self.on_progress(progress)
+            pending = None if item.prepared is None else self.worker.submit(item.prepared)
+            submitted.append((item, pending))
+            while len(submitted) > self.worker.ahead:
+                self._finish(*submitted.popleft())
         return digests
+
+    def _next(self, submitted: "deque[tuple[_Item, Pending | None]]") -> _Item | None:
+        """Return the next block; while none is ready, finish those submitted."""
+        while submitted and self._ready.empty():
+            self._finish(*submitted.popleft())
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            while submitted:
+                self._finish(*submitted.popleft())
+        return item
+
+    def _finish(self, item: _Item, pending: Pending | None) -> None:
+        """Write a block's shard, unless an earlier attempt did, and tell how far the run is."""
+        block, done, work = item.block, self._done, self.worker.work
+        records = sum(piece.first_chunk == 0 for piece in block.pieces)
+        resumed, resumed_bytes = done.resumed_records, done.resumed_bytes
+        if pending is None:
+            resumed, resumed_bytes = resumed + records, block.bytes_read
+        else:
+            scored = self.worker.collect(pending)
+            with work.timed("shards"):
+                self.store.write(block.index, item.digest, self.shard_of(scored))
+        self._done = Progress(
+            done.records + records, resumed, block.bytes_read, resumed_bytes, work
+        )
+        self.on_progress(self._done)
 
     def _prepare_all(self, blocks: Iterable[Block]) -> None:
         """Read, prepare and queue every block; runs in the host thread."""

@@ -1,0 +1,247 @@
+"""Attention within each sequence of a pack, read straight from the fused product.
+
+Queries and keys are rotated (ESM-2), or scores biased by distance (DNABERT-S), on the way: nothing
+but the fused product is read and nothing but the result is written. Which kernel and which tiles a
+sequence gets depends on its own length alone, so its result does not depend on its pack.
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from virnucpro.encoders.packing import Run
+
+#: Multiplies logarithms to base e into logarithms to base 2.
+_LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _load_rows(base, rows, length, stride, WIDTH: tl.constexpr):
+    """Return WIDTH columns of rows of one sequence, zeros behind its end."""
+    at = base + rows[:, None].to(tl.int64) * stride + tl.arange(0, WIDTH)[None, :]
+    return tl.load(at, mask=rows[:, None] < length, other=0.0)
+
+
+@triton.jit
+def _load_halves(
+    base, rows, length, stride, cos_ptr, sin_ptr, HALF: tl.constexpr, ROTARY: tl.constexpr
+):
+    """Return both halves of each row's head, rotated by the angles of its position."""
+    low = _load_rows(base, rows, length, stride, HALF)
+    high = _load_rows(base + HALF, rows, length, stride, HALF)
+    if ROTARY:
+        at = rows[:, None] * HALF + tl.arange(0, HALF)[None, :]
+        cos = tl.load(cos_ptr + at, mask=rows[:, None] < length, other=0.0).to(tl.float32)
+        sin = tl.load(sin_ptr + at, mask=rows[:, None] < length, other=0.0).to(tl.float32)
+        turned_low = low.to(tl.float32) * cos - high.to(tl.float32) * sin
+        turned_high = high.to(tl.float32) * cos + low.to(tl.float32) * sin
+        low, high = turned_low.to(low.dtype), turned_high.to(low.dtype)
+    return low, high
+
+
+@triton.jit
+def _scores(
+    q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI: tl.constexpr
+):
+    """Return scores to base 2 of a tile of queries and keys, -inf behind the sequence's end."""
+    scores = tl.dot(q_low, tl.trans(k_low))
+    scores = tl.dot(q_high, tl.trans(k_high), scores) * (factor * _LOG2_E)
+    if ALIBI:
+        scores -= slope * tl.abs(q_rows[:, None] - k_rows[None, :]).to(tl.float32)
+    return tl.where(k_rows[None, :] < length, scores, float("-inf"))
+
+
+@triton.jit
+def _short_kernel(
+    qkv_ptr, out_ptr, offsets_ptr, cos_ptr, sin_ptr, slopes_ptr, first, heads, factor,
+    HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, MORE_KEYS: tl.constexpr,
+    ROTARY: tl.constexpr, ALIBI: tl.constexpr,
+):  # fmt: skip
+    """One head of one sequence of at most KEYS + MORE_KEYS tokens: its keys are loaded once."""
+    head = tl.program_id(0) % heads
+    sequence = first + tl.program_id(0) // heads
+    start = tl.load(offsets_ptr + sequence).to(tl.int64)
+    length = tl.load(offsets_ptr + sequence + 1) - start.to(tl.int32)
+    SIZE: tl.constexpr = 2 * HALF
+    width = heads * SIZE
+    stride = 3 * width
+    q_base = qkv_ptr + start * stride + head * SIZE
+    slope = 0.0
+    if ALIBI:
+        slope = tl.load(slopes_ptr + head) * _LOG2_E
+    k_rows = tl.arange(0, KEYS)
+    k_low, k_high = _load_halves(
+        q_base + width, k_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+    )
+    v = _load_rows(q_base + 2 * width, k_rows, length, stride, SIZE)
+    if MORE_KEYS:
+        m_rows = KEYS + tl.arange(0, MORE_KEYS)
+        m_low, m_high = _load_halves(
+            q_base + width, m_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+        )
+        m_v = _load_rows(q_base + 2 * width, m_rows, length, stride, SIZE)
+    columns = tl.arange(0, SIZE)
+    for first_query in tl.static_range(0, KEYS + MORE_KEYS, QUERIES):
+        if first_query < length:
+            q_rows = first_query + tl.arange(0, QUERIES)
+            q_low, q_high = _load_halves(
+                q_base, q_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+            )
+            scores = _scores(
+                q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI
+            )
+            largest = tl.max(scores, 1)
+            if MORE_KEYS:
+                m_scores = _scores(
+                    q_low, q_high, m_low, m_high, q_rows, m_rows, length, factor, slope, ALIBI
+                )
+                largest = tl.maximum(largest, tl.max(m_scores, 1))
+            weights = tl.exp2(scores - largest[:, None])
+            total = tl.sum(weights, 1)
+            mixed = tl.dot(weights.to(v.dtype), v)
+            if MORE_KEYS:
+                m_weights = tl.exp2(m_scores - largest[:, None])
+                total += tl.sum(m_weights, 1)
+                mixed = tl.dot(m_weights.to(v.dtype), m_v, mixed)
+            mixed *= (1.0 / total)[:, None]
+            at = (start + q_rows[:, None]) * width + head * SIZE + columns[None, :]
+            tl.store(
+                out_ptr + at, mixed.to(out_ptr.dtype.element_ty), mask=q_rows[:, None] < length
+            )
+
+
+@triton.jit
+def _long_kernel(
+    qkv_ptr, out_ptr, offsets_ptr, cos_ptr, sin_ptr, slopes_ptr, first, heads, factor,
+    HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    ROTARY: tl.constexpr, ALIBI: tl.constexpr,
+):  # fmt: skip
+    """A tile of queries of one head of one sequence: tiles of keys with a running softmax.
+
+    Source: Dao, FlashAttention-2 (2023), algorithm 1.
+    """
+    head = tl.program_id(0) % heads
+    sequence = first + tl.program_id(0) // heads
+    start = tl.load(offsets_ptr + sequence).to(tl.int64)
+    length = tl.load(offsets_ptr + sequence + 1) - start.to(tl.int32)
+    first_query = tl.program_id(1) * QUERIES
+    if first_query >= length:
+        return
+    SIZE: tl.constexpr = 2 * HALF
+    width = heads * SIZE
+    stride = 3 * width
+    q_base = qkv_ptr + start * stride + head * SIZE
+    slope = 0.0
+    if ALIBI:
+        slope = tl.load(slopes_ptr + head) * _LOG2_E
+    q_rows = first_query + tl.arange(0, QUERIES)
+    q_low, q_high = _load_halves(q_base, q_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY)
+    largest = tl.full([QUERIES], float("-inf"), tl.float32)
+    total = tl.zeros([QUERIES], tl.float32)
+    mixed = tl.zeros([QUERIES, SIZE], tl.float32)
+    for first_key in range(0, length, KEYS):
+        k_rows = first_key + tl.arange(0, KEYS)
+        k_low, k_high = _load_halves(
+            q_base + width, k_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+        )
+        v = _load_rows(q_base + 2 * width, k_rows, length, stride, SIZE)
+        scores = _scores(q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI)
+        larger = tl.maximum(largest, tl.max(scores, 1))
+        weights = tl.exp2(scores - larger[:, None])
+        shrink = tl.exp2(largest - larger)
+        total = total * shrink + tl.sum(weights, 1)
+        mixed = tl.dot(weights.to(v.dtype), v, mixed * shrink[:, None])
+        largest = larger
+    mixed *= (1.0 / total)[:, None]
+    at = (start + q_rows[:, None]) * width + head * SIZE + tl.arange(0, SIZE)[None, :]
+    tl.store(out_ptr + at, mixed.to(out_ptr.dtype.element_ty), mask=q_rows[:, None] < length)
+
+
+class Tile(NamedTuple):
+    """How sequences of up to `longest` tokens are cut; `more_keys` of a second tile of keys."""
+
+    longest: int
+    queries: int
+    keys: int
+    more_keys: int
+    warps: int
+
+
+#: Measured on an H100 (docs/log.md).
+_TILES = (
+    Tile(32, 32, 32, 0, 2),
+    Tile(64, 64, 64, 0, 4),
+    Tile(128, 64, 128, 0, 4),
+    Tile(192, 64, 128, 64, 4),
+    Tile(256, 64, 128, 128, 4),
+)
+_LONG = Tile(1 << 30, 128, 64, 0, 8)
+
+
+class Group(NamedTuple):
+    """Neighbouring sequences of a pack that get the same tiles."""
+
+    tile: Tile
+    first: int
+    sequences: int
+    longest: int
+
+
+def group_runs(runs: Iterable[Run]) -> list[Group]:
+    """Cut a pack where the tiles change."""
+    groups, first = [], 0
+    for tile, same in groupby(runs, key=lambda run: _tile_of(run.length)):
+        members = list(same)
+        sequences = sum(run.sequences for run in members)
+        groups.append(Group(tile, first, sequences, max(run.length for run in members)))
+        first += sequences
+    return groups
+
+
+def _tile_of(length: int) -> Tile:
+    return next((tile for tile in _TILES if length <= tile.longest), _LONG)
+
+
+def attention(
+    qkv_TE: Tensor,
+    out_TD: Tensor,
+    offsets: Tensor,
+    groups: list[Group],
+    heads: int,
+    *,
+    rotary: tuple[Tensor, Tensor] | None = None,
+    slopes_H: Tensor | None = None,
+) -> None:
+    """Write attention of every sequence to `out_TD`.
+
+    Args:
+        qkv_TE: query, key and value of every head, fused, contiguous; heads of 32, 64 or 128.
+        out_TD: 16 bit, or fp8.
+        offsets: where each sequence starts, S + 1 entries, int32.
+        groups: of the pack's sequences.
+        heads: H.
+        rotary: cosines and sines of each position, shape (L, A / 2).
+        slopes_H: of the linear bias, fp32.
+    """
+    size = out_TD.shape[1] // heads
+    cos, sin = rotary if rotary is not None else (qkv_TE, qkv_TE)
+    slopes = slopes_H if slopes_H is not None else qkv_TE
+    for group in groups:
+        tile = group.tile
+        arguments = (qkv_TE, out_TD, offsets, cos, sin, slopes, group.first, heads, size**-0.5)
+        constants = {
+            "HALF": size // 2, "QUERIES": tile.queries, "KEYS": tile.keys,
+            "ROTARY": rotary is not None, "ALIBI": slopes_H is not None, "num_warps": tile.warps,
+        }  # fmt: skip
+        programs = group.sequences * heads
+        if tile is _LONG:
+            grid = (programs, triton.cdiv(group.longest, tile.queries))
+            _long_kernel[grid](*arguments, **constants, num_stages=3)
+        else:
+            _short_kernel[(programs,)](
+                *arguments, **constants, MORE_KEYS=tile.more_keys, num_stages=1
+            )

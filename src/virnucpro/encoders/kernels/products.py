@@ -1,0 +1,148 @@
+"""Matrix products that finish their result before it is written (Hopper).
+
+Each program keeps to one multiprocessor and goes from tile to tile, so that the loads of the next
+tile run beside the end of this one. A row's result does not depend on how many rows there are.
+"""
+
+from enum import IntEnum
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from virnucpro.encoders.kernels.rows import gelu_of
+
+
+class Finish(IntEnum):
+    """What happens to a tile before it is written.
+
+    PLAIN writes it; GELU applies GELU; GATED applies GELU to every even column and multiplies it
+    with the odd column behind it; RESIDUAL adds what was in the output.
+    """
+
+    PLAIN = 0
+    GELU = 1
+    GATED = 2
+    RESIDUAL = 3
+
+
+_GELU = tl.constexpr(Finish.GELU.value)
+_GATED = tl.constexpr(Finish.GATED.value)
+_RESIDUAL = tl.constexpr(Finish.RESIDUAL.value)
+
+# Rows, columns, depth in bytes of a tile; measured on an H100 (docs/log.md).
+_TILE_M, _TILE_N, _TILE_K_BYTES = 128, 256, 128
+#: Tiles of rows that share tiles of weights in the cache.
+_TOGETHER = 8
+
+
+@triton.jit
+def _finished(values, columns, rows, n_rows, n_columns, bias_ptr, row_scales_ptr, column_scales_ptr,
+              BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr):  # fmt: skip
+    """Return values times their scales, plus the bias."""
+    if ROW_SCALES:
+        values *= tl.load(row_scales_ptr + rows, mask=rows < n_rows, other=0.0)[:, None]
+    if COLUMN_SCALES:
+        values *= tl.load(column_scales_ptr + columns, mask=columns < n_columns, other=0.0)[None, :]
+    if BIAS:
+        bias = tl.load(bias_ptr + columns, mask=columns < n_columns, other=0.0)
+        values += bias.to(tl.float32)[None, :]
+    return values
+
+
+@triton.jit
+def _product_kernel(
+    a_desc, w_desc, out_desc, bias_ptr, row_scales_ptr, column_scales_ptr, out_factor,
+    n_rows, n_columns, depth,
+    TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, TOGETHER: tl.constexpr,
+    PROGRAMS: tl.constexpr, FINISH: tl.constexpr,
+    BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
+):  # fmt: skip
+    tiles_m = tl.cdiv(n_rows, TILE_M)
+    tiles_n = tl.cdiv(n_columns, TILE_N)
+    HALF: tl.constexpr = TILE_N // 2
+    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, PROGRAMS, flatten=True):
+        band = tile // (TOGETHER * tiles_n)
+        height = min(tiles_m - band * TOGETHER, TOGETHER)
+        within = tile % (TOGETHER * tiles_n)
+        m = (band * TOGETHER + within % height) * TILE_M
+        n = within // height * TILE_N
+        total = tl.zeros((TILE_M, TILE_N), tl.float32)
+        for k in range(tl.cdiv(depth, TILE_K)):
+            a = a_desc.load([m, k * TILE_K])
+            w = w_desc.load([n, k * TILE_K])
+            total = tl.dot(a, w.T, total)
+        rows = m + tl.arange(0, TILE_M)
+        if FINISH == _GATED:
+            gate, value = tl.split(tl.reshape(total, (TILE_M, HALF, 2)))
+            even = n + 2 * tl.arange(0, HALF)
+            gate = _finished(gate, even, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
+                             column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES)  # fmt: skip
+            value = _finished(value, even + 1, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
+                              column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES)  # fmt: skip
+            y = gelu_of(gate) * value * out_factor
+            out_desc.store([m, n // 2], y.to(out_desc.dtype))
+        else:
+            halves = tl.permute(tl.reshape(total, (TILE_M, 2, HALF)), (0, 2, 1))
+            left, right = tl.split(halves)
+            for side in tl.static_range(2):
+                y = left if side == 0 else right
+                first = n + side * HALF
+                y = _finished(y, first + tl.arange(0, HALF), rows, n_rows, n_columns, bias_ptr,
+                              row_scales_ptr, column_scales_ptr, BIAS, ROW_SCALES,
+                              COLUMN_SCALES)  # fmt: skip
+                if FINISH == _GELU:
+                    y = gelu_of(y)
+                y *= out_factor
+                if FINISH == _RESIDUAL:
+                    y += out_desc.load([m, first]).to(tl.float32)
+                out_desc.store([m, first], y.to(out_desc.dtype))
+
+
+def product(
+    rows_TK: Tensor,
+    weight_NK: Tensor,
+    out_TN: Tensor,
+    *,
+    bias_N: Tensor | None = None,
+    row_scales_T1: Tensor | None = None,
+    column_scales_N: Tensor | None = None,
+    finish: Finish = Finish.PLAIN,
+    out_factor: float = 1.0,
+) -> None:
+    """Write finish(rows @ weight.T * scales + bias) * out_factor to `out_TN`.
+
+    Args:
+        rows_TK: contiguous, 16 bit or e4m3; rows of a multiple of 16 bytes.
+        weight_NK: of the same type.
+        out_TN: contiguous; of N / 2 columns where gated.
+        bias_N: added before `finish`.
+        row_scales_T1: fp32.
+        column_scales_N: fp32.
+        finish: see there.
+        out_factor: see above; a residual is not multiplied.
+    """
+    (n_rows, depth), n_columns = rows_TK.shape, len(weight_NK)
+    tile_k = _TILE_K_BYTES // rows_TK.element_size()
+    programs = _multiprocessors(rows_TK.device)
+    tiles = triton.cdiv(n_rows, _TILE_M) * triton.cdiv(n_columns, _TILE_N)
+    _product_kernel[(min(programs, tiles),)](
+        TensorDescriptor.from_tensor(rows_TK, [_TILE_M, tile_k]),
+        TensorDescriptor.from_tensor(weight_NK, [_TILE_N, tile_k]),
+        TensorDescriptor.from_tensor(out_TN, [_TILE_M, _TILE_N // 2]),
+        bias_N if bias_N is not None else out_TN,
+        row_scales_T1 if row_scales_T1 is not None else out_TN,
+        column_scales_N if column_scales_N is not None else out_TN,
+        out_factor, n_rows, n_columns, depth,
+        TILE_M=_TILE_M, TILE_N=_TILE_N, TILE_K=tile_k, TOGETHER=_TOGETHER, PROGRAMS=programs,
+        FINISH=finish.value, BIAS=bias_N is not None, ROW_SCALES=row_scales_T1 is not None,
+        COLUMN_SCALES=column_scales_N is not None, num_warps=8, num_stages=3,
+    )  # fmt: skip
+
+
+def _multiprocessors(device: torch.device) -> int:
+    if device.type != "cuda":  # Triton's interpreter
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count

@@ -1,0 +1,182 @@
+"""Which steps a network on a GPU gets: the fastest that are right there.
+
+Each way is tried on the network's own first block, against the same block in plain fp32. That
+also compiles the kernels before the first pack.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+
+from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
+from virnucpro.encoders.esm2 import Esm2, Esm2Block
+from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
+from virnucpro.encoders.steps.plain import PlainSteps
+from virnucpro.errors import SettingsError
+
+Encoder = Esm2 | DnabertS
+
+#: The encoders' arithmetic -> type of weights and activations; fp8 keeps activations in fp16.
+DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8": torch.float16,
+}
+#: First compute capability that has it (CUDA C++ programming guide, table of features).
+_FIRST_CAPABILITY = {"bf16": (8, 0), "fp16": (7, 0), "fp8": (8, 9)}
+#: Sequences of the trial: every kernel, and lengths at the borders of its tiles.
+_TRIAL_LENGTHS = (3, 33, 64, 65, 128, 170, 256, 300, 1100)
+#: Largest relative error of the trial that is rounding.
+_ROUNDING = {"fp16": 0.02, "bf16": 0.1, "fp8": 0.3}
+
+
+class _Way(NamedTuple):
+    """One way to compute.
+
+    Attributes:
+        name: in words.
+        prepare: changes a network's weights as the steps need them, and gives it the steps.
+    """
+
+    name: str
+    prepare: Callable[[Encoder], None]
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse what a device cannot compute.
+
+    Raises:
+        SettingsError: with the precisions to choose from.
+    """
+    if precision not in DTYPES:
+        raise SettingsError(f"--precision {precision}: give auto, {', '.join(DTYPES)}")
+    if device.type == "cpu":
+        if precision in ("fp16", "fp8"):
+            raise SettingsError(f"--precision {precision} needs a GPU; on a CPU give fp32 or bf16")
+        return
+    needed = _FIRST_CAPABILITY.get(precision, (0, 0))
+    found = torch.cuda.get_device_capability(device)
+    if found < needed:
+        raise SettingsError(
+            f"--precision {precision} needs a GPU of compute capability "
+            f"{needed[0]}.{needed[1]} or newer, this one has {found[0]}.{found[1]}; give fp32"
+        )
+
+
+def default_precision(device: torch.device) -> str:
+    """Return fp16 where a GPU computes it fast, else fp32.
+
+    ESM-2 was trained in fp16, which rounds eight times finer than bf16.
+    """
+    if device.type != "cuda":
+        return "fp32"
+    fast = torch.cuda.get_device_capability(device) >= _FIRST_CAPABILITY["fp16"]
+    return "fp16" if fast else "fp32"
+
+
+def speed_up(network: Encoder, precision: str) -> str:
+    """Give a network on a GPU the fastest steps that are right there.
+
+    Args:
+        network: in evaluation mode, in the type of the precision. DNABERT-S, a twentieth of the
+            work, stays in fp16 where `precision` is fp8.
+        precision: a key of `DTYPES`.
+
+    Returns:
+        what was chosen, and why nothing faster, in one line.
+
+    Raises:
+        SettingsError: when fp8 does not work here.
+    """
+    device = network.embedding.weight.device
+    if device.type != "cuda" or precision == "fp32":
+        return "plain PyTorch"
+    if precision == "fp8" and isinstance(network, DnabertS):
+        precision = "fp16"
+    reasons: list[str] = []
+    for way in _ways(precision, device, reasons):
+        reason = _fault(network, way, precision)
+        if not reason:
+            way.prepare(network)
+            return "; ".join([way.name, *reasons])
+        reasons.append(f"not {way.name}: {reason}")
+    if precision == "fp8":
+        raise SettingsError(f"--precision fp8 does not work here ({'; '.join(reasons)}); give fp16")
+    return "; ".join(["plain PyTorch", *reasons])
+
+
+def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
+    """Return what to try, fastest first."""
+    try:
+        from virnucpro.encoders.steps.fp8 import Fp8Steps, quantise_block  # noqa: PLC0415
+        from virnucpro.encoders.steps.fused import (  # noqa: PLC0415
+            FusedProductSteps,
+            FusedSteps,
+            interleave,
+        )
+    except ImportError as error:
+        reasons.append(f"Triton cannot be loaded ({error})")
+        return []
+
+    def with_fp8(network: Encoder) -> None:
+        for block in network.blocks:
+            quantise_block(cast("Esm2Block", block))
+        network.steps = Fp8Steps()
+
+    def with_products(network: Encoder) -> None:
+        if isinstance(network, DnabertS):
+            for block in network.blocks:
+                interleave(cast("DnabertSBlock", block).gated)
+        network.steps = FusedProductSteps()
+
+    def with_kernels(network: Encoder) -> None:
+        network.steps = FusedSteps()
+
+    if precision == "fp8":
+        return [_Way("fused products of 8 bit", with_fp8)]
+    kernels = _Way("fused kernels around the library's products", with_kernels)
+    if torch.cuda.get_device_capability(device)[0] == 9:  # where they were measured to be faster
+        return [_Way("fused products", with_products), kernels]
+    return [kernels]
+
+
+@torch.inference_mode()
+def _fault(network: Encoder, way: _Way, precision: str) -> str:
+    """Try a way on the first block; return what is wrong with it, empty if nothing."""
+    probe = _first_block(network)
+    pack = _trial_pack(network)
+    exact = copy.deepcopy(probe).float()
+    exact.steps = PlainSteps()
+    expected = exact(pack)[: pack.used]
+    del exact
+    try:
+        way.prepare(probe)
+        found = probe(pack)[: pack.used].float()
+        means = probe.embed(pack)
+    except Exception as error:  # noqa: BLE001 (whatever a compiler or a driver may raise)
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    away = float((found - expected).norm() / expected.norm())
+    if away <= _ROUNDING[precision] and bool(torch.isfinite(means).all()):
+        return ""
+    return f"its result is off by {away:.2g}"
+
+
+def _first_block(network: Encoder) -> Encoder:
+    config = dataclasses.replace(network.config, layers=1)
+    with torch.device("meta"):
+        probe = type(network)(config)  # type: ignore[arg-type]
+    state = {k: t for k, t in network.state_dict().items() if k in probe.state_dict()}
+    probe.load_state_dict({k: t.clone() for k, t in state.items()}, assign=True)
+    return probe.eval().requires_grad_(requires_grad=False)
+
+
+def _trial_pack(network: Encoder) -> Pack:
+    offsets = np.concatenate([[0], np.cumsum(_TRIAL_LENGTHS)]).astype(np.int64)
+    ids = np.random.default_rng(0).integers(4, min(24, network.config.vocabulary), offsets[-1])
+    pack = pack_sequences(Tokens(ids, offsets), np.arange(len(_TRIAL_LENGTHS)), multiple_of=16)
+    return pack.to(network.embedding.weight.device)

@@ -1,0 +1,148 @@
+"""The steps of ESM-2 with products of 8 bit (e4m3), everything between them in fp16.
+
+Rows of LayerNorm carry their largest magnitude. What attention and GELU give is scaled by a bound
+that the weights alone imply, so that it is quantised where it arises: floating point of 8 bit is
+as fine a factor of 1,000 below its largest number as at it, which a bound may well be off.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.encoders.esm2 import Esm2Block
+from virnucpro.encoders.kernels import rows as row_kernels
+from virnucpro.encoders.kernels.products import Finish, product
+from virnucpro.encoders.steps import Rows
+from virnucpro.encoders.steps.fused import FusedSteps, Positions
+
+FP8 = torch.float8_e4m3fn
+_LARGEST = 448.0
+
+
+class Fp8Linear(nn.Module):
+    """A product of 8 bit.
+
+    Args:
+        linear: the product.
+        in_scale: what its input is to be multiplied with, beside the scale of each row.
+        out_factors_N: what its columns are multiplied with.
+
+    Attributes:
+        weight_NK: e4m3.
+        scales_N: what each column of the result is multiplied with, fp32.
+        bias_N: fp32.
+    """
+
+    weight_NK: Tensor
+    scales_N: Tensor
+    bias_N: Tensor
+
+    def __init__(
+        self, linear: nn.Linear, in_scale: float = 1.0, out_factors_N: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        weight_NK, scales_N1 = quantise_rows(linear.weight)
+        factors_N = torch.ones_like(scales_N1[:, 0]) if out_factors_N is None else out_factors_N
+        self.register_buffer("weight_NK", weight_NK)
+        self.register_buffer("scales_N", scales_N1[:, 0] * in_scale * factors_N)
+        self.register_buffer("bias_N", linear.bias.detach().float() * factors_N)
+
+
+class Fp8Up(Fp8Linear):
+    """The product before GELU.
+
+    Attributes:
+        gelu_factor: makes what GELU gives fit into e4m3.
+    """
+
+    gelu_factor: float
+
+
+def quantise_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows in e4m3 and the scale of each, shape (N, 1), fp32."""
+    values = values.detach().float()
+    scales_N1 = values.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / _LARGEST
+    return (values / scales_N1).to(FP8), scales_N1
+
+
+def bound(norm: nn.LayerNorm, weight_NK: Tensor, bias_N: Tensor) -> float:
+    """Return what no |weight @ norm(x) + bias| exceeds, by Cauchy and Schwarz."""
+    weight_NK = weight_NK.detach().float()
+    lengths_N = (weight_NK * norm.weight.float()).norm(dim=1) * norm.weight.numel() ** 0.5
+    constant_N = weight_NK @ norm.bias.float() + bias_N.float()
+    return float((lengths_N + constant_N.abs()).max())
+
+
+def quantise_block(block: Esm2Block) -> None:
+    """Replace the products of a block by those of 8 bit."""
+    width = len(block.out.weight)
+    v_weight, v_bias = block.qkv.weight[2 * width :], block.qkv.bias[2 * width :]
+    mixed_scale = bound(block.attention_norm, v_weight, v_bias) / _LARGEST
+    hidden_scale = bound(block.feed_norm, block.up.weight, block.up.bias) / _LARGEST
+    v_factors = torch.ones(3 * width, device=v_weight.device)
+    v_factors[2 * width :] /= mixed_scale
+    up = Fp8Up(block.up)
+    up.gelu_factor = 1 / hidden_scale
+    replacements = {
+        "qkv": Fp8Linear(block.qkv, out_factors_N=v_factors),
+        "out": Fp8Linear(block.out, in_scale=mixed_scale),
+        "up": up,
+        "down": Fp8Linear(block.down, in_scale=hidden_scale),
+    }
+    for name, replacement in replacements.items():
+        setattr(block, name, replacement)
+
+
+class Fp8Steps(FusedSteps):
+    """`Steps` of an ESM-2 whose blocks went through `quantise_block`."""
+
+    def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
+        """Attend; values come scaled, so what is mixed of them fits into e4m3."""
+        return Rows(self._attention(qkv_TE, heads, positions, FP8))
+
+    def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
+        """Normalise and quantise in one pass."""
+        values = torch.empty_like(x_TD, dtype=FP8)
+        scales_T1 = x_TD.new_empty(len(x_TD), 1, dtype=torch.float32)
+        row_kernels.layer_norm(x_TD, norm.weight, norm.bias, norm.eps, values, scales_T1=scales_T1)
+        return Rows(values, scales_T1)
+
+    def product(self, rows: Rows, linear: nn.Module) -> Tensor:
+        """Multiply."""
+        linear = cast("Fp8Linear", linear)
+        out_TN = rows.values.new_empty(len(rows.values), len(linear.weight_NK), dtype=torch.float16)
+        _product(rows, linear, out_TN)
+        return out_TN
+
+    def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply, apply GELU and quantise at once."""
+        linear = cast("Fp8Up", linear)
+        out_TN = rows.values.new_empty(len(rows.values), len(linear.weight_NK))
+        _product(rows, linear, out_TN, Finish.GELU, linear.gelu_factor)
+        return Rows(out_TN)
+
+    def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Not part of an ESM-2."""
+        raise NotImplementedError
+
+    def add_norm(
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm, *, last: bool = False
+    ) -> tuple[Tensor, Rows]:
+        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        _product(rows, cast("Fp8Linear", linear), x_TD, Finish.RESIDUAL)
+        return x_TD, super().norm(x_TD, norm) if last else self.norm(x_TD, norm)
+
+
+def _product(
+    rows: Rows,
+    linear: Fp8Linear,
+    out_TN: Tensor,
+    finish: Finish = Finish.PLAIN,
+    out_factor: float = 1.0,
+) -> None:
+    product(
+        rows.values, linear.weight_NK, out_TN,
+        bias_N=linear.bias_N, row_scales_T1=rows.scales_T1, column_scales_N=linear.scales_N,
+        finish=finish, out_factor=out_factor,
+    )  # fmt: skip

@@ -1,0 +1,169 @@
+"""The steps in 16 bit on a GPU: Triton kernels around, or with, the matrix products."""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.encoders.kernels import rows as row_kernels
+from virnucpro.encoders.kernels.attention import Group, attention, group_runs
+from virnucpro.encoders.kernels.products import Finish, product
+from virnucpro.encoders.packing import Pack
+from virnucpro.encoders.positions import alibi_slopes, rotary_tables
+from virnucpro.encoders.steps import Rows
+
+
+class Positions(NamedTuple):
+    """What the attention kernels know of a pack.
+
+    Attributes:
+        pack: which tokens belong together.
+        groups: its sequences by tile.
+        rotary: cosines and sines of each position, shape (L, A / 2), fp16.
+        slopes_H: of the linear bias, fp32.
+    """
+
+    pack: Pack
+    groups: list[Group]
+    rotary: tuple[Tensor, Tensor] | None = None
+    slopes_H: Tensor | None = None
+
+
+class FusedSteps:
+    """`Steps` with the products of the vendor's library and everything else fused around them."""
+
+    def rotary(self, pack: Pack, size: int, hidden: Tensor) -> Positions:
+        """Compute the angles of every position once."""
+        tables = rotary_tables(
+            torch.arange(pack.longest, device=hidden.device), size, torch.float16
+        )
+        cos, sin = (table[:, 0, 0].contiguous() for table in tables)
+        return Positions(pack, group_runs(pack.runs), rotary=(cos, sin))
+
+    def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
+        """Compute the slope of every head."""
+        slopes_H = alibi_slopes(heads).to(hidden.device)
+        return Positions(pack, group_runs(pack.runs), slopes_H=slopes_H)
+
+    def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
+        """Attend with the kernels."""
+        return Rows(self._attention(qkv_TE, heads, positions, qkv_TE.dtype))
+
+    def _attention(
+        self,
+        qkv_TE: Tensor,
+        heads: int,
+        positions: Positions,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        pack, groups, rotary, slopes_H = positions
+        out_TD = qkv_TE.new_empty(len(qkv_TE), qkv_TE.shape[1] // 3, dtype=dtype)
+        out_TD.view(torch.uint8)[pack.used :].zero_()
+        attention(
+            qkv_TE, out_TD, pack.cu_seqlens, groups, heads,
+            rotary=rotary, slopes_H=slopes_H,
+        )  # fmt: skip
+        return out_TD
+
+    def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
+        """Normalise in one pass."""
+        return Rows(_norm(x_TD, norm))
+
+    def product(self, rows: Rows, linear: nn.Module) -> Tensor:
+        """Multiply."""
+        return cast("Tensor", linear(rows.values))
+
+    def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply, then apply GELU in one pass."""
+        return Rows(row_kernels.gelu(linear(rows.values)))
+
+    def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply, then apply GELU to the gate in one pass."""
+        return Rows(row_kernels.gelu(linear(rows.values), gated=True))
+
+    def add_norm(
+        self,
+        x_TD: Tensor,
+        rows: Rows,
+        linear: nn.Module,
+        norm: nn.LayerNorm,
+        *,
+        last: bool = False,  # noqa: ARG002
+    ) -> tuple[Tensor, Rows]:
+        """Multiply, then add and normalise in one pass; `x_TD` is written over."""
+        return x_TD, Rows(_norm(x_TD, norm, delta_TD=linear(rows.values)))
+
+    def norm_of_sum(
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
+    ) -> Tensor:
+        """Multiply, then add and normalise in one pass; `x_TD` is written over."""
+        return _norm(x_TD, norm, delta_TD=linear(rows.values))
+
+    def mean_pool(self, hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
+        """Average in one pass."""
+        return row_kernels.mean_pool(hidden_TD, pack.cu_seqlens, trim)
+
+
+class FusedProductSteps(FusedSteps):
+    """`Steps` whose products finish their result themselves.
+
+    A gated product takes its weight with the rows of gate and value interleaved.
+    """
+
+    def product(self, rows: Rows, linear: nn.Module) -> Tensor:
+        """Multiply."""
+        return _product(rows.values, cast("nn.Linear", linear))
+
+    def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply GELU at once."""
+        return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GELU))
+
+    def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply GELU to the gate at once."""
+        return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GATED))
+
+    def add_norm(
+        self,
+        x_TD: Tensor,
+        rows: Rows,
+        linear: nn.Module,
+        norm: nn.LayerNorm,
+        *,
+        last: bool = False,  # noqa: ARG002
+    ) -> tuple[Tensor, Rows]:
+        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)
+        return x_TD, Rows(_norm(x_TD, norm))
+
+    def norm_of_sum(
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
+    ) -> Tensor:
+        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)
+        return _norm(x_TD, norm)
+
+
+def _norm(x_TD: Tensor, norm: nn.LayerNorm, delta_TD: Tensor | None = None) -> Tensor:
+    out_TD = torch.empty_like(x_TD)
+    row_kernels.layer_norm(x_TD, norm.weight, norm.bias, norm.eps, out_TD, delta_TD=delta_TD)
+    return out_TD
+
+
+def _product(
+    rows_TK: Tensor, linear: nn.Linear, finish: Finish = Finish.PLAIN, out_TN: Tensor | None = None
+) -> Tensor:
+    if out_TN is None:
+        columns = len(linear.weight) // (2 if finish is Finish.GATED else 1)
+        out_TN = rows_TK.new_empty(len(rows_TK), columns)
+    product(rows_TK, linear.weight, out_TN, bias_N=linear.bias, finish=finish)
+    return out_TN
+
+
+def interleave(linear: nn.Linear) -> None:
+    """Put each row of a gated product's value behind its gate, as `FusedProductSteps` needs it."""
+    for name in ("weight", "bias"):
+        parameter = getattr(linear, name)
+        if parameter is not None:
+            gate, value = parameter.data.chunk(2)
+            mixed = torch.stack((gate, value), dim=1).flatten(0, 1)
+            setattr(linear, name, nn.Parameter(mixed, requires_grad=False))

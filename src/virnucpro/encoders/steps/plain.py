@@ -1,0 +1,117 @@
+"""The steps in plain PyTorch: any device, any floating type, with gradients.
+
+They are also what every fused kernel is tested against.
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from virnucpro.encoders.packing import Pack, Run, mean_pool
+from virnucpro.encoders.positions import alibi_bias, alibi_slopes, rotary_tables, rotate
+from virnucpro.encoders.steps import Rows
+
+
+class Positions(NamedTuple):
+    """What attention knows of a pack.
+
+    Attributes:
+        pack: which tokens belong together.
+        rotary: cosines and sines of each token's angles, shape (T, 1, 1, A / 2).
+        biases: for each run of the pack, what is added to its scores, shape (H, L, L).
+    """
+
+    pack: Pack
+    rotary: tuple[Tensor, Tensor] | None = None
+    biases: tuple[Tensor, ...] | None = None
+
+
+class PlainSteps:
+    """`Steps` in plain PyTorch; see there for what each method does."""
+
+    def rotary(self, pack: Pack, size: int, hidden: Tensor) -> Positions:
+        """Look the angles of every token up."""
+        return Positions(pack, rotary=rotary_tables(pack.positions_T, size, hidden.dtype))
+
+    def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
+        """Compute one bias for each length in the pack."""
+        slopes_H = alibi_slopes(heads).to(hidden.device)
+        biases = [alibi_bias(slopes_H, run.length).to(hidden.dtype) for run in pack.runs]
+        return Positions(pack, biases=tuple(biases))
+
+    def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
+        """Attend with FlashAttention where PyTorch has it for packs, else by runs."""
+        qkv_T3HA = qkv_TE.unflatten(1, (3, heads, -1))
+        if positions.rotary is not None:
+            q_THA, k_THA = rotate(qkv_T3HA[:, :2], *positions.rotary).unbind(1)
+            v_THA = qkv_T3HA[:, 2]
+        else:
+            q_THA, k_THA, v_THA = qkv_T3HA.unbind(1)
+        pack, in_16_bit = positions.pack, qkv_TE.dtype in (torch.float16, torch.bfloat16)
+        if positions.biases is None and qkv_TE.is_cuda and in_16_bit:
+            from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 (CUDA only)
+
+            ends, longest = pack.cu_seqlens, pack.longest
+            mixed_THA = varlen_attn(q_THA, k_THA, v_THA, ends, ends, longest, longest)
+            return Rows(cast("Tensor", mixed_THA).flatten(1))
+        return Rows(_attention_by_runs(q_THA, k_THA, v_THA, pack, positions.biases).flatten(1))
+
+    def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
+        """Normalise."""
+        return Rows(norm(x_TD))
+
+    def product(self, rows: Rows, linear: nn.Module) -> Tensor:
+        """Multiply."""
+        return cast("Tensor", linear(rows.values))
+
+    def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply GELU."""
+        return Rows(gelu(linear(rows.values)))
+
+    def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply GELU to the gate."""
+        gate_TF, value_TF = linear(rows.values).chunk(2, dim=1)
+        return Rows(gelu(gate_TF) * value_TF)
+
+    def add_norm(
+        self,
+        x_TD: Tensor,
+        rows: Rows,
+        linear: nn.Module,
+        norm: nn.LayerNorm,
+        *,
+        last: bool = False,  # noqa: ARG002
+    ) -> tuple[Tensor, Rows]:
+        """Multiply, add, normalise."""
+        x_TD = x_TD + linear(rows.values)
+        return x_TD, Rows(norm(x_TD))
+
+    def norm_of_sum(
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
+    ) -> Tensor:
+        """Multiply, add, normalise."""
+        return cast("Tensor", norm(x_TD + linear(rows.values)))
+
+    def mean_pool(self, hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
+        """Average run by run."""
+        return mean_pool(hidden_TD, pack, trim)
+
+
+def _attention_by_runs(
+    q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, pack: Pack, biases: tuple[Tensor, ...] | None
+) -> Tensor:
+    """Attend within runs of equal length, so that nothing is padded; sorted packs have few."""
+    rest = len(q_THA) - pack.used
+    runs = [*pack.runs, Run(1, rest)] if rest else pack.runs
+    tokens = [run.tokens for run in runs]
+    outputs = []
+    parts = zip(q_THA.split(tokens), k_THA.split(tokens), v_THA.split(tokens), strict=True)
+    for i, (run, part) in enumerate(zip(pack.runs, parts, strict=False)):
+        q, k, v = (x.unflatten(0, (run.sequences, run.length)).transpose(1, 2) for x in part)
+        out = scaled_dot_product_attention(q, k, v, attn_mask=biases[i][None] if biases else None)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))
+    if rest:
+        outputs.append(torch.zeros_like(v_THA[pack.used :]))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -1,0 +1,45 @@
+"""How long the stages of a block take on a device, without waiting for it in between."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class StageClock:
+    """Times stages on one device; a GPU's are read once it is done with them.
+
+    Args:
+        device: where the stages run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._is_gpu = device.type == "cuda"
+        self._seconds: dict[str, float] = {}
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Time the body, or what it queues."""
+        if not self._is_gpu:
+            started = time.perf_counter()
+            yield
+            self._seconds[stage] = time.perf_counter() - started
+            return
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        yield
+        end.record()
+        self._events.append((stage, begin, end))
+
+    def wait(self) -> dict[str, float]:
+        """Wait until all stages are done.
+
+        Returns:
+            seconds of each.
+        """
+        for stage, begin, end in self._events:
+            end.synchronize()
+            self._seconds[stage] = begin.elapsed_time(end) / 1000
+        return self._seconds
