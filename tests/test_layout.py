@@ -19,6 +19,7 @@ ORDER = (
     "results",
     "training",
     "api",
+    "bench",
     "telemetry",
     "cli",
     "__main__",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.cli.bench import bench
 from virnucpro.cli.predict import predict
 from virnucpro.errors import VirnucproError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     "interrupted.",
 )
 app.command()(predict)
+app.command()(bench)
 
 
 def _show_version(value: bool) -> None:

@@ -8,14 +8,16 @@ code does at inference too (token dropout, x 0.88) is multiplied into the embedd
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from virnucpro.encoders.packing import Pack
-from virnucpro.encoders.steps import Steps
 from virnucpro.encoders.steps.plain import PlainSteps
+
+if TYPE_CHECKING:
+    from virnucpro.encoders.steps import Steps
 
 #: 1 - 0.15 * 0.8: the share of tokens that training left unmasked (fair-esm, `ESM2.forward`).
 TOKEN_DROPOUT_SCALE = 0.88

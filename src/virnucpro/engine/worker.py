@@ -121,6 +121,7 @@ class Worker:
         device: where to compute and in which precision.
         chunk_length: bases of a chunk.
         budgets: most tokens of a forward pass; by default what fits this device.
+        model: the bundle's network, where it is loaded already; its encoders may be changed.
 
     Attributes:
         work: what was done so far.
@@ -129,14 +130,19 @@ class Worker:
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device, chunk_length: int, budgets: Budgets | None = None
+        self,
+        bundle: Bundle,
+        device: Device,
+        chunk_length: int,
+        budgets: Budgets | None = None,
+        model: FrameClassifier | None = None,
     ) -> None:
         if device.device.type == "cpu":
             keep_freed_memory()
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
         self._budgets = budgets or choose_budgets(device, bundle.manifest)
         self._tokenizer = bundle.tokenizer()
-        self._model = load_classifier(bundle, device.device, device.dtype)
+        self._model = model or load_classifier(bundle, device.device, device.dtype)
         self._exact: FrameClassifier | None = None
         self.notes = self._model.speed_up(device.precision)
         self.ahead = 0 if device.device.type == "cpu" else 1
@@ -150,8 +156,12 @@ class Worker:
             frames = find_open_frames(sequences, chunks.start + shift, chunks.end + shift)
         with self.work.timed("tokens"):
             protein = protein_tokens(frames.residues, frames.protein_offsets)
-            dna = self._tokenizer(frames.dna)
+            dna = self.tokenize(frames.dna)
         return Prepared(block, chunks, frames, protein, dna)
+
+    def tokenize(self, dna: list[str]) -> Tokens:
+        """Return the byte pairs of the nucleotides of frames."""
+        return self._tokenizer(dna)
 
     def _chunks(self, block: Block, sequences: Nucleotides) -> tuple[Chunks, NDArray[np.int64]]:
         """Return the chunks of a block and how far each lies from its place in `sequences`."""

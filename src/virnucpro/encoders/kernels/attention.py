@@ -22,23 +22,29 @@ _LOG2_E = tl.constexpr(1.4426950408889634)
 @triton.jit
 def _load_rows(base, rows, length, stride, WIDTH: tl.constexpr):
     """Return WIDTH columns of rows of one sequence, zeros behind its end."""
-    at = base + rows[:, None].to(tl.int64) * stride + tl.arange(0, WIDTH)[None, :]
+    at = base + rows[:, None] * stride + tl.arange(0, WIDTH)[None, :]
     return tl.load(at, mask=rows[:, None] < length, other=0.0)
 
 
 @triton.jit
-def _load_halves(
-    base, rows, length, stride, cos_ptr, sin_ptr, HALF: tl.constexpr, ROTARY: tl.constexpr
-):
-    """Return both halves of each row's head, rotated by the angles of its position."""
+def _load_angles(cos_ptr, sin_ptr, rows, HALF: tl.constexpr, ROTARY: tl.constexpr):
+    """Return cosines and sines of the rows' angles; the tables have rows for whole tiles."""
+    if ROTARY:
+        at = rows[:, None] * HALF + tl.arange(0, HALF)[None, :]
+        cos, sin = tl.load(cos_ptr + at), tl.load(sin_ptr + at)
+    else:
+        cos, sin = 1.0, 0.0
+    return cos, sin
+
+
+@triton.jit
+def _load_halves(base, rows, length, stride, cos, sin, HALF: tl.constexpr, ROTARY: tl.constexpr):
+    """Return both halves of each row's head, rotated; fp16 is rotated in fp16, bf16 in fp32."""
     low = _load_rows(base, rows, length, stride, HALF)
     high = _load_rows(base + HALF, rows, length, stride, HALF)
     if ROTARY:
-        at = rows[:, None] * HALF + tl.arange(0, HALF)[None, :]
-        cos = tl.load(cos_ptr + at, mask=rows[:, None] < length, other=0.0).to(tl.float32)
-        sin = tl.load(sin_ptr + at, mask=rows[:, None] < length, other=0.0).to(tl.float32)
-        turned_low = low.to(tl.float32) * cos - high.to(tl.float32) * sin
-        turned_high = high.to(tl.float32) * cos + low.to(tl.float32) * sin
+        turned_low = low * cos - high * sin
+        turned_high = high * cos + low * sin
         low, high = turned_low.to(low.dtype), turned_high.to(low.dtype)
     return low, high
 
@@ -74,23 +80,25 @@ def _short_kernel(
     if ALIBI:
         slope = tl.load(slopes_ptr + head) * _LOG2_E
     k_rows = tl.arange(0, KEYS)
-    k_low, k_high = _load_halves(
-        q_base + width, k_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
-    )
+    k_cos, k_sin = _load_angles(cos_ptr, sin_ptr, k_rows, HALF, ROTARY)
+    k_low, k_high = _load_halves(q_base + width, k_rows, length, stride, k_cos, k_sin, HALF, ROTARY)
     v = _load_rows(q_base + 2 * width, k_rows, length, stride, SIZE)
     if MORE_KEYS:
         m_rows = KEYS + tl.arange(0, MORE_KEYS)
+        m_cos, m_sin = _load_angles(cos_ptr, sin_ptr, m_rows, HALF, ROTARY)
         m_low, m_high = _load_halves(
-            q_base + width, m_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+            q_base + width, m_rows, length, stride, m_cos, m_sin, HALF, ROTARY
         )
         m_v = _load_rows(q_base + 2 * width, m_rows, length, stride, SIZE)
     columns = tl.arange(0, SIZE)
     for first_query in tl.static_range(0, KEYS + MORE_KEYS, QUERIES):
         if first_query < length:
             q_rows = first_query + tl.arange(0, QUERIES)
-            q_low, q_high = _load_halves(
-                q_base, q_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
-            )
+            if KEYS + MORE_KEYS == QUERIES:
+                q_cos, q_sin = k_cos, k_sin
+            else:
+                q_cos, q_sin = _load_angles(cos_ptr, sin_ptr, q_rows, HALF, ROTARY)
+            q_low, q_high = _load_halves(q_base, q_rows, length, stride, q_cos, q_sin, HALF, ROTARY)
             scores = _scores(
                 q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI
             )
@@ -139,14 +147,16 @@ def _long_kernel(
     if ALIBI:
         slope = tl.load(slopes_ptr + head) * _LOG2_E
     q_rows = first_query + tl.arange(0, QUERIES)
-    q_low, q_high = _load_halves(q_base, q_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY)
+    q_cos, q_sin = _load_angles(cos_ptr, sin_ptr, q_rows, HALF, ROTARY)
+    q_low, q_high = _load_halves(q_base, q_rows, length, stride, q_cos, q_sin, HALF, ROTARY)
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     mixed = tl.zeros([QUERIES, SIZE], tl.float32)
     for first_key in range(0, length, KEYS):
         k_rows = first_key + tl.arange(0, KEYS)
+        k_cos, k_sin = _load_angles(cos_ptr, sin_ptr, k_rows, HALF, ROTARY)
         k_low, k_high = _load_halves(
-            q_base + width, k_rows, length, stride, cos_ptr, sin_ptr, HALF, ROTARY
+            q_base + width, k_rows, length, stride, k_cos, k_sin, HALF, ROTARY
         )
         v = _load_rows(q_base + 2 * width, k_rows, length, stride, SIZE)
         scores = _scores(q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI)
@@ -171,6 +181,8 @@ class Tile(NamedTuple):
     warps: int
 
 
+#: Tables of angles hold a multiple of so many positions, so that tiles need not look for the end.
+TABLE_ROWS = 256
 #: Measured on an H100 (docs/log.md).
 _TILES = (
     Tile(32, 32, 32, 0, 2),
@@ -224,7 +236,8 @@ def attention(
         offsets: where each sequence starts, S + 1 entries, int32.
         groups: of the pack's sequences.
         heads: H.
-        rotary: cosines and sines of each position, shape (L, A / 2).
+        rotary: cosines and sines of each position, shape (L, A / 2), L at least the longest
+            sequence rounded up to `TABLE_ROWS`; fp16 with fp16, fp32 with bf16.
         slopes_H: of the linear bias, fp32.
     """
     size = out_TD.shape[1] // heads

@@ -35,12 +35,14 @@ _RESIDUAL = tl.constexpr(Finish.RESIDUAL.value)
 # Rows, columns, depth in bytes of a tile; measured on an H100 (docs/log.md).
 _TILE_M, _TILE_N, _TILE_K_BYTES = 128, 256, 128
 #: Tiles of rows that share tiles of weights in the cache.
-_TOGETHER = 8
+_TOGETHER = 16
 
 
 @triton.jit
-def _finished(values, columns, rows, n_rows, n_columns, bias_ptr, row_scales_ptr, column_scales_ptr,
-              BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr):  # fmt: skip
+def _finished(
+    values, columns, rows, n_rows, n_columns, bias_ptr, row_scales_ptr, column_scales_ptr,
+    BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
+):  # fmt: skip
     """Return values times their scales, plus the bias."""
     if ROW_SCALES:
         values *= tl.load(row_scales_ptr + rows, mask=rows < n_rows, other=0.0)[:, None]

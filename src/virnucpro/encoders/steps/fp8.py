@@ -31,7 +31,7 @@ class Fp8Linear(nn.Module):
     Attributes:
         weight_NK: e4m3.
         scales_N: what each column of the result is multiplied with, fp32.
-        bias_N: fp32.
+        bias_N: fp16.
     """
 
     weight_NK: Tensor
@@ -46,7 +46,7 @@ class Fp8Linear(nn.Module):
         factors_N = torch.ones_like(scales_N1[:, 0]) if out_factors_N is None else out_factors_N
         self.register_buffer("weight_NK", weight_NK)
         self.register_buffer("scales_N", scales_N1[:, 0] * in_scale * factors_N)
-        self.register_buffer("bias_N", linear.bias.detach().float() * factors_N)
+        self.register_buffer("bias_N", (linear.bias.detach().float() * factors_N).half())
 
 
 class Fp8Up(Fp8Linear):
@@ -109,11 +109,13 @@ class Fp8Steps(FusedSteps):
         return Rows(values, scales_T1)
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
-        """Multiply."""
+        """Multiply as the library does, which is faster where nothing follows."""
         linear = cast("Fp8Linear", linear)
-        out_TN = rows.values.new_empty(len(rows.values), len(linear.weight_NK), dtype=torch.float16)
-        _product(rows, linear, out_TN)
-        return out_TN
+        return torch._scaled_mm(  # noqa: SLF001 (PyTorch has no public name for it)
+            rows.values, linear.weight_NK.t(),
+            cast("Tensor", rows.scales_T1), linear.scales_N[None],
+            bias=linear.bias_N, out_dtype=torch.float16, use_fast_accum=True,
+        )  # fmt: skip
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Multiply, apply GELU and quantise at once."""
@@ -138,7 +140,7 @@ def _product(
     rows: Rows,
     linear: Fp8Linear,
     out_TN: Tensor,
-    finish: Finish = Finish.PLAIN,
+    finish: Finish,
     out_factor: float = 1.0,
 ) -> None:
     product(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.encoders.kernels import rows as row_kernels
-from virnucpro.encoders.kernels.attention import Group, attention, group_runs
+from virnucpro.encoders.kernels.attention import TABLE_ROWS, Group, attention, group_runs
 from virnucpro.encoders.kernels.products import Finish, product
 from virnucpro.encoders.packing import Pack
 from virnucpro.encoders.positions import alibi_slopes, rotary_tables
@@ -19,7 +19,7 @@ class Positions(NamedTuple):
     Attributes:
         pack: which tokens belong together.
         groups: its sequences by tile.
-        rotary: cosines and sines of each position, shape (L, A / 2), fp16.
+        rotary: cosines and sines of each position, shape (L, A / 2).
         slopes_H: of the linear bias, fp32.
     """
 
@@ -34,9 +34,9 @@ class FusedSteps:
 
     def rotary(self, pack: Pack, size: int, hidden: Tensor) -> Positions:
         """Compute the angles of every position once."""
-        tables = rotary_tables(
-            torch.arange(pack.longest, device=hidden.device), size, torch.float16
-        )
+        rows = -(-pack.longest // TABLE_ROWS) * TABLE_ROWS
+        dtype = torch.float16 if hidden.dtype == torch.float16 else torch.float32
+        tables = rotary_tables(torch.arange(rows, device=hidden.device), size, dtype)
         cos, sin = (table[:, 0, 0].contiguous() for table in tables)
         return Positions(pack, group_runs(pack.runs), rotary=(cos, sin))
 

@@ -1,0 +1,249 @@
+"""How fast this machine is, with random weights: `virnucpro bench`."""
+
+import platform
+import resource
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import msgspec
+import torch
+
+from virnucpro.bench.floor import products_alone
+from virnucpro.bench.line import ahead
+from virnucpro.bench.report import (
+    FORMAT,
+    BenchReport,
+    DnaRate,
+    PrecisionReport,
+    ProteinRate,
+    WorkerRate,
+)
+from virnucpro.bench.samples import (
+    PUBLISHED_SIZES,
+    SAMPLES,
+    blocks_of,
+    protein_sample,
+    random_classifier,
+    random_reads,
+    sizes_of,
+)
+from virnucpro.bench.timing import in_turn, wait_for
+from virnucpro.bundles import Bundle
+from virnucpro.encoders.precision import default_precision
+from virnucpro.engine.blocks import Block
+from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
+from virnucpro.engine.worker import Prepared, Worker
+from virnucpro.errors import SettingsError
+
+#: Forward passes of the protein encoder that one sample fills.
+_PASSES = 4
+#: Blocks of the worker's sample, and passes of the protein encoder that each fills.
+_BLOCKS, _BLOCK_PASSES = 3, 8
+_CHUNK_LENGTH = 500
+
+
+def bench(
+    sizes: str | None = None,
+    *,
+    device: str = "auto",
+    precisions: Sequence[str] = (),
+    samples: Sequence[str] = (),
+    seconds: float = 3.0,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> BenchReport:
+    """Measure the encoders and the worker on this machine, with random weights.
+
+    Args:
+        sizes: `3b` (the published encoders), the name of an embedded bundle, or a bundle's
+            directory; by default 3b on a GPU and compact on a CPU.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precisions: by default all that the device computes fast.
+        samples: keys of `samples.SAMPLES`; by default all.
+        seconds: for each thing timed.
+        on_progress: is told what is being measured.
+
+    Raises:
+        BundleError: there is no such bundle.
+        SettingsError: the device does not have a precision, or too little memory.
+    """
+    first = choose_device(device, precisions[0] if precisions else "auto")
+    bundle = sizes_of(sizes or (PUBLISHED_SIZES if first.device.type == "cuda" else "compact"))
+    unknown = [name for name in samples if name not in SAMPLES]
+    if unknown:
+        raise SettingsError(f"sample {unknown[0]!r}: give {', '.join(SAMPLES)}")
+    budgets = choose_budgets(first, bundle.manifest)
+    found = []
+    for precision in precisions or _fast_precisions(first.device):
+        chosen = choose_device(device, precision)
+        try:
+            measured = _Measured(bundle, chosen, budgets, seconds, on_progress)
+            found.append(measured.report(samples or tuple(SAMPLES)))
+        except torch.OutOfMemoryError as error:
+            raise SettingsError(
+                f"{bundle.manifest.name} in {precision} does not fit into the memory of "
+                f"{chosen.kind}; give another --precision or smaller --sizes"
+            ) from error
+    return BenchReport(
+        format=FORMAT,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        virnucpro=version("virnucpro"),
+        torch=str(torch.__version__),
+        python=platform.python_version(),
+        device=first.kind,
+        sizes=bundle.manifest.name,
+        budgets=msgspec.to_builtins(budgets),
+        precisions=found,
+    )
+
+
+def _fast_precisions(device: torch.device) -> list[str]:
+    """Return what the device has units for, its default first."""
+    if device.type == "cpu":
+        return ["fp32"]
+    capability = torch.cuda.get_device_capability(device)
+    found = [default_precision(device)]
+    found += ["bf16"] if capability >= (8, 0) else []
+    return found + (["fp8"] if capability >= (8, 9) else [])
+
+
+class _Measured:
+    """One precision on one device."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        budgets: Budgets,
+        seconds: float,
+        on_progress: Callable[[str], None],
+    ) -> None:
+        self._device, self._budgets, self._seconds = device, budgets, seconds
+        self._on_progress = on_progress
+        self._tell("weights and kernels")
+        if device.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device.device)
+        self._model = random_classifier(bundle, device)
+        wait_for(device.device)
+        started = time.perf_counter()
+        self._worker = Worker(bundle, device, _CHUNK_LENGTH, budgets, self._model)
+        wait_for(device.device)
+        self._start_seconds = time.perf_counter() - started
+
+    def report(self, samples: Sequence[str]) -> PrecisionReport:
+        """Measure every sample."""
+        protein = [self._protein(sample) for sample in samples]
+        prepared = {sample: self._prepared(sample) for sample in samples}
+        worker = [self._whole_worker(sample, prepared[sample]) for sample in samples]
+        return PrecisionReport(
+            precision=self._device.precision,
+            notes=self._worker.notes,
+            start_seconds=round(self._start_seconds, 2),
+            protein=protein,
+            dna=[self._dna(sample, prepared[sample]) for sample in samples],
+            worker=worker,
+            peak_memory_bytes=self._peak_memory(),
+        )
+
+    def _protein(self, sample: str) -> ProteinRate:
+        """Time the protein encoder in turn with its matrix products."""
+        self._tell(f"protein encoder, {sample}")
+        budget, device = self._budgets.protein, self._device
+        tokens = protein_sample(sample, _PASSES * budget)
+        floor = products_alone(
+            self._model.config.protein, budget, device.precision, device.device, device.dtype
+        )
+        times = in_turn(
+            {"encoder": lambda: self._model.embed_proteins(tokens, budget), "floor": floor},
+            self._seconds, device.device,
+        )  # fmt: skip
+        rate, floor_rate = len(tokens.ids) / times["encoder"], budget / times["floor"]
+        return ProteinRate(
+            sample=sample,
+            tokens_per_second=round(rate),
+            floor_tokens_per_second=round(floor_rate),
+            share_of_floor=round(rate / floor_rate, 4),
+        )
+
+    def _prepared(self, sample: str) -> list[Prepared]:
+        """Return blocks of a sample's reads that fill several forward passes each."""
+        self._tell(f"reads, {sample}")
+        tokens_a_read = sum(SAMPLES[sample]) // 6 + 2
+        size = max(64, _BLOCK_PASSES * self._budgets.protein // tokens_a_read)
+        blocks = blocks_of(random_reads(sample, _BLOCKS * size), size)
+        return [self._worker.prepare(block) for block in blocks]
+
+    def _dna(self, sample: str, prepared: list[Prepared]) -> DnaRate:
+        """Time the DNA encoder, tokenizing in a thread beside it."""
+        self._tell(f"DNA encoder, {sample}")
+        frames = [block.frames.dna for block in prepared]
+        budget, device = self._budgets.dna, self._device.device
+        passes = max(1, round(self._seconds / 2))
+
+        def run() -> None:
+            tokenized = ahead(self._worker.tokenize(dna) for _ in range(passes) for dna in frames)
+            for tokens in tokenized:
+                self._model.embed_dna(tokens, budget)
+
+        taken = in_turn({"dna": run}, self._seconds, device)["dna"]
+        sequences = passes * sum(len(block.dna.lengths) for block in prepared)
+        tokens = passes * sum(len(block.dna.ids) for block in prepared)
+        return DnaRate(
+            sample=sample,
+            sequences_per_second=round(sequences / taken),
+            tokens_per_sequence=round(tokens / sequences, 1),
+        )
+
+    def _whole_worker(self, sample: str, prepared: list[Prepared]) -> WorkerRate:
+        """Time reads in memory to scores, in turn with the encoders on tokens made before."""
+        self._tell(f"worker, {sample}")
+        passes = max(1, round(self._seconds / 2))
+        blocks = [block.block for block in prepared] * passes
+        model, budgets, device = self._model, self._budgets, self._device.device
+
+        def encoders() -> float:
+            started = time.perf_counter()
+            for block in prepared * passes:
+                model.embed_proteins(block.protein, budgets.protein)
+                model.embed_dna(block.dna, budgets.dna)
+            wait_for(device)
+            return time.perf_counter() - started
+
+        encoders()
+        times = [(self._seconds_of(blocks), encoders()) for _ in range(2)]
+        whole, alone = (min(taken) for taken in zip(*times, strict=True))
+        frames = passes * sum(len(block.frames.chunk) for block in prepared)
+        reads = sum(len(block.pieces) for block in blocks)
+        return WorkerRate(
+            sample=sample,
+            frames_per_second=round(frames / whole, 1),
+            reads_per_second=round(reads / whole, 1),
+            encoders_frames_per_second=round(frames / alone, 1),
+            share_of_encoders=round(alone / whole, 4),
+            hours_for_a_million_reads=round(1e6 * whole / reads / 3600, 3),
+        )
+
+    def _seconds_of(self, blocks: list[Block]) -> float:
+        """Return what the worker takes from the first block prepared to the last one scored."""
+        worker, waiting = self._worker, None
+        line = ahead(worker.prepare(block) for block in blocks)
+        following = next(line, None)
+        started = time.perf_counter()
+        while following is not None:
+            submitted = worker.submit(following)
+            if waiting is not None:
+                worker.collect(waiting)
+            waiting, following = submitted, next(line, None)
+        if waiting is not None:
+            worker.collect(waiting)
+        return time.perf_counter() - started
+
+    def _tell(self, what: str) -> None:
+        self._on_progress(f"{self._device.precision}: {what}")
+
+    def _peak_memory(self) -> int:
+        if self._device.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,77 @@
+"""The floor: the matrix products of a protein encoder alone, by the vendor's library."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from virnucpro.encoders import Esm2Config
+
+_FP8_LARGEST = 448.0
+
+
+def products_alone(
+    config: Esm2Config, tokens: int, precision: str, device: torch.device, dtype: torch.dtype
+) -> Callable[[], None]:
+    """Return a function that does the four products of every block of an ESM-2 once.
+
+    Args:
+        config: its sizes.
+        tokens: rows of each product.
+        precision: `fp8` multiplies rows of e4m3 with a scale each; others as they are.
+        device: where.
+        dtype: of operands, but for fp8.
+    """
+    shapes = {
+        "qkv": (3 * config.width, config.width),
+        "out": (config.width, config.width),
+        "up": (4 * config.width, config.width),
+        "down": (config.width, 4 * config.width),
+    }
+    make = _fp8_product if precision == "fp8" else _product
+    products = [make(tokens, *shape, device, dtype) for shape in shapes.values()]
+
+    @torch.inference_mode()
+    def all_layers() -> None:
+        for _ in range(config.layers):
+            for product in products:
+                product()
+
+    return all_layers
+
+
+def _operands(
+    tokens: int, columns: int, depth: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator(device).manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device, generator=generator).to(dtype)
+
+    return normal(tokens, depth), normal(columns, depth) * 0.02, normal(columns)
+
+
+def _product(
+    tokens: int, columns: int, depth: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    rows, weight, bias = _operands(tokens, columns, depth, device, dtype)
+    return lambda: linear(rows, weight, bias)
+
+
+def _fp8_product(
+    tokens: int, columns: int, depth: int, device: torch.device, _dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    rows, weight, _ = _operands(tokens, columns, depth, device, torch.float32)
+
+    def quantised(values: Tensor) -> tuple[Tensor, Tensor]:
+        scales = values.abs().amax(dim=1, keepdim=True) / _FP8_LARGEST
+        return (values / scales).to(torch.float8_e4m3fn), scales
+
+    rows_8, row_scales = quantised(rows)
+    weight_8, weight_scales = quantised(weight)
+    column_scales = weight_scales.t().contiguous()
+    return lambda: torch._scaled_mm(  # noqa: SLF001 (PyTorch has no public name for it)
+        rows_8, weight_8.t(), row_scales, column_scales,
+        out_dtype=torch.bfloat16, use_fast_accum=True,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""What the benchmark computes: published sizes, random weights, random reads of known lengths."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import torch
+
+from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.manifest import DnaEncoder, HeadSize, ProteinEncoder
+from virnucpro.classify import FrameClassifier
+from virnucpro.classify.model import config_of
+from virnucpro.encoders import Tokens, protein_tokens
+from virnucpro.engine.blocks import Block, Piece
+from virnucpro.engine.devices import Device
+
+#: Name of the sizes of the published bundles: ESM-2 3B and DNABERT-S.
+PUBLISHED_SIZES = "3b"
+_PROTEIN = ProteinEncoder(layers=36, width=2560, heads=40, vocabulary=33)
+_DNA = DnaEncoder(layers=12, width=768, heads=12, feed_forward=3072, vocabulary=4096)
+_HEAD = HeadSize(hidden=512)
+
+#: Samples by name: bases of each read, or the shortest and the longest.
+SAMPLES = {"150 bp": (150, 150), "300 bp": (300, 300), "500 bp": (500, 500), "mixed": (60, 500)}
+
+_CODONS = np.array(
+    [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT" if a + b + c not in
+     ("TAA", "TAG", "TGA")]
+)  # fmt: skip
+
+
+def sizes_of(name: str) -> Bundle:
+    """Return a bundle's description; that of the published sizes borrows the embedded tokenizer.
+
+    Raises:
+        BundleError: when there is no such bundle.
+    """
+    if name != PUBLISHED_SIZES:
+        return load_bundle(name)
+    compact = load_bundle()
+    manifest = msgspec.structs.replace(
+        compact.manifest, name="ESM-2 3B and DNABERT-S", version="random",
+        protein_encoder=_PROTEIN, dna_encoder=_DNA, head=_HEAD,
+    )  # fmt: skip
+    return replace(compact, manifest=manifest)
+
+
+def random_classifier(bundle: Bundle, device: Device) -> FrameClassifier:
+    """Build the network with random weights, the same every time."""
+    with torch.device("meta"):
+        model = FrameClassifier(config_of(bundle.manifest))
+    model = model.to(device.dtype).to_empty(device=device.device)
+    model.head.float()
+    generator = torch.Generator(device.device).manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            tensor.zero_()
+        elif tensor.dim() > 1:
+            tensor.normal_(0, 0.02, generator=generator)
+        else:
+            tensor.fill_(1.0 if name.endswith(("weight", "running_var")) else 0.0)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def random_reads(sample: str, count: int) -> list[str]:
+    """Return reads whose first forward frame has no stop, as reads of genes do."""
+    random = np.random.default_rng(0)
+    shortest, longest = SAMPLES[sample]
+    lengths = random.integers(shortest, longest + 1, count)
+    codons = random.choice(_CODONS, size=(count, -(-longest // 3)))
+    return ["".join(row)[:n] for row, n in zip(codons.tolist(), lengths.tolist(), strict=True)]
+
+
+def blocks_of(reads: list[str], size: int) -> list[Block]:
+    """Put reads into blocks of `size`."""
+    pieces = [Piece(i, f"read{i}", len(s), 1, 0, 1, 0, s) for i, s in enumerate(reads)]
+    starts = range(0, len(pieces), size)
+    return [Block(i, pieces[start : start + size]) for i, start in enumerate(starts)]
+
+
+def protein_sample(sample: str, tokens: int) -> Tokens:
+    """Return about `tokens` tokens of the proteins of a sample's reads."""
+    random = np.random.default_rng(0)
+    shortest, longest = SAMPLES[sample]
+    mean = (shortest + longest) // 6 + 2
+    residues = random.integers(shortest, longest + 1, max(1, tokens // mean)) // 3
+    offsets = np.concatenate([[0], np.cumsum(residues)]).astype(np.int64)
+    letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
+    return protein_tokens(random.choice(letters, offsets[-1]), offsets)

@@ -1,0 +1,83 @@
+"""`virnucpro bench`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from virnucpro.bench.report import PrecisionReport
+
+
+def bench(
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="3b (the published encoders), the name of a bundle, or a bundle's directory; "
+            "by default 3b on a GPU and compact on a CPU."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp32, bf16, fp16 or fp8; can be repeated. By default all fast ones."),
+    ] = None,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(help="150 bp, 300 bp, 500 bp or mixed; can be repeated. By default all."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds for each thing timed.", min=0.01)] = 3.0,
+    json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
+) -> None:
+    """Measure how fast this machine is, with random weights."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.storage import write_whole  # noqa: PLC0415
+
+    console = Console(soft_wrap=True, highlight=False)
+    progress = Console(stderr=True, highlight=False)
+    report = measure(
+        sizes,
+        device=device,
+        precisions=precision or (),
+        samples=sample or (),
+        seconds=seconds,
+        on_progress=lambda line: progress.print(f"measuring {line}", markup=False),
+    )
+    console.print(
+        f"{report.sizes}, random weights, on {report.device}; PyTorch {report.torch}, "
+        f"budgets {report.budgets['protein']:,} and {report.budgets['dna']:,} tokens"
+    )
+    for found in report.precisions:
+        console.print()
+        for note in found.notes:
+            console.print(f"{found.precision}, {note}", markup=False)
+        console.print(_table(found))
+        console.print(f"peak memory {found.peak_memory_bytes / 2**30:.2f} GiB")
+    if json is not None:
+        write_whole(json, report.to_json())
+
+
+def _table(found: "PrecisionReport") -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=found.precision, title_justify="left")
+    for name in (
+        "reads", "protein tokens/s", "share of floor", "DNA sequences/s", "frames/s",
+        "share of encoders", "hours a million reads",
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if name == "reads" else "right")
+    for protein, dna, worker in zip(found.protein, found.dna, found.worker, strict=True):
+        table.add_row(
+            protein.sample,
+            f"{protein.tokens_per_second:,.0f}",
+            f"{protein.share_of_floor:.3f}",
+            f"{dna.sequences_per_second:,.0f}",
+            f"{worker.frames_per_second:,.0f}",
+            f"{worker.share_of_encoders:.3f}",
+            f"{worker.hours_for_a_million_reads:.3f}",
+        )
+    return table
