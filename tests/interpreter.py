@@ -2,6 +2,7 @@
 
 It truncates to bf16, loses the carry when rounding to e4m3 (1.99 becomes 1), and multiplies the
 bit patterns of bf16 as integers. PyTorch converts here instead, to the nearest, ties to even.
+It also looks through Triton's whole language at each call of a function: once is enough.
 """
 # ruff: noqa: ANN401 (Triton's types are its own)
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import triton.language as tl
 from numpy.typing import NDArray
-from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder, TensorHandle
 
 #: Types that NumPy lacks -> PyTorch's, and the integers that the interpreter keeps them in.
 _TYPES = {
@@ -21,7 +22,7 @@ _TYPES = {
 
 
 def mend() -> None:
-    """Replace the interpreter's conversions and its product."""
+    """Replace the interpreter's conversions, its product and its calls."""
     plain_cast, plain_dot = InterpreterBuilder.cast_impl, InterpreterBuilder.create_dot
 
     def cast(builder: Any, handle: Any, dtype: Any, *_: Any) -> Any:
@@ -40,6 +41,16 @@ def mend() -> None:
             return plain_dot(builder, a, b, total, *options)
         return TensorHandle(_values(a) @ _values(b) + total.data, total.dtype.scalar)
 
+    plain_call, ready = InterpretedFunction.__call__, set[int]()
+
+    def call(function: Any, *args: Any, **options: Any) -> Any:
+        module = id(function.fn.__globals__)
+        if module in ready:
+            return function.rewrite()(*args, **options)
+        ready.add(module)
+        return plain_call(function, *args, **options)
+
+    InterpretedFunction.__call__ = call
     InterpreterBuilder.cast_impl = cast
     InterpreterBuilder.create_fp_to_fp = cast
     InterpreterBuilder.create_dot = dot

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,13 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from conftest import FUSABLE, relative_error, tokens_of
-from virnucpro.encoders import DnabertS, Esm2, pack_sequences, precision
-from virnucpro.encoders.dnabert_s import DnabertSBlock
-from virnucpro.encoders.esm2 import Esm2Block
-from virnucpro.encoders.packing import Pack
+from virnucpro.encoders import DnabertS, Esm2, Pack, pack_sequences, precision
 from virnucpro.encoders.precision import Encoder, speed_up
 from virnucpro.encoders.steps import Rows
-from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.errors import SettingsError
 
 pytest.importorskip("triton")
@@ -26,22 +23,302 @@ from virnucpro.encoders.steps.fused import FusedProductSteps, FusedSteps, interl
 
 #: The interpreter computes with NumPy, which warns of infinities; a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
-#: Both sides of some borders of the tiles, in no order.
-LENGTHS = [65, 3, 130, 32, 33, 33, 17, 270, 8]
+FP16, BF16 = torch.float16, torch.bfloat16
+HAS_GPU = torch.cuda.is_available()
+#: In no order; the interpreter needs milliseconds for a row.
+LENGTHS = [65, 3, 130, 32, 33, 33, 17, 270, 8] if HAS_GPU else [33, 3, 3, 40]
+NETWORKS: dict[str, Callable[[], Encoder]] = {
+    "protein": lambda: Esm2(FUSABLE.protein),
+    "dna": lambda: DnabertS(replace(FUSABLE.dna, layers=2)),
+}
 
 
-def protein_network() -> Esm2:
-    return randomised(Esm2(FUSABLE.protein))
-
-
-def dna_network() -> DnabertS:
-    return randomised(DnabertS(FUSABLE.dna))
-
-
-def randomised[N: nn.Module](network: N) -> N:
-    """Draw weights that fp16 holds, large enough that attention is far from uniform."""
+def network_of(kind: str, device: torch.device) -> Encoder:
+    """Return random weights that fp16 holds, large enough that attention is far from uniform."""
     torch.manual_seed(5)
+    network = NETWORKS[kind]()
     for name, parameter in network.named_parameters():
         mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         nn.init.normal_(parameter, mean=mean, std=0.2)
-    return network.half().float().eval().requires_grad_(requires_grad=False)
+    return network.half().float().to(device).eval().requires_grad_(requires_grad=False)
+
+
+def with_kernels(network: Encoder) -> None:
+    network.steps = FusedSteps()
+
+
+def with_products(network: Encoder) -> None:
+    if isinstance(network, DnabertS):
+        for block in network.blocks:
+            interleave(cast("nn.Linear", block.gated))
+    network.steps = FusedProductSteps()
+
+
+def with_fp8(network: Encoder) -> None:
+    for block in network.blocks:
+        quantise_block(cast("Any", block))
+    network.steps = Fp8Steps()
+
+
+def need_capability(device: torch.device, first: tuple[int, int]) -> None:
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < first:
+        pytest.skip(f"this GPU is older than compute capability {first[0]}.{first[1]}")
+
+
+def pack_of(lengths: list[int], device: torch.device, multiple_of: int = 16) -> Pack:
+    tokens = tokens_of(lengths, 4, 24)
+    return pack_sequences(tokens, np.arange(len(lengths)), multiple_of).to(device)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("prepare", [with_kernels, with_products])
+@pytest.mark.parametrize(
+    ("dtype", "allowed"),
+    [(FP16, 3e-3), (BF16, 3e-2)],  # some ten roundings of half a step, 2^-12 and 2^-9 on average
+)
+@torch.inference_mode()
+def test_fused_steps_equal_the_plain_ones(
+    device: torch.device,
+    kind: str,
+    prepare: Callable[[Encoder], None],
+    dtype: torch.dtype,
+    allowed: float,
+) -> None:
+    if prepare is with_products:
+        need_capability(device, (9, 0))
+    exact = network_of(kind, device)
+    fused = copy.deepcopy(exact).to(dtype)
+    prepare(fused)
+    pack = pack_of(LENGTHS, device)
+    assert len(pack.tokens_T) > pack.used
+    states: list[Tensor] = []
+    fused.register_forward_hook(lambda _, __, hidden_TD: states.append(hidden_TD))
+    found = fused.embed(pack)
+    assert (states[0].dtype, found.dtype) == (dtype, torch.float32)
+    assert states[0].isfinite().all()
+    assert relative_error(states[0].float()[: pack.used], exact(pack)[: pack.used]) < 2 * allowed
+    for row, expected in zip(found, exact.embed(pack), strict=True):
+        assert relative_error(row, expected) < allowed
+
+
+@torch.inference_mode()
+def test_means_of_8_bit_point_where_the_exact_ones_do(device: torch.device) -> None:
+    need_capability(device, (9, 0))
+    exact = network_of("protein", device)
+    fused = copy.deepcopy(exact).half()
+    with_fp8(fused)
+    pack = pack_of(LENGTHS, device)
+    found, expected = fused.embed(pack), exact.embed(pack)
+    assert found.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.98
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@torch.inference_mode()
+def test_padding_changes_no_byte(device: torch.device, kind: str) -> None:
+    need_capability(device, (9, 0))
+    fused = network_of(kind, device).half()
+    with_products(fused)
+    bare, padded = (fused.embed(pack_of([3, 20], device, multiple_of=n)) for n in (1, 64))
+    assert torch.equal(bare, padded)
+
+
+def in_two_packs(device: torch.device, length: int) -> tuple[tuple[Pack, int], tuple[Pack, int]]:
+    """Return one sequence in two packs of one shape: other mates, another place."""
+    packs = []
+    for seed, (before, behind) in enumerate((([3, 10], [15]), ([12, 3, 11], []))):
+        lengths = [*before, length, *behind]
+        tokens = tokens_of(lengths, 4, 24, seed)
+        here = slice(tokens.offsets[len(before)], tokens.offsets[len(before) + 1])
+        tokens.ids[here] = tokens_of([length], 4, 24, seed=9).ids
+        packs.append((pack_sequences(tokens, np.arange(len(lengths)), 16).to(device), len(before)))
+    assert packs[0][0].tokens_T.shape == packs[1][0].tokens_T.shape
+    return packs[0], packs[1]
+
+
+@pytest.mark.parametrize("length", [3, 65, 200, 300] if HAS_GPU else [3, 33])
+@pytest.mark.parametrize(
+    ("kind", "prepare"), [("protein", with_products), ("dna", with_products), ("protein", with_fp8)]
+)
+@torch.inference_mode()
+def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
+    device: torch.device, kind: str, prepare: Callable[[Encoder], None], length: int
+) -> None:
+    need_capability(device, (9, 0))
+    network = network_of(kind, device).half()
+    prepare(network)
+    first, second = (network.embed(pack)[i] for pack, i in in_two_packs(device, length))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@torch.inference_mode()
+def test_a_sequence_gives_nearly_the_same_in_any_pack_with_plain_steps(kind: str) -> None:
+    device = torch.device("cpu")
+    network = network_of(kind, device)
+    first, second = (network.embed(pack)[i] for pack, i in in_two_packs(device, 33))
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_interleaved_rows_are_each_gate_and_its_value(*, bias: bool) -> None:
+    linear = nn.Linear(3, 8, bias=bias)
+    before = {name: tensor.clone() for name, tensor in linear.state_dict().items()}
+    interleave(linear)
+    assert linear.state_dict().keys() == before.keys()
+    for name, tensor in linear.state_dict().items():
+        for row in range(4):
+            assert torch.equal(tensor[2 * row], before[name][row])
+            assert torch.equal(tensor[2 * row + 1], before[name][row + 4])
+
+
+# ---- 8 bit
+
+
+@pytest.mark.parametrize("seed", range(20))
+@torch.no_grad()
+def test_nothing_exceeds_the_bound(seed: int) -> None:
+    torch.manual_seed(seed)
+    norm, linear = nn.LayerNorm(24), nn.Linear(24, 40)
+    for parameter in (*norm.parameters(), *linear.parameters()):
+        nn.init.normal_(parameter, std=3.0)
+    anything = torch.randn(500, 24) * torch.logspace(-3, 3, 500)[:, None]
+    along = linear.weight * norm.weight  # inputs that make one output as large as can be
+    spikes = 1e4 * torch.eye(24)
+    largest = linear(norm(torch.cat([anything, along, -along, spikes, -spikes]))).abs().max()
+    limit = bound(norm, linear.weight, linear.bias)
+    assert largest <= limit * (1 + 1e-5)
+    assert largest >= limit / 3  # and it is no idle one
+
+
+def test_quantised_rows_are_within_half_a_step() -> None:
+    values = torch.randn(30, 200, generator=torch.Generator().manual_seed(1))
+    values = torch.cat([values * torch.logspace(-6, 4, 30)[:, None], torch.zeros(1, 200)])
+    found, scales_N1 = quantise_rows(values)
+    assert (found.float().abs().amax(dim=1)[:-1] == 448).all()
+    away = (found.float() * scales_N1 - values).abs()
+    assert (away <= 1.01 * (values.abs() / 16).maximum(scales_N1 * 2**-10)).all()
+
+
+# ---- the choice
+
+
+class BrokenNorm(FusedSteps):
+    """Forgets to normalise."""
+
+    def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
+        return Rows(x_TD * norm.weight)
+
+
+class NotFinite(FusedSteps):
+    """Loses a sequence."""
+
+    def mean_pool(self, hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
+        return super().mean_pool(hidden_TD, pack, trim).index_fill_(0, pack.cu_seqlens[:1], np.nan)
+
+
+def raising(error: Exception) -> Callable[[Encoder], None]:
+    def prepare(_: Encoder) -> None:
+        raise error
+
+    return prepare
+
+
+def having(steps: FusedSteps) -> Callable[[Encoder], None]:
+    def prepare(network: Encoder) -> None:
+        network.steps = steps
+
+    return prepare
+
+
+def fault(kind: str, device: torch.device, prepare: Callable[[Encoder], None], name: str) -> str:
+    """Try a way on a network of the precision's type, which must stay as it was."""
+    network = network_of(kind, device).to(precision.DTYPES[name])
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    steps = network.steps
+    found = precision._fault(network, precision._Way("a way", prepare), name)
+    assert network.steps is steps
+    assert network.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    return found
+
+
+@pytest.fixture
+def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not HAS_GPU:  # the interpreter would take a minute
+        monkeypatch.setattr(precision, "_TRIAL_LENGTHS", (3, 33))
+
+
+@pytest.mark.usefixtures("short_trial")
+@pytest.mark.parametrize(
+    ("kind", "prepare", "name"),
+    [
+        ("protein", with_products, "fp16"),
+        ("dna", with_products, "fp16"),
+        ("dna", with_kernels, "bf16"),
+        ("protein", with_fp8, "fp8"),
+    ],
+)
+def test_a_right_way_has_no_fault(
+    device: torch.device, kind: str, prepare: Callable[[Encoder], None], name: str
+) -> None:
+    need_capability(device, (9, 0))
+    assert fault(kind, device, prepare, name) == ""
+
+
+@pytest.mark.usefixtures("short_trial")
+@pytest.mark.parametrize("steps", [BrokenNorm(), NotFinite()])
+def test_a_way_with_a_wrong_result_is_told(device: torch.device, steps: FusedSteps) -> None:
+    assert fault("protein", device, having(steps), "fp16").startswith("its result is ")
+
+
+def test_of_a_way_that_fails_the_first_line_is_told(device: torch.device) -> None:
+    found = fault("dna", device, raising(ValueError("no such tile\nat line 3")), "fp16")
+    assert found == "ValueError: no such tile"
+
+
+def test_a_way_may_fail_without_a_word(device: torch.device) -> None:
+    assert fault("dna", device, raising(AssertionError()), "fp16").startswith("AssertionError")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_on_a_cpu_steps_stay_plain(kind: str) -> None:
+    network = network_of(kind, torch.device("cpu"))
+    steps = network.steps
+    assert speed_up(network, "bf16") == "plain PyTorch"
+    assert network.steps is steps
+
+
+def choose_among(
+    faults: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, list[str]]:
+    """Let `speed_up` choose for a network on a GPU; return what it says and what it prepared."""
+    prepared: list[str] = []
+
+    def way(name: str) -> precision._Way:
+        return precision._Way(name, lambda _: prepared.append(name))
+
+    ways = [way(name) for name in faults]
+    monkeypatch.setattr(precision, "_ways", lambda *_: ways)
+    monkeypatch.setattr(precision, "_fault", lambda _, way, __: faults[way.name])
+    weight = SimpleNamespace(device=torch.device("cuda"))
+    network = cast("Encoder", SimpleNamespace(embedding=SimpleNamespace(weight=weight)))
+    return speed_up(network, name), prepared
+
+
+def test_the_first_way_without_fault_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, prepared = choose_among({"fast": "", "slow": ""}, "fp16", monkeypatch)
+    assert (found, prepared) == ("fast", ["fast"])
+
+
+def test_why_nothing_faster_was_taken_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, prepared = choose_among({"fast": "no tiles", "slow": ""}, "bf16", monkeypatch)
+    assert (found, prepared) == ("slow; not fast: no tiles", ["slow"])
+    found, prepared = choose_among({"fast": "no tiles", "slow": "off"}, "fp16", monkeypatch)
+    assert (found, prepared) == ("plain PyTorch; not fast: no tiles; not slow: off", [])
+
+
+def test_8_bit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"fp8 does not work here .*no tiles.* give fp16") as e:
+        choose_among({"fast": "no tiles"}, "fp8", monkeypatch)
+    assert "\n" not in str(e.value)

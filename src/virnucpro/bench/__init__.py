@@ -28,6 +28,7 @@ from virnucpro.bench.samples import (
     random_classifier,
     random_reads,
     sizes_of,
+    whole_packs,
 )
 from virnucpro.bench.timing import in_turn, wait_for
 from virnucpro.bundles import Bundle
@@ -151,7 +152,7 @@ class _Measured:
         """Time the protein encoder in turn with its matrix products."""
         self._tell(f"protein encoder, {sample}")
         budget, device = self._budgets.protein, self._device
-        tokens = protein_sample(sample, _PASSES * budget)
+        tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
         floor = products_alone(
             self._model.config.protein, budget, device.precision, device.device, device.dtype
         )

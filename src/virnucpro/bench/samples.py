@@ -10,7 +10,7 @@ from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.manifest import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.classify import FrameClassifier
 from virnucpro.classify.model import config_of
-from virnucpro.encoders import Tokens, protein_tokens
+from virnucpro.encoders import Tokens, pack_by_length, protein_tokens
 from virnucpro.engine.blocks import Block, Piece
 from virnucpro.engine.devices import Device
 
@@ -87,3 +87,9 @@ def protein_sample(sample: str, tokens: int) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum(residues)]).astype(np.int64)
     letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
     return protein_tokens(random.choice(letters, offsets[-1]), offsets)
+
+
+def whole_packs(tokens: Tokens, token_budget: int) -> Tokens:
+    """Return the sequences of all packs but the last, which is seldom full."""
+    packs = [which for which, _ in pack_by_length(tokens, token_budget)]
+    return tokens.choose(np.concatenate(packs[:-1])) if len(packs) > 1 else tokens

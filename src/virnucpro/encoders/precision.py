@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
-from virnucpro.encoders.esm2 import Esm2, Esm2Block
+from virnucpro.encoders.esm2 import Esm2
 from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
 from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.errors import SettingsError
@@ -113,7 +113,7 @@ def speed_up(network: Encoder, precision: str) -> str:
 def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
     """Return what to try, fastest first."""
     try:
-        from virnucpro.encoders.steps.fp8 import Fp8Steps, quantise_block  # noqa: PLC0415
+        from virnucpro.encoders.steps.fp8 import quantise  # noqa: PLC0415
         from virnucpro.encoders.steps.fused import (  # noqa: PLC0415
             FusedProductSteps,
             FusedSteps,
@@ -124,9 +124,7 @@ def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way
         return []
 
     def with_fp8(network: Encoder) -> None:
-        for block in network.blocks:
-            quantise_block(cast("Esm2Block", block))
-        network.steps = Fp8Steps()
+        quantise(cast("Esm2", network))
 
     def with_products(network: Encoder) -> None:
         if isinstance(network, DnabertS):

@@ -53,11 +53,15 @@ def _load_halves(base, rows, length, stride, cos, sin, HALF: tl.constexpr, ROTAR
 def _scores(
     q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI: tl.constexpr
 ):
-    """Return scores to base 2 of a tile of queries and keys, -inf behind the sequence's end."""
+    """Return scores of a tile of queries and keys, -inf behind the sequence's end.
+
+    With a bias they are final; without, `factor` is left to the exponential.
+    """
     scores = tl.dot(q_low, tl.trans(k_low))
-    scores = tl.dot(q_high, tl.trans(k_high), scores) * (factor * _LOG2_E)
+    scores = tl.dot(q_high, tl.trans(k_high), scores)
     if ALIBI:
-        scores -= slope * tl.abs(q_rows[:, None] - k_rows[None, :]).to(tl.float32)
+        distance = tl.abs(q_rows[:, None] - k_rows[None, :]).to(tl.float32)
+        scores = scores * factor - slope * distance
     return tl.where(k_rows[None, :] < length, scores, float("-inf"))
 
 
@@ -78,7 +82,7 @@ def _short_kernel(
     q_base = qkv_ptr + start * stride + head * SIZE
     slope = 0.0
     if ALIBI:
-        slope = tl.load(slopes_ptr + head) * _LOG2_E
+        slope = tl.load(slopes_ptr + head)
     k_rows = tl.arange(0, KEYS)
     k_cos, k_sin = _load_angles(cos_ptr, sin_ptr, k_rows, HALF, ROTARY)
     k_low, k_high = _load_halves(q_base + width, k_rows, length, stride, k_cos, k_sin, HALF, ROTARY)
@@ -91,35 +95,32 @@ def _short_kernel(
         )
         m_v = _load_rows(q_base + 2 * width, m_rows, length, stride, SIZE)
     columns = tl.arange(0, SIZE)
-    for first_query in tl.static_range(0, KEYS + MORE_KEYS, QUERIES):
-        if first_query < length:
-            q_rows = first_query + tl.arange(0, QUERIES)
-            if KEYS + MORE_KEYS == QUERIES:
-                q_cos, q_sin = k_cos, k_sin
-            else:
-                q_cos, q_sin = _load_angles(cos_ptr, sin_ptr, q_rows, HALF, ROTARY)
-            q_low, q_high = _load_halves(q_base, q_rows, length, stride, q_cos, q_sin, HALF, ROTARY)
-            scores = _scores(
-                q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI
+    exponent = _LOG2_E if ALIBI else factor * _LOG2_E
+    for first_query in range(0, length, QUERIES):
+        q_rows = first_query + tl.arange(0, QUERIES)
+        if KEYS + MORE_KEYS == QUERIES:
+            q_cos, q_sin = k_cos, k_sin
+        else:
+            q_cos, q_sin = _load_angles(cos_ptr, sin_ptr, q_rows, HALF, ROTARY)
+        q_low, q_high = _load_halves(q_base, q_rows, length, stride, q_cos, q_sin, HALF, ROTARY)
+        scores = _scores(q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI)
+        largest = tl.max(scores, 1)
+        if MORE_KEYS:
+            m_scores = _scores(
+                q_low, q_high, m_low, m_high, q_rows, m_rows, length, factor, slope, ALIBI
             )
-            largest = tl.max(scores, 1)
-            if MORE_KEYS:
-                m_scores = _scores(
-                    q_low, q_high, m_low, m_high, q_rows, m_rows, length, factor, slope, ALIBI
-                )
-                largest = tl.maximum(largest, tl.max(m_scores, 1))
-            weights = tl.exp2(scores - largest[:, None])
-            total = tl.sum(weights, 1)
-            mixed = tl.dot(weights.to(v.dtype), v)
-            if MORE_KEYS:
-                m_weights = tl.exp2(m_scores - largest[:, None])
-                total += tl.sum(m_weights, 1)
-                mixed = tl.dot(m_weights.to(v.dtype), m_v, mixed)
-            mixed *= (1.0 / total)[:, None]
-            at = (start + q_rows[:, None]) * width + head * SIZE + columns[None, :]
-            tl.store(
-                out_ptr + at, mixed.to(out_ptr.dtype.element_ty), mask=q_rows[:, None] < length
-            )
+            largest = tl.maximum(largest, tl.max(m_scores, 1))
+        largest *= exponent
+        weights = tl.exp2(scores * exponent - largest[:, None])
+        total = tl.sum(weights, 1)
+        mixed = tl.dot(weights.to(v.dtype), v)
+        if MORE_KEYS:
+            m_weights = tl.exp2(m_scores * exponent - largest[:, None])
+            total += tl.sum(m_weights, 1)
+            mixed = tl.dot(m_weights.to(v.dtype), m_v, mixed)
+        mixed *= (1.0 / total)[:, None]
+        at = (start + q_rows[:, None]) * width + head * SIZE + columns[None, :]
+        tl.store(out_ptr + at, mixed.to(out_ptr.dtype.element_ty), mask=q_rows[:, None] < length)
 
 
 @triton.jit
@@ -145,10 +146,11 @@ def _long_kernel(
     q_base = qkv_ptr + start * stride + head * SIZE
     slope = 0.0
     if ALIBI:
-        slope = tl.load(slopes_ptr + head) * _LOG2_E
+        slope = tl.load(slopes_ptr + head)
     q_rows = first_query + tl.arange(0, QUERIES)
     q_cos, q_sin = _load_angles(cos_ptr, sin_ptr, q_rows, HALF, ROTARY)
     q_low, q_high = _load_halves(q_base, q_rows, length, stride, q_cos, q_sin, HALF, ROTARY)
+    exponent = _LOG2_E if ALIBI else factor * _LOG2_E
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     mixed = tl.zeros([QUERIES, SIZE], tl.float32)
@@ -160,8 +162,8 @@ def _long_kernel(
         )
         v = _load_rows(q_base + 2 * width, k_rows, length, stride, SIZE)
         scores = _scores(q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI)
-        larger = tl.maximum(largest, tl.max(scores, 1))
-        weights = tl.exp2(scores - larger[:, None])
+        larger = tl.maximum(largest, tl.max(scores, 1) * exponent)
+        weights = tl.exp2(scores * exponent - larger[:, None])
         shrink = tl.exp2(largest - larger)
         total = total * shrink + tl.sum(weights, 1)
         mixed = tl.dot(weights.to(v.dtype), v, mixed * shrink[:, None])
@@ -172,26 +174,36 @@ def _long_kernel(
 
 
 class Tile(NamedTuple):
-    """How sequences of up to `longest` tokens are cut; `more_keys` of a second tile of keys."""
+    """How sequences of up to `longest` tokens are cut.
+
+    Attributes:
+        longest: tokens.
+        queries: rows of a tile of queries.
+        keys: rows of the first tile of keys.
+        more_keys: rows of the second one, 0 where one is enough.
+        warps: of a program.
+        registers: most of a thread, so that more programs are at work at once; 0 for no bound.
+    """
 
     longest: int
     queries: int
     keys: int
     more_keys: int
     warps: int
+    registers: int
 
 
 #: Tables of angles hold a multiple of so many positions, so that tiles need not look for the end.
 TABLE_ROWS = 256
 #: Measured on an H100 (docs/log.md).
 _TILES = (
-    Tile(32, 32, 32, 0, 2),
-    Tile(64, 64, 64, 0, 4),
-    Tile(128, 64, 128, 0, 4),
-    Tile(192, 64, 128, 64, 4),
-    Tile(256, 64, 128, 128, 4),
+    Tile(32, 32, 32, 0, 2, 0),
+    Tile(64, 64, 64, 0, 4, 80),
+    Tile(128, 64, 64, 64, 4, 128),
+    Tile(192, 64, 128, 64, 4, 168),
+    Tile(256, 64, 128, 128, 4, 0),
 )
-_LONG = Tile(1 << 30, 128, 64, 0, 8)
+_LONG = Tile(1 << 30, 128, 64, 0, 8, 0)
 
 
 class Group(NamedTuple):
@@ -250,6 +262,8 @@ def attention(
             "HALF": size // 2, "QUERIES": tile.queries, "KEYS": tile.keys,
             "ROTARY": rotary is not None, "ALIBI": slopes_H is not None, "num_warps": tile.warps,
         }  # fmt: skip
+        if tile.registers:
+            constants["maxnreg"] = tile.registers
         programs = group.sequences * heads
         if tile is _LONG:
             grid = (programs, triton.cdiv(group.longest, tile.queries))

@@ -39,18 +39,27 @@ _TOGETHER = 16
 
 
 @triton.jit
+def _load_columns(pointer, columns, n_columns, WHOLE: tl.constexpr):
+    """Return one number for each column; unmasked loads are wider, which shows in the end."""
+    if WHOLE:
+        values = tl.load(pointer + columns)
+    else:
+        values = tl.load(pointer + columns, mask=columns < n_columns, other=0.0)
+    return values.to(tl.float32)[None, :]
+
+
+@triton.jit
 def _finished(
     values, columns, rows, n_rows, n_columns, bias_ptr, row_scales_ptr, column_scales_ptr,
-    BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
+    BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """Return values times their scales, plus the bias."""
     if ROW_SCALES:
         values *= tl.load(row_scales_ptr + rows, mask=rows < n_rows, other=0.0)[:, None]
     if COLUMN_SCALES:
-        values *= tl.load(column_scales_ptr + columns, mask=columns < n_columns, other=0.0)[None, :]
+        values *= _load_columns(column_scales_ptr, columns, n_columns, WHOLE)
     if BIAS:
-        bias = tl.load(bias_ptr + columns, mask=columns < n_columns, other=0.0)
-        values += bias.to(tl.float32)[None, :]
+        values += _load_columns(bias_ptr, columns, n_columns, WHOLE)
     return values
 
 
@@ -59,8 +68,8 @@ def _product_kernel(
     a_desc, w_desc, out_desc, bias_ptr, row_scales_ptr, column_scales_ptr, out_factor,
     n_rows, n_columns, depth,
     TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, TOGETHER: tl.constexpr,
-    PROGRAMS: tl.constexpr, FINISH: tl.constexpr,
-    BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
+    PROGRAMS: tl.constexpr, FINISH: tl.constexpr, WHOLE: tl.constexpr,
+    FACTOR: tl.constexpr, BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
 ):  # fmt: skip
     tiles_m = tl.cdiv(n_rows, TILE_M)
     tiles_n = tl.cdiv(n_columns, TILE_N)
@@ -80,11 +89,17 @@ def _product_kernel(
         if FINISH == _GATED:
             gate, value = tl.split(tl.reshape(total, (TILE_M, HALF, 2)))
             even = n + 2 * tl.arange(0, HALF)
-            gate = _finished(gate, even, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
-                             column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES)  # fmt: skip
-            value = _finished(value, even + 1, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
-                              column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES)  # fmt: skip
-            y = gelu_of(gate) * value * out_factor
+            gate = _finished(
+                gate, even, rows, n_rows, n_columns, bias_ptr, row_scales_ptr, column_scales_ptr,
+                BIAS, ROW_SCALES, COLUMN_SCALES, WHOLE,
+            )  # fmt: skip
+            value = _finished(
+                value, even + 1, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
+                column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES, WHOLE,
+            )  # fmt: skip
+            y = gelu_of(gate) * value
+            if FACTOR:
+                y *= out_factor
             out_desc.store([m, n // 2], y.to(out_desc.dtype))
         else:
             halves = tl.permute(tl.reshape(total, (TILE_M, 2, HALF)), (0, 2, 1))
@@ -92,12 +107,14 @@ def _product_kernel(
             for side in tl.static_range(2):
                 y = left if side == 0 else right
                 first = n + side * HALF
-                y = _finished(y, first + tl.arange(0, HALF), rows, n_rows, n_columns, bias_ptr,
-                              row_scales_ptr, column_scales_ptr, BIAS, ROW_SCALES,
-                              COLUMN_SCALES)  # fmt: skip
+                y = _finished(
+                    y, first + tl.arange(0, HALF), rows, n_rows, n_columns, bias_ptr,
+                    row_scales_ptr, column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES, WHOLE,
+                )  # fmt: skip
                 if FINISH == _GELU:
                     y = gelu_of(y)
-                y *= out_factor
+                if FACTOR:
+                    y *= out_factor
                 if FINISH == _RESIDUAL:
                     y += out_desc.load([m, first]).to(tl.float32)
                 out_desc.store([m, first], y.to(out_desc.dtype))
@@ -139,7 +156,8 @@ def product(
         column_scales_N if column_scales_N is not None else out_TN,
         out_factor, n_rows, n_columns, depth,
         TILE_M=_TILE_M, TILE_N=_TILE_N, TILE_K=tile_k, TOGETHER=_TOGETHER, PROGRAMS=programs,
-        FINISH=finish.value, BIAS=bias_N is not None, ROW_SCALES=row_scales_T1 is not None,
+        FINISH=finish.value, WHOLE=n_columns % _TILE_N == 0, FACTOR=out_factor != 1.0,
+        BIAS=bias_N is not None, ROW_SCALES=row_scales_T1 is not None,
         COLUMN_SCALES=column_scales_N is not None, num_warps=8, num_stages=3,
     )  # fmt: skip
 

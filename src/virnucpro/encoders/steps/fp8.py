@@ -5,15 +5,18 @@ that the weights alone imply, so that it is quantised where it arises: floating 
 as fine a factor of 1,000 below its largest number as at it, which a bound may well be off.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from virnucpro.encoders.esm2 import Esm2Block
+from virnucpro.encoders.esm2 import Esm2, Esm2Block
 from virnucpro.encoders.kernels import rows as row_kernels
 from virnucpro.encoders.kernels.products import Finish, product
 from virnucpro.encoders.steps import Rows
+from virnucpro.encoders.steps.calibration import mean_inputs
 from virnucpro.encoders.steps.fused import FusedSteps, Positions
 
 FP8 = torch.float8_e4m3fn
@@ -25,6 +28,7 @@ class Fp8Linear(nn.Module):
 
     Args:
         linear: the product.
+        mean_K: of its input; what rounding the weight does to it is taken off the bias.
         in_scale: what its input is to be multiplied with, beside the scale of each row.
         out_factors_N: what its columns are multiplied with.
 
@@ -39,14 +43,21 @@ class Fp8Linear(nn.Module):
     bias_N: Tensor
 
     def __init__(
-        self, linear: nn.Linear, in_scale: float = 1.0, out_factors_N: Tensor | None = None
+        self,
+        linear: nn.Linear,
+        mean_K: Tensor | None = None,
+        in_scale: float = 1.0,
+        out_factors_N: Tensor | None = None,
     ) -> None:
         super().__init__()
         weight_NK, scales_N1 = quantise_rows(linear.weight)
+        bias_N = linear.bias.detach().float()
+        if mean_K is not None:
+            bias_N = bias_N + (linear.weight.float() - weight_NK.float() * scales_N1) @ mean_K
         factors_N = torch.ones_like(scales_N1[:, 0]) if out_factors_N is None else out_factors_N
         self.register_buffer("weight_NK", weight_NK)
         self.register_buffer("scales_N", scales_N1[:, 0] * in_scale * factors_N)
-        self.register_buffer("bias_N", (linear.bias.detach().float() * factors_N).half())
+        self.register_buffer("bias_N", (bias_N * factors_N).half())
 
 
 class Fp8Up(Fp8Linear):
@@ -74,21 +85,37 @@ def bound(norm: nn.LayerNorm, weight_NK: Tensor, bias_N: Tensor) -> float:
     return float((lengths_N + constant_N.abs()).max())
 
 
-def quantise_block(block: Esm2Block) -> None:
-    """Replace the products of a block by those of 8 bit."""
+def quantise(network: Esm2) -> None:
+    """Replace the products of every block by those of 8 bit, and give the network the steps."""
+    means_K = mean_inputs(network)
+    for block in network.blocks:
+        quantise_block(cast("Esm2Block", block), means_K)
+    network.steps = Fp8Steps()
+
+
+@torch.no_grad()
+def quantise_block(
+    block: Esm2Block, means_K: Mapping[nn.Module, Tensor] = MappingProxyType({})
+) -> None:
+    """Replace the products of a block by those of 8 bit.
+
+    Args:
+        block: of 16 bit.
+        means_K: the mean input of each product, where its weight's rounding is to be corrected.
+    """
     width = len(block.out.weight)
     v_weight, v_bias = block.qkv.weight[2 * width :], block.qkv.bias[2 * width :]
     mixed_scale = bound(block.attention_norm, v_weight, v_bias) / _LARGEST
     hidden_scale = bound(block.feed_norm, block.up.weight, block.up.bias) / _LARGEST
     v_factors = torch.ones(3 * width, device=v_weight.device)
     v_factors[2 * width :] /= mixed_scale
-    up = Fp8Up(block.up)
+    up = Fp8Up(block.up, means_K.get(block.up))
     up.gelu_factor = 1 / hidden_scale
     replacements = {
-        "qkv": Fp8Linear(block.qkv, out_factors_N=v_factors),
-        "out": Fp8Linear(block.out, in_scale=mixed_scale),
+        "qkv": Fp8Linear(block.qkv, means_K.get(block.qkv), out_factors_N=v_factors),
+        "out": Fp8Linear(block.out, means_K.get(block.out), mixed_scale),
         "up": up,
-        "down": Fp8Linear(block.down, in_scale=hidden_scale),
+        "down": Fp8Linear(block.down, means_K.get(block.down), hidden_scale),
     }
     for name, replacement in replacements.items():
         setattr(block, name, replacement)
@@ -109,13 +136,18 @@ class Fp8Steps(FusedSteps):
         return Rows(values, scales_T1)
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
-        """Multiply as the library does, which is faster where nothing follows."""
+        """Multiply; where the library takes row scales it is faster, as nothing follows."""
         linear = cast("Fp8Linear", linear)
-        return torch._scaled_mm(  # noqa: SLF001 (PyTorch has no public name for it)
-            rows.values, linear.weight_NK.t(),
-            cast("Tensor", rows.scales_T1), linear.scales_N[None],
-            bias=linear.bias_N, out_dtype=torch.float16, use_fast_accum=True,
-        )  # fmt: skip
+        if _library_takes_row_scales(rows.values.device):
+            return torch._scaled_mm(  # noqa: SLF001 (PyTorch has no public name for it)
+                rows.values, linear.weight_NK.t(),
+                cast("Tensor", rows.scales_T1), linear.scales_N[None],
+                bias=linear.bias_N, out_dtype=torch.float16, use_fast_accum=True,
+            )  # fmt: skip
+        shape = len(rows.values), len(linear.weight_NK)
+        out_TN = rows.values.new_empty(shape, dtype=torch.float16)
+        _product(rows, linear, out_TN, Finish.PLAIN)
+        return out_TN
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Multiply, apply GELU and quantise at once."""
@@ -134,6 +166,10 @@ class Fp8Steps(FusedSteps):
         """Multiply and add at once, then normalise; `x_TD` is written over."""
         _product(rows, cast("Fp8Linear", linear), x_TD, Finish.RESIDUAL)
         return x_TD, super().norm(x_TD, norm) if last else self.norm(x_TD, norm)
+
+
+def _library_takes_row_scales(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _product(
