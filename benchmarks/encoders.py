@@ -12,14 +12,16 @@ import json
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from outliers import fill_with_outliers
-from references import fair_esm, hidden_of, padded_batches, reference_means, transformers_esm
+from references import Batch, fair_esm, hidden_of, padded_batches, reference_means, transformers_esm
 from virnucpro.bench.floor import products_alone
 from virnucpro.bench.samples import SAMPLES, protein_sample, sizes_of, whole_packs
 from virnucpro.bench.timing import in_turn
@@ -62,7 +64,7 @@ def main() -> None:
     }
     for name in precisions:
         print(f"{name}: {speed_up(ours[name], name)}", flush=True)
-    result = {
+    result: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": chosen.kind,
         "torch": str(torch.__version__),
@@ -102,8 +104,8 @@ def parity(
         found[f"ours {name}"] = means_of(network, tokens, budget, device)
     centre = expected.mean(dim=0)
     result = {}
-    for name, means in found.items():
-        means = means.double()
+    for name, rows in found.items():
+        means = rows.double()
         apart = cosine_similarity(means - centre, expected - centre)
         result[name] = {
             "largest relative error": float(
@@ -136,18 +138,22 @@ def speeds(
     for name, network in ours.items():
         if name == "fp32" and device.type == "cuda":
             continue
-        variants[f"ours {name}"] = lambda network=network: means_of(network, tokens, budget, device)
+        variants[f"ours {name}"] = partial(means_of, network, tokens, budget, device)
         counts[f"ours {name}"] = len(tokens.ids)
     for name, (reference, reference_budget) in others.items():
         batches = padded_batches(tokens, reference_budget, device)
         if device.type == "cuda":  # the slow ones need not see all
             batches = batches[:: max(1, len(batches) // 3)]
-        variants[name] = lambda reference=reference, batches=batches: [
-            hidden_of(reference, ids) for _, ids in batches
-        ]
+        variants[name] = partial(run_batches, reference, batches)
         counts[name] = int(sum(tokens.lengths[which].sum() for which, _ in batches))
     times = in_turn(variants, seconds, device)
     return {name: round(counts[name] / taken) for name, taken in times.items()}
+
+
+def run_batches(reference: torch.nn.Module, batches: list[Batch]) -> None:
+    """Embed with another implementation."""
+    for _, ids in batches:
+        hidden_of(reference, ids)
 
 
 def print_rates(sample: str, rates: dict[str, float]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from esm.model.esm2 import ESM2
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import EsmConfig, EsmModel
 
@@ -13,6 +14,8 @@ from virnucpro.encoders.esm2 import TOKEN_DROPOUT_SCALE
 from virnucpro.encoders.tokens import ESM2_PAD
 
 _QKV = ("query", "key", "value")
+#: Which sequences a padded batch holds, and their ids.
+Batch = tuple[NDArray[np.int64], Tensor]
 
 
 def fair_esm(network: Esm2) -> ESM2:
@@ -36,7 +39,7 @@ def fair_esm(network: Esm2) -> ESM2:
         exponents = torch.arange(0, size, 2, device=device).float() / size
         rotary.inv_freq = 1.0 / 10000**exponents
         rotary._seq_len_cached = None  # noqa: SLF001
-    return reference.eval().requires_grad_(False)
+    return reference.eval().requires_grad_(requires_grad=False)
 
 
 def transformers_esm(network: Esm2, dtype: torch.dtype) -> EsmModel:
@@ -61,8 +64,10 @@ def transformers_esm(network: Esm2, dtype: torch.dtype) -> EsmModel:
     for kind in ("weight", "bias"):
         state[f"encoder.emb_layer_norm_after.{kind}"] = network.norm.get_parameter(kind)
     missing = reference.load_state_dict(state, strict=False).missing_keys
-    assert all("inv_freq" in name or "position" in name or "contact" in name for name in missing)
-    return reference.eval().requires_grad_(False)
+    own = ("inv_freq", "position", "contact")
+    if not all(any(part in name for part in own) for name in missing):
+        raise ValueError(f"transformers has other weights: {missing}")
+    return reference.eval().requires_grad_(requires_grad=False)
 
 
 def _unfused(
@@ -80,16 +85,12 @@ def _unfused(
     return state
 
 
-def padded_batches(
-    tokens: Tokens, token_budget: int, device: torch.device
-) -> list[tuple[np.ndarray, Tensor]]:
+def padded_batches(tokens: Tokens, token_budget: int, device: torch.device) -> list[Batch]:
     """Cut sequences, sorted by length, into padded batches of at most `token_budget` tokens."""
     return list(_batches(tokens, token_budget, device))
 
 
-def _batches(
-    tokens: Tokens, token_budget: int, device: torch.device
-) -> Iterator[tuple[np.ndarray, Tensor]]:
+def _batches(tokens: Tokens, token_budget: int, device: torch.device) -> Iterator[Batch]:
     order = np.argsort(tokens.lengths, kind="stable")
     start = 0
     while start < len(order):
@@ -108,7 +109,7 @@ def _batches(
 
 
 @torch.inference_mode()
-def reference_means(reference: nn.Module, batches: list[tuple[np.ndarray, Tensor]]) -> Tensor:
+def reference_means(reference: nn.Module, batches: list[Batch]) -> Tensor:
     """Return the means over residues that a reference gives, in the order of the sequences."""
     rows, places = [], []
     for which, ids in batches:
@@ -125,5 +126,8 @@ def hidden_of(reference: nn.Module, ids: Tensor) -> Tensor:
     """Return the last hidden states of a padded batch."""
     if isinstance(reference, ESM2):
         last = reference.num_layers
-        return reference(ids, repr_layers=[last])["representations"][last]
-    return reference(input_ids=ids, attention_mask=(ids != ESM2_PAD).long()).last_hidden_state
+        hidden: Tensor = reference(ids, repr_layers=[last])["representations"][last]
+    else:
+        known = (ids != ESM2_PAD).long()
+        hidden = reference(input_ids=ids, attention_mask=known).last_hidden_state
+    return hidden

@@ -60,6 +60,42 @@ def test_a_pack_holds_the_chosen_sequences_in_their_order(
 
 
 @settings(deadline=None)
+@given(LENGTHS, st.data())
+def test_chosen_sequences_are_those_asked_for_in_order(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    tokens = tokens_of(lengths, 0, VOCABULARY)
+    which = data.draw(
+        st.lists(st.integers(0, len(lengths) - 1), max_size=30)
+    )  # some twice, or none
+    rows = rows_of(tokens)
+    chosen = tokens.choose(np.array(which, dtype=np.int64))
+    assert chosen.ids.tolist() == [token for i in which for token in rows[i]]
+    ends = [sum(lengths[i] for i in which[:k]) for k in range(len(which) + 1)]
+    assert chosen.offsets.tolist() == ends
+    assert {str(chosen.ids.dtype), str(chosen.offsets.dtype)} == {"int64"}
+
+
+@settings(deadline=None)
+@given(LENGTHS, st.integers(1, 100))
+def test_packs_are_filled_up_with_zeros(lengths: list[int], multiple_of: int) -> None:
+    tokens = tokens_of(lengths, 1, VOCABULARY)
+    which = np.arange(len(lengths))
+    bare, pack = pack_sequences(tokens, which), pack_sequences(tokens, which, multiple_of)
+    size, used = len(pack.tokens_T), sum(lengths)
+    assert (bare.used, pack.used) == (used, used)
+    assert size % multiple_of == 0
+    assert used <= size < used + multiple_of
+    assert len(pack.positions_T) == size
+    assert not pack.tokens_T[used:].any()
+    assert not pack.positions_T[used:].any()
+    check_pack(
+        pack._replace(tokens_T=pack.tokens_T[:used], positions_T=pack.positions_T[:used]),
+        rows_of(tokens),
+    )
+
+
+@settings(deadline=None)
 @given(LENGTHS, BUDGETS)
 def test_packs_hold_every_sequence_once_shortest_first(lengths: list[int], budget: int) -> None:
     tokens = tokens_of(lengths, 0, VOCABULARY)

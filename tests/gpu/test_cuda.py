@@ -1,14 +1,18 @@
 """On a real GPU: `pytest -m gpu`."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from conftest import relative_error, tokens_of
+from conftest import FUSABLE, block_of, relative_error, tokens_of
 from virnucpro.bundles import Bundle
-from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config, pack_sequences
-from virnucpro.engine.blocks import Block, Piece
-from virnucpro.engine.devices import choose_device
+from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config, Pack, pack_sequences
+from virnucpro.encoders.precision import Encoder
+from virnucpro.engine.devices import Budgets, choose_device
 from virnucpro.engine.worker import Worker
 
 pytestmark = [
@@ -16,6 +20,21 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 LENGTHS = [3, 3000, 50, 50, 17, 4, 257, 50]
+#: Largest differences of a probability; those of the random bundles spread little.
+ALLOWED = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 1e-1, "fp8": 0.2}
+#: Least correlation of probabilities, which does not care how much they spread.
+ALIKE = {"fp32": 0.9999, "fp16": 0.99, "bf16": 0.9, "fp8": 0.8}
+
+
+def need_capability(first: tuple[int, int]) -> None:
+    if torch.cuda.get_device_capability() < first:
+        pytest.skip(f"this GPU is older than compute capability {first[0]}.{first[1]}")
+
+
+def worker_of(bundle: Bundle, precision: str, budgets: Budgets | None = None) -> Worker:
+    if precision == "fp8":
+        need_capability((9, 0))
+    return Worker(bundle, choose_device("cuda", precision), 300, budgets)
 
 
 @pytest.mark.parametrize("encoder", ["protein", "dna"])
@@ -38,23 +57,142 @@ def test_packed_means_equal_those_of_the_cpu(encoder: str, dtype: str, bound: fl
         assert relative_error(row, reference) < bound
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "fp8"])
 def test_worker_scores_as_on_the_cpu_and_twice_the_same(
-    tiny_bundle: Bundle, precision: str
+    fusable_bundle: Bundle, precision: str
 ) -> None:
-    random = np.random.default_rng(3)
-    letters = ["".join(random.choice(list("ACGT"), size=n)) for n in random.integers(30, 900, 200)]
-    pieces = [
-        Piece(i, f"r{i}", len(s), -(-len(s) // 300), 0, -(-len(s) // 300), 0, s)
-        for i, s in enumerate(letters)
-    ]
-    block = Block(0, pieces)
-    cpu = Worker(tiny_bundle, choose_device("cpu", "fp32"), 300)
-    gpu = Worker(tiny_bundle, choose_device("cuda", precision), 300)
+    block = block_of(200, 900, 300)
+    cpu = Worker(fusable_bundle, choose_device("cpu", "fp32"), 300)
+    gpu = worker_of(fusable_bundle, precision)
     expected = cpu.score(cpu.prepare(block)).scores_S2
     first, second = (gpu.score(gpu.prepare(block)).scores_S2 for _ in range(2))
     assert len(expected) > 50
+    assert len(gpu.notes) == 2
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(
-        first, expected, atol={"fp32": 1e-5, "fp16": 1e-2, "bf16": 1e-1}[precision]
-    )
+    np.testing.assert_allclose(first, expected, atol=ALLOWED[precision])
+    assert np.corrcoef(first[:, 1], expected[:, 1])[0, 1] > ALIKE[precision]
+    assert gpu.work.incidents() == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_networks_that_no_kernel_takes_are_scored_all_the_same(
+    tiny_bundle: Bundle, precision: str
+) -> None:
+    block = block_of(50, 900, 300)
+    cpu = Worker(tiny_bundle, choose_device("cpu", "fp32"), 300)
+    gpu = worker_of(tiny_bundle, precision)
+    assert all("plain PyTorch" in note for note in gpu.notes)
+    expected = cpu.score(cpu.prepare(block)).scores_S2
+    found = gpu.score(gpu.prepare(block)).scores_S2
+    np.testing.assert_allclose(found, expected, atol=ALLOWED[precision])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "fp8"])
+def test_two_blocks_in_flight_are_scored_as_one_by_one(
+    fusable_bundle: Bundle, precision: str
+) -> None:
+    worker = worker_of(fusable_bundle, precision)
+    prepared = [worker.prepare(block_of(150, 900, 300, seed)) for seed in (1, 2)]
+    one_by_one = [worker.score(each).scores_S2.copy() for each in prepared]
+    pending = [worker.submit(each) for each in prepared]
+    for waiting, scores_S2 in zip(pending, one_by_one, strict=True):
+        np.testing.assert_array_equal(worker.collect(waiting).scores_S2, scores_S2)
+
+
+@pytest.mark.parametrize("encoder", ["protein_encoder", "dna_encoder"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_packs_that_do_not_fit_are_done_in_two(
+    fusable_bundle: Bundle, precision: str, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_of(fusable_bundle, precision, Budgets(4096, 4096))
+    prepared = worker.prepare(block_of(200, 900, 300))
+    expected = worker.score(prepared).scores_S2.copy()
+    network = cast("Any", worker._model.get_submodule(encoder))
+    embed, most, refused = network.embed, 1024, list[int]()
+
+    def limited(pack: Pack) -> Tensor:
+        if len(pack.tokens_T) > most and len(refused) < 3:
+            refused.append(len(pack.tokens_T))
+            raise torch.OutOfMemoryError("no room\nfor this pack")
+        return cast("Tensor", embed(pack))
+
+    monkeypatch.setattr(network, "embed", limited)
+    found = worker.score(prepared).scores_S2
+    assert worker.work.packs_cut == len(refused) > 0
+    np.testing.assert_allclose(found, expected, atol=ALLOWED[precision])
+
+
+def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
+    fusable_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, worker = worker_of(fusable_bundle, "fp32"), worker_of(fusable_bundle, "fp16")
+    prepared = worker.prepare(block_of(100, 900, 300))
+    expected = exact.score(prepared).scores_S2
+    healthy = worker._model.forward
+
+    def forward(protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
+        return healthy(protein_SD, dna_SD).index_fill(
+            0, torch.tensor([3, 9], device=dna_SD.device), torch.nan
+        )
+
+    monkeypatch.setattr(worker._model, "forward", forward)
+    found = worker.score(prepared).scores_S2
+    assert worker.work.frames_redone == 2
+    np.testing.assert_allclose(found[[3, 9]], expected[[3, 9]], atol=1e-5)
+    assert np.isfinite(found).all()
+
+
+def with_kernels(network: Encoder) -> None:
+    from virnucpro.encoders.steps.fused import FusedSteps  # noqa: PLC0415 (needs Triton)
+
+    network.steps = FusedSteps()
+
+
+def with_products(network: Encoder) -> None:
+    from virnucpro.encoders.steps.fused import FusedProductSteps, interleave  # noqa: PLC0415
+
+    need_capability((9, 0))
+    for block in network.blocks:
+        if isinstance(network, DnabertS):
+            interleave(cast("Any", block).gated)
+    network.steps = FusedProductSteps()
+
+
+def with_fp8(network: Encoder) -> None:
+    from virnucpro.encoders.steps.fp8 import Fp8Steps, quantise_block  # noqa: PLC0415
+
+    need_capability((9, 0))
+    for block in network.blocks:
+        quantise_block(cast("Any", block))
+    network.steps = Fp8Steps()
+
+
+@pytest.mark.parametrize("length", [3, 33, 64, 130, 200, 256, 300])
+@pytest.mark.parametrize(
+    ("kind", "prepare"),
+    [
+        ("protein", with_kernels),
+        ("protein", with_products),
+        ("protein", with_fp8),
+        ("dna", with_kernels),
+        ("dna", with_products),
+    ],
+)
+@torch.inference_mode()
+def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
+    kind: str, prepare: Callable[[Encoder], None], length: int
+) -> None:
+    torch.manual_seed(1)
+    network = Esm2(FUSABLE.protein) if kind == "protein" else DnabertS(FUSABLE.dna)
+    network = network.to("cuda", torch.float16).eval().requires_grad_(requires_grad=False)
+    prepare(network)
+    rows = []
+    for seed, (before, behind) in enumerate((([3, 1000], [2000, 60]), ([2040, 3, 1015], [5]))):
+        lengths = [*before, length, *behind]
+        tokens = tokens_of(lengths, 5, 24, seed)
+        start, end = tokens.offsets[len(before) : len(before) + 2]
+        tokens.ids[start:end] = tokens_of([length], 5, 24, seed=9).ids
+        pack = pack_sequences(tokens, np.arange(len(lengths)), 4096)
+        assert len(pack.tokens_T) == 4096
+        rows.append(network.embed(pack.to(torch.device("cuda")))[len(before)])
+    assert torch.equal(rows[0], rows[1])

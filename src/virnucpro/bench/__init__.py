@@ -180,20 +180,24 @@ class _Measured:
         """Time the DNA encoder, tokenizing in a thread beside it."""
         self._tell(f"DNA encoder, {sample}")
         frames = [block.frames.dna for block in prepared]
-        budget, device = self._budgets.dna, self._device.device
-        passes = max(1, round(self._seconds / 2))
 
-        def run() -> None:
-            tokenized = ahead(self._worker.tokenize(dna) for _ in range(passes) for dna in frames)
-            for tokens in tokenized:
-                self._model.embed_dna(tokens, budget)
+        def seconds_of(passes: int) -> float:
+            line = ahead(self._worker.tokenize(dna) for _ in range(passes) for dna in frames)
+            following = next(line, None)
+            started = time.perf_counter()
+            while following is not None:
+                self._model.embed_dna(following, self._budgets.dna)
+                following = next(line, None)
+            wait_for(self._device.device)
+            return time.perf_counter() - started
 
-        taken = in_turn({"dna": run}, self._seconds, device)["dna"]
-        sequences = passes * sum(len(block.dna.lengths) for block in prepared)
-        tokens = passes * sum(len(block.dna.ids) for block in prepared)
+        passes = max(1, round(self._seconds / seconds_of(1)))
+        taken = min(seconds_of(passes) for _ in range(2))
+        sequences = sum(len(block.dna.lengths) for block in prepared)
+        tokens = sum(len(block.dna.ids) for block in prepared)
         return DnaRate(
             sample=sample,
-            sequences_per_second=round(sequences / taken),
+            sequences_per_second=round(passes * sequences / taken),
             tokens_per_sequence=round(tokens / sequences, 1),
         )
 

@@ -1,5 +1,6 @@
 """What a device does with a block: prepare it on the host, then score it."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, keep_freed_memory
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
+
+#: Seconds that the thread that feeds a GPU waits at most for the one that prepares.
+_SWITCH_SECONDS = 2e-4
 
 
 @dataclass
@@ -139,6 +143,8 @@ class Worker:
     ) -> None:
         if device.device.type == "cpu":
             keep_freed_memory()
+        else:
+            sys.setswitchinterval(_SWITCH_SECONDS)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
         self._budgets = budgets or choose_budgets(device, bundle.manifest)
         self._tokenizer = bundle.tokenizer()

@@ -1,5 +1,6 @@
 """The steps in 16 bit on a GPU: Triton kernels around, or with, the matrix products."""
 
+from functools import cache
 from typing import NamedTuple, cast
 
 import torch
@@ -42,8 +43,7 @@ class FusedSteps:
 
     def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
         """Compute the slope of every head."""
-        slopes_H = alibi_slopes(heads).to(hidden.device)
-        return Positions(pack, group_runs(pack.runs), slopes_H=slopes_H)
+        return Positions(pack, group_runs(pack.runs), slopes_H=_slopes(heads, hidden.device))
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
         """Attend with the kernels."""
@@ -141,6 +141,12 @@ class FusedProductSteps(FusedSteps):
         """Multiply and add at once, then normalise; `x_TD` is written over."""
         _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)
         return _norm(x_TD, norm)
+
+
+@cache
+def _slopes(heads: int, device: torch.device) -> Tensor:
+    """Keep what each pack would else have to wait for."""
+    return alibi_slopes(heads).to(device)
 
 
 def _norm(x_TD: Tensor, norm: nn.LayerNorm, delta_TD: Tensor | None = None) -> Tensor:
