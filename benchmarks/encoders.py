@@ -76,7 +76,9 @@ def main() -> None:
     }
     del exact
     floors = {
-        f"floor {name}": products_alone(network.config, budget, name, chosen.device, DTYPES[name])
+        f"floor {name}": products_alone(
+            network.config, budget, _PASSES, name, chosen.device, DTYPES[name]
+        )
         for name in precisions
     }
     for sample in SAMPLES:
@@ -134,7 +136,7 @@ def speeds(
 ) -> dict[str, float]:
     """Return tokens/s of every variant and floor on one sample."""
     variants: dict[str, Callable[[], object]] = dict(floors)
-    counts = dict.fromkeys(floors, budget)
+    counts = dict.fromkeys(floors, _PASSES * budget)
     for name, network in ours.items():
         if name == "fp32" and device.type == "cuda":
             continue

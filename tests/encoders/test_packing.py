@@ -65,9 +65,7 @@ def test_chosen_sequences_are_those_asked_for_in_order(
     lengths: list[int], data: st.DataObject
 ) -> None:
     tokens = tokens_of(lengths, 0, VOCABULARY)
-    which = data.draw(
-        st.lists(st.integers(0, len(lengths) - 1), max_size=30)
-    )  # some twice, or none
+    which = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=30))
     rows = rows_of(tokens)
     chosen = tokens.choose(np.array(which, dtype=np.int64))
     assert chosen.ids.tolist() == [token for i in which for token in rows[i]]

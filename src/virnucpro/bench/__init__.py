@@ -41,7 +41,7 @@ from virnucpro.errors import SettingsError
 #: Forward passes of the protein encoder that one sample fills.
 _PASSES = 4
 #: Blocks of the worker's sample, and passes of the protein encoder that each fills.
-_BLOCKS, _BLOCK_PASSES = 3, 8
+_BLOCKS, _BLOCK_PASSES = 2, 4
 _CHUNK_LENGTH = 500
 
 
@@ -154,13 +154,15 @@ class _Measured:
         budget, device = self._budgets.protein, self._device
         tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
         floor = products_alone(
-            self._model.config.protein, budget, device.precision, device.device, device.dtype
-        )
+            self._model.config.protein, budget, _PASSES, device.precision, device.device,
+            device.dtype,
+        )  # fmt: skip
         times = in_turn(
             {"encoder": lambda: self._model.embed_proteins(tokens, budget), "floor": floor},
             self._seconds, device.device,
         )  # fmt: skip
-        rate, floor_rate = len(tokens.ids) / times["encoder"], budget / times["floor"]
+        rate = len(tokens.ids) / times["encoder"]
+        floor_rate = _PASSES * budget / times["floor"]
         return ProteinRate(
             sample=sample,
             tokens_per_second=round(rate),
@@ -216,7 +218,6 @@ class _Measured:
             wait_for(device)
             return time.perf_counter() - started
 
-        encoders()
         times = [(self._seconds_of(blocks), encoders()) for _ in range(2)]
         whole, alone = (min(taken) for taken in zip(*times, strict=True))
         frames = passes * sum(len(block.frames.chunk) for block in prepared)

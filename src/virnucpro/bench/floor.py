@@ -1,24 +1,34 @@
 """The floor: the matrix products of a protein encoder alone, by the vendor's library."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from virnucpro.encoders import Esm2Config
+from virnucpro.encoders.packing import one_thread_an_operation
 
 _FP8_LARGEST = 448.0
 
 
 def products_alone(
-    config: Esm2Config, tokens: int, precision: str, device: torch.device, dtype: torch.dtype
+    config: Esm2Config,
+    tokens: int,
+    passes: int,
+    precision: str,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Callable[[], None]:
-    """Return a function that does the four products of every block of an ESM-2 once.
+    """Return a function that does the four products of every block of an ESM-2.
+
+    As many passes go side by side on a CPU as the encoder's packs do.
 
     Args:
         config: its sizes.
         tokens: rows of each product.
+        passes: how often.
         precision: `fp8` multiplies rows of e4m3 with a scale each; others as they are.
         device: where.
         dtype: of operands, but for fp8.
@@ -33,12 +43,20 @@ def products_alone(
     products = [make(tokens, *shape, device, dtype) for shape in shapes.values()]
 
     @torch.inference_mode()
-    def all_layers() -> None:
+    def all_layers(_pass: int = 0) -> None:
         for _ in range(config.layers):
             for product in products:
                 product()
 
-    return all_layers
+    def side_by_side() -> None:
+        with one_thread_an_operation() as threads, ThreadPoolExecutor(threads) as pool:
+            list(pool.map(all_layers, range(passes)))
+
+    def one_by_one() -> None:
+        for _ in range(passes):
+            all_layers()
+
+    return side_by_side if device.type == "cpu" else one_by_one
 
 
 def _operands(

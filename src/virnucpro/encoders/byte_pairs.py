@@ -74,7 +74,8 @@ class DnaTokenizer:
     def __call__(self, dna: Sequence[str]) -> Tokens:
         """Return the tokens of upper-case nucleotides, [CLS] before and [SEP] behind each."""
         ends = np.cumsum([len(sequence) for sequence in dna], dtype=np.int64)
-        borders = np.searchsorted(ends, np.arange(_SLICE, ends[-1], _SLICE)) if len(dna) else []
+        last = int(ends[-1]) if len(dna) else 0
+        borders = np.searchsorted(ends, np.arange(_SLICE, last, _SLICE))
         cuts = [0, *np.unique(borders).tolist(), len(dna)]
         parts = [self._tokenize(dna[a:b]) for a, b in pairwise(cuts)]
         ids = np.concatenate([part.ids for part in parts])

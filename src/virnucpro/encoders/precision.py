@@ -146,22 +146,22 @@ def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way
 @torch.inference_mode()
 def _fault(network: Encoder, way: _Way, precision: str) -> str:
     """Try a way on the first block; return what is wrong with it, empty if nothing."""
-    probe = _first_block(network)
-    pack = _trial_pack(network)
-    exact = copy.deepcopy(probe).float()
-    exact.steps = PlainSteps()
-    expected = exact(pack)[: pack.used]
-    del exact
     try:
+        probe, pack = _first_block(network), _trial_pack(network)
+        exact = copy.deepcopy(probe).float()
+        exact.steps = PlainSteps()
+        expected = exact(pack)[: pack.used]
+        del exact
         way.prepare(probe)
         found = probe(pack)[: pack.used].float()
         means = probe.embed(pack)
     except Exception as error:  # noqa: BLE001 (whatever a compiler or a driver may raise)
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        said = str(error).strip().splitlines()
+        return ": ".join([type(error).__name__, *said[:1]])[:200]
+    if not bool(torch.isfinite(means).all()):
+        return "its result is not finite"
     away = float((found - expected).norm() / expected.norm())
-    if away <= _ROUNDING[precision] and bool(torch.isfinite(means).all()):
-        return ""
-    return f"its result is off by {away:.2g}"
+    return "" if away <= _ROUNDING[precision] else f"its result is off by {away:.2g}"
 
 
 def _first_block(network: Encoder) -> Encoder:

@@ -15,8 +15,8 @@ from virnucpro.errors import SettingsError
 _CPU_BUDGET = 2048
 #: Rows of a tile of a matrix product: so many tokens for each multiprocessor make whole waves.
 _TILE_ROWS = 128
-#: Width at which that fills a GPU; narrower networks get more tokens, but not beyond the factor.
-_FULL_WIDTH, _MOST_WAVES = 3072, 8
+#: Width at which one wave fills a GPU; narrower networks get more of them, up to a limit.
+_FULL_WIDTH, _MOST_WAVES = 5120, 8
 #: Numbers an encoder holds for each token and column of its width at the worst moment.
 _LIVE_COLUMNS = 20
 #: Share of the free memory that activations may take.

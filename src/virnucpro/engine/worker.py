@@ -1,6 +1,7 @@
 """What a device does with a block: prepare it on the host, then score it."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,6 +154,7 @@ class Worker:
         self.notes = self._model.speed_up(device.precision)
         self.ahead = 0 if device.device.type == "cpu" else 1
         self.work = Work()
+        self._counting = threading.Lock()
 
     def prepare(self, block: Block) -> Prepared:
         """Cut a block's pieces into chunks, find their open frames and tokenize them."""
@@ -248,4 +250,5 @@ class Worker:
         return scores_S2.numpy()
 
     def _count_cut(self) -> None:
-        self.work.packs_cut += 1
+        with self._counting:  # packs go side by side on a CPU
+            self.work.packs_cut += 1

@@ -29,9 +29,9 @@ def _norm_kernel(
     bias = tl.load(bias_ptr + columns, mask=known, other=0.0).to(tl.float32)
     y = centred * tl.rsqrt(variance + epsilon) * weight + bias
     if QUANTISE:
-        scale = tl.maximum(tl.max(tl.abs(y), 0), 1e-12) / _FP8_LARGEST
-        tl.store(scales_ptr + row, scale)
-        y = y / scale
+        largest = tl.maximum(tl.max(tl.abs(y), 0), 1e-12)
+        tl.store(scales_ptr + row, largest / _FP8_LARGEST)
+        y *= _FP8_LARGEST / largest
     tl.store(out_ptr + at, y.to(out_ptr.dtype.element_ty), mask=known)
 
 

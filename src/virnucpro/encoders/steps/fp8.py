@@ -21,6 +21,8 @@ from virnucpro.encoders.steps.fused import FusedSteps, Positions
 
 FP8 = torch.float8_e4m3fn
 _LARGEST = 448.0
+#: What rounding both operands of a product to e4m3 may add to it: half a step of 2^-3 each.
+_ROUNDED = (1 + 2**-4) ** 2
 
 
 class Fp8Linear(nn.Module):
@@ -78,11 +80,11 @@ def quantise_rows(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bound(norm: nn.LayerNorm, weight_NK: Tensor, bias_N: Tensor) -> float:
-    """Return what no |weight @ norm(x) + bias| exceeds, by Cauchy and Schwarz."""
+    """Return what no |weight @ norm(x) + bias| exceeds, by Cauchy and Schwarz, rounded or not."""
     weight_NK = weight_NK.detach().float()
     lengths_N = (weight_NK * norm.weight.float()).norm(dim=1) * norm.weight.numel() ** 0.5
     constant_N = weight_NK @ norm.bias.float() + bias_N.float()
-    return float((lengths_N + constant_N.abs()).max())
+    return _ROUNDED * float((lengths_N + constant_N.abs()).max())
 
 
 def quantise(network: Esm2) -> None:
