@@ -32,7 +32,7 @@ from virnucpro.engine.devices import choose_budgets, choose_device
 #: The original's batches (SEMANTICS of VirNucPro: fair-esm's get_batch_indices(2048)).
 _ORIGINAL_BUDGET = 2048
 _TRANSFORMERS_BUDGET = {"cuda": 16_384, "cpu": 2048}
-_PASSES = 4
+_PASSES = 2
 
 
 def main() -> None:
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each variant and sample")
+    parser.add_argument("--sample", action="append", choices=list(SAMPLES), help="default: all")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     chosen = choose_device(arguments.device)
@@ -81,7 +82,7 @@ def main() -> None:
         )
         for name in precisions
     }
-    for sample in SAMPLES:
+    for sample in arguments.sample or SAMPLES:
         tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
         rates = speeds(tokens, ours, others, floors, budget, arguments.seconds, chosen.device)
         result["tokens_per_second"][sample] = rates

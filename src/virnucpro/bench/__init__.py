@@ -39,7 +39,7 @@ from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
 
 #: Forward passes of the protein encoder that one sample fills.
-_PASSES = 4
+_PASSES = 2
 #: Blocks of the worker's sample, and passes of the protein encoder that each fills.
 _BLOCKS, _BLOCK_PASSES = 2, 4
 _CHUNK_LENGTH = 500
