@@ -32,7 +32,8 @@ from virnucpro.engine.devices import choose_budgets, choose_device
 #: The original's batches (SEMANTICS of VirNucPro: fair-esm's get_batch_indices(2048)).
 _ORIGINAL_BUDGET = 2048
 _TRANSFORMERS_BUDGET = {"cuda": 16_384, "cpu": 2048}
-_PASSES = 2
+#: Passes of ours that a sample fills.
+_PASSES = {"cuda": 2, "cpu": 16}
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def main() -> None:
     is_gpu = chosen.device.type == "cuda"
     bundle = sizes_of("3b" if is_gpu else "compact")
     budget = choose_budgets(chosen, bundle.manifest).protein
+    passes = _PASSES[chosen.device.type]
     precisions = ("fp16", "bf16", "fp8") if is_gpu else ("fp32",)
     network = Esm2(bundle.manifest.protein_encoder.config()).to(chosen.device).eval()
     network.requires_grad_(requires_grad=False)
@@ -78,12 +80,12 @@ def main() -> None:
     del exact
     floors = {
         f"floor {name}": products_alone(
-            network.config, budget, _PASSES, name, chosen.device, DTYPES[name]
+            network.config, budget, passes, name, chosen.device, DTYPES[name]
         )
         for name in precisions
     }
     for sample in arguments.sample or SAMPLES:
-        tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
+        tokens = whole_packs(protein_sample(sample, (passes + 1) * budget), budget)
         rates = speeds(tokens, ours, others, floors, budget, arguments.seconds, chosen.device)
         result["tokens_per_second"][sample] = rates
         print_rates(sample, rates)
@@ -137,7 +139,7 @@ def speeds(
 ) -> dict[str, float]:
     """Return tokens/s of every variant and floor on one sample."""
     variants: dict[str, Callable[[], object]] = dict(floors)
-    counts = dict.fromkeys(floors, _PASSES * budget)
+    counts = dict.fromkeys(floors, _PASSES[device.type] * budget)
     for name, network in ours.items():
         if name == "fp32" and device.type == "cuda":
             continue

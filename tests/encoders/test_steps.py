@@ -277,13 +277,27 @@ def test_of_a_way_that_fails_the_first_line_is_told(device: torch.device) -> Non
     assert found == "ValueError: no such tile"
 
 
-@pytest.mark.xfail(raises=IndexError, reason="_fault takes the first line of an empty message")
 def test_a_way_may_fail_without_a_word(device: torch.device) -> None:
     assert fault("dna", device, raising(AssertionError()), "fp16").startswith("AssertionError")
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_on_a_cpu_steps_stay_plain(kind: str) -> None:
+@pytest.mark.parametrize("multiple_of", [1, 64])
+def test_cpu_steps_give_what_plain_steps_give(kind: str, multiple_of: int) -> None:
+    network = network_of(kind, torch.device("cpu"))
+    lengths = [3, 1100, 64, 64, 4, 17, 3]
+    tokens = tokens_of(lengths, 4, 24)
+    pack = pack_sequences(tokens, np.arange(len(lengths)), multiple_of)
+    expected = network.embed(pack)
+    assert speed_up(network, "fp32") == "few passes"
+    found = network.embed(pack)
+    assert relative_error(found, expected) < 1e-5
+    torch.testing.assert_close(network.embed(pack), found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_in_bf16_on_a_cpu_steps_stay_plain(kind: str) -> None:
     network = network_of(kind, torch.device("cpu"))
     steps = network.steps
     assert speed_up(network, "bf16") == "plain PyTorch"

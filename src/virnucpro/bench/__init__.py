@@ -53,6 +53,7 @@ def bench(
     samples: Sequence[str] = (),
     seconds: float = 3.0,
     on_progress: Callable[[str], None] = lambda _: None,
+    on_measured: Callable[[BenchReport], None] = lambda _: None,
 ) -> BenchReport:
     """Measure the encoders and the worker on this machine, with random weights.
 
@@ -64,6 +65,7 @@ def bench(
         samples: keys of `samples.SAMPLES`; by default all.
         seconds: for each thing timed.
         on_progress: is told what is being measured.
+        on_measured: gets the report so far after each precision.
 
     Raises:
         BundleError: there is no such bundle.
@@ -75,18 +77,7 @@ def bench(
     if unknown:
         raise SettingsError(f"sample {unknown[0]!r}: give {', '.join(SAMPLES)}")
     budgets = choose_budgets(first, bundle.manifest)
-    found = []
-    for precision in precisions or _fast_precisions(first.device):
-        chosen = choose_device(device, precision)
-        try:
-            measured = _Measured(bundle, chosen, budgets, seconds, on_progress)
-            found.append(measured.report(samples or tuple(SAMPLES)))
-        except torch.OutOfMemoryError as error:
-            raise SettingsError(
-                f"{bundle.manifest.name} in {precision} does not fit into the memory of "
-                f"{chosen.kind}; give another --precision or smaller --sizes"
-            ) from error
-    return BenchReport(
+    report = BenchReport(
         format=FORMAT,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         virnucpro=version("virnucpro"),
@@ -95,8 +86,20 @@ def bench(
         device=first.kind,
         sizes=bundle.manifest.name,
         budgets=msgspec.to_builtins(budgets),
-        precisions=found,
+        precisions=[],
     )
+    for precision in precisions or _fast_precisions(first.device):
+        chosen = choose_device(device, precision)
+        try:
+            measured = _Measured(bundle, chosen, budgets, seconds, on_progress)
+            report.precisions.append(measured.report(samples or tuple(SAMPLES)))
+        except torch.OutOfMemoryError as error:
+            raise SettingsError(
+                f"{bundle.manifest.name} in {precision} does not fit into the memory of "
+                f"{chosen.kind}; give another --precision or smaller --sizes"
+            ) from error
+        on_measured(report)
+    return report
 
 
 def _fast_precisions(device: torch.device) -> list[str]:

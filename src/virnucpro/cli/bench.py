@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from virnucpro.bench.report import PrecisionReport
+    from virnucpro.bench.report import BenchReport, PrecisionReport
 
 
 def bench(
@@ -39,26 +39,30 @@ def bench(
 
     console = Console(soft_wrap=True, highlight=False)
     progress = Console(stderr=True, highlight=False)
-    report = measure(
+
+    def show(report: "BenchReport") -> None:
+        if json is not None:
+            write_whole(json, report.to_json())
+        found = report.precisions[-1]
+        if len(report.precisions) == 1:
+            console.print(
+                f"{report.sizes}, random weights, on {report.device}; PyTorch {report.torch}, "
+                f"budgets {report.budgets['protein']:,} and {report.budgets['dna']:,} tokens"
+            )
+        for note in found.notes:
+            console.print(f"{found.precision}, {note}", markup=False)
+        console.print(_table(found))
+        console.print(f"peak memory {found.peak_memory_bytes / 2**30:.2f} GiB\n")
+
+    measure(
         sizes,
         device=device,
         precisions=precision or (),
         samples=sample or (),
         seconds=seconds,
         on_progress=lambda line: progress.print(f"measuring {line}", markup=False),
+        on_measured=show,
     )
-    console.print(
-        f"{report.sizes}, random weights, on {report.device}; PyTorch {report.torch}, "
-        f"budgets {report.budgets['protein']:,} and {report.budgets['dna']:,} tokens"
-    )
-    for found in report.precisions:
-        console.print()
-        for note in found.notes:
-            console.print(f"{found.precision}, {note}", markup=False)
-        console.print(_table(found))
-        console.print(f"peak memory {found.peak_memory_bytes / 2**30:.2f} GiB")
-    if json is not None:
-        write_whole(json, report.to_json())
 
 
 def _table(found: "PrecisionReport") -> "Table":

@@ -1,4 +1,4 @@
-"""Which steps a network on a GPU gets: the fastest that are right there.
+"""Which steps a network gets: the fastest that are right on its device.
 
 Each way is tried on the network's own first block, against the same block in plain fp32. That
 also compiles the kernels before the first pack.
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
-from virnucpro.encoders.esm2 import Esm2
+from virnucpro.encoders.esm2 import Esm2, Esm2Block
 from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
+from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
 from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.errors import SettingsError
 
@@ -32,7 +33,7 @@ _FIRST_CAPABILITY = {"bf16": (8, 0), "fp16": (7, 0), "fp8": (8, 9)}
 #: Sequences of the trial: every kernel, and lengths at the borders of its tiles.
 _TRIAL_LENGTHS = (3, 33, 64, 65, 128, 170, 256, 300, 1100)
 #: Largest relative error of the trial that is rounding.
-_ROUNDING = {"fp16": 0.02, "bf16": 0.1, "fp8": 0.3}
+_ROUNDING = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "fp8": 0.3}
 
 
 class _Way(NamedTuple):
@@ -80,7 +81,7 @@ def default_precision(device: torch.device) -> str:
 
 
 def speed_up(network: Encoder, precision: str) -> str:
-    """Give a network on a GPU the fastest steps that are right there.
+    """Give a network the fastest steps that are right on its device; it is for inference then.
 
     Args:
         network: in evaluation mode, in the type of the precision. DNABERT-S, a twentieth of the
@@ -94,8 +95,6 @@ def speed_up(network: Encoder, precision: str) -> str:
         SettingsError: when fp8 does not work here.
     """
     device = network.embedding.weight.device
-    if device.type != "cuda" or precision == "fp32":
-        return "plain PyTorch"
     if precision == "fp8" and isinstance(network, DnabertS):
         precision = "fp16"
     reasons: list[str] = []
@@ -112,6 +111,9 @@ def speed_up(network: Encoder, precision: str) -> str:
 
 def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
     """Return what to try, fastest first."""
+    if precision == "fp32" or device.type == "cpu":
+        ways = [_Way("few passes", _with_cpu_steps)]
+        return ways if device.type == "cpu" and precision == "fp32" else []
     try:
         from virnucpro.encoders.steps.fp8 import quantise  # noqa: PLC0415
         from virnucpro.encoders.steps.fused import (  # noqa: PLC0415
@@ -141,6 +143,13 @@ def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way
     if torch.cuda.get_device_capability(device)[0] == 9:  # where they were measured to be faster
         return [_Way("fused products", with_products), kernels]
     return [kernels]
+
+
+def _with_cpu_steps(network: Encoder) -> None:
+    if isinstance(network, Esm2):
+        for block in network.blocks:
+            pair_rows(cast("Esm2Block", block), network.config.heads)
+    network.steps = CpuSteps()
 
 
 @torch.inference_mode()

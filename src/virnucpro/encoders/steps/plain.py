@@ -21,11 +21,13 @@ class Positions(NamedTuple):
         pack: which tokens belong together.
         rotary: cosines and sines of each token's angles, shape (T, 1, 1, A / 2).
         biases: for each run of the pack, what is added to its scores, shape (H, L, L).
+        turns: the same as `rotary` as complex numbers for all heads, shape (T, D).
     """
 
     pack: Pack
     rotary: tuple[Tensor, Tensor] | None = None
     biases: tuple[Tensor, ...] | None = None
+    turns: Tensor | None = None
 
 
 class PlainSteps:
@@ -56,7 +58,7 @@ class PlainSteps:
             ends, longest = pack.cu_seqlens, pack.longest
             mixed_THA = varlen_attn(q_THA, k_THA, v_THA, ends, ends, longest, longest)
             return Rows(cast("Tensor", mixed_THA).flatten(1))
-        return Rows(_attention_by_runs(q_THA, k_THA, v_THA, pack, positions.biases).flatten(1))
+        return Rows(attend(q_THA, k_THA, v_THA, positions).flatten(1))
 
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
         """Normalise."""
@@ -99,10 +101,9 @@ class PlainSteps:
         return mean_pool(hidden_TD, pack, trim)
 
 
-def _attention_by_runs(
-    q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, pack: Pack, biases: tuple[Tensor, ...] | None
-) -> Tensor:
+def attend(q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, positions: Positions) -> Tensor:
     """Attend within runs of equal length, so that nothing is padded; sorted packs have few."""
+    pack, biases = positions.pack, positions.biases
     rest = len(q_THA) - pack.used
     runs = [*pack.runs, Run(1, rest)] if rest else pack.runs
     tokens = [run.tokens for run in runs]
