@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from virnucpro.bench.report import BenchReport, PrecisionReport
 
+#: Columns of the table where no terminal says how wide it is.
+_FILE_WIDTH = 110
+
 
 def bench(
     sizes: Annotated[
@@ -38,6 +41,8 @@ def bench(
     from virnucpro.storage import write_whole  # noqa: PLC0415
 
     console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
     progress = Console(stderr=True, highlight=False)
 
     def show(report: "BenchReport") -> None:
