@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 import torch
 
-from virnucpro.encoders import precision
+from virnucpro.encoders import Esm2, Esm2Config, precision
 from virnucpro.encoders.precision import Encoder, speed_up
 from virnucpro.errors import SettingsError
 
@@ -36,11 +36,18 @@ def test_the_first_way_without_fault_is_taken(monkeypatch: pytest.MonkeyPatch) -
 def test_why_nothing_faster_was_taken_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     found, prepared = choose_among({"fast": "no tiles", "slow": ""}, "bf16", monkeypatch)
     assert (found, prepared) == ("slow; not fast: no tiles", ["slow"])
-    found, prepared = choose_among({"fast": "no tiles", "slow": "off"}, "fp16", monkeypatch)
-    assert (found, prepared) == ("plain PyTorch; not fast: no tiles; not slow: off", [])
 
 
-def test_8_bit_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match=r"fp8 does not work here .*no tiles.* give fp16") as e:
-        choose_among({"fast": "no tiles"}, "fp8", monkeypatch)
-    assert "\n" not in str(e.value)
+def test_where_nothing_works_every_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = r"fp8 does not work .*\(not fast: no tiles; not slow: off\); give another --precision"
+    with pytest.raises(SettingsError, match=said) as caught:
+        choose_among({"fast": "no tiles", "slow": "off"}, "fp8", monkeypatch)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_found_at_load() -> None:
+    network = Esm2(Esm2Config(layers=1, width=32, heads=2)).eval()
+    with torch.no_grad():
+        network.blocks[0].get_submodule("up").get_parameter("bias").fill_(torch.nan)
+    with pytest.raises(SettingsError, match=r"not finite.* get the bundle anew"):
+        speed_up(network, "fp32")

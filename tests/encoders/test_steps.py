@@ -17,7 +17,12 @@ from virnucpro.encoders.steps import Rows
 
 pytest.importorskip("triton")
 from virnucpro.encoders.steps.fp8 import Fp8Steps, bound, quantise_block, quantise_rows
-from virnucpro.encoders.steps.fused import FusedProductSteps, FusedSteps, interleave
+from virnucpro.encoders.steps.fused import (
+    FusedSteps,
+    interleave,
+    use_kernels,
+    use_products,
+)
 
 #: The interpreter computes with NumPy, which warns of infinities; a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -41,17 +46,6 @@ def network_of(kind: str, device: torch.device) -> Encoder:
     return network.half().float().to(device).eval().requires_grad_(requires_grad=False)
 
 
-def with_kernels(network: Encoder) -> None:
-    network.steps = FusedSteps()
-
-
-def with_products(network: Encoder) -> None:
-    if isinstance(network, DnabertS):
-        for block in network.blocks:
-            interleave(cast("nn.Linear", block.gated))
-    network.steps = FusedProductSteps()
-
-
 def with_fp8(network: Encoder) -> None:
     for block in network.blocks:
         quantise_block(cast("Any", block))
@@ -69,7 +63,7 @@ def pack_of(lengths: list[int], device: torch.device, multiple_of: int = 16) -> 
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("prepare", [with_kernels, with_products])
+@pytest.mark.parametrize("prepare", [use_kernels, use_products])
 @pytest.mark.parametrize(
     ("dtype", "allowed"),
     [(FP16, 3e-3), (BF16, 3e-2)],  # some ten roundings of half a step, 2^-12 and 2^-9 on average
@@ -82,7 +76,7 @@ def test_fused_steps_equal_the_plain_ones(
     dtype: torch.dtype,
     allowed: float,
 ) -> None:
-    if prepare is with_products:
+    if prepare is use_products:
         need_capability(device, (9, 0))
     exact = network_of(kind, device)
     fused = copy.deepcopy(exact).to(dtype)
@@ -116,7 +110,7 @@ def test_means_of_8_bit_point_where_the_exact_ones_do(device: torch.device) -> N
 def test_padding_changes_no_byte(device: torch.device, kind: str) -> None:
     need_capability(device, (9, 0))
     fused = network_of(kind, device).half()
-    with_products(fused)
+    use_products(fused)
     bare, padded = (fused.embed(pack_of([3, 20], device, multiple_of=n)) for n in (1, 64))
     assert torch.equal(bare, padded)
 
@@ -136,7 +130,7 @@ def in_two_packs(device: torch.device, length: int) -> tuple[tuple[Pack, int], t
 
 @pytest.mark.parametrize("length", [3, 65, 200, 300] if HAS_GPU else [3, 33])
 @pytest.mark.parametrize(
-    ("kind", "prepare"), [("protein", with_products), ("dna", with_products), ("protein", with_fp8)]
+    ("kind", "prepare"), [("protein", use_products), ("dna", use_products), ("protein", with_fp8)]
 )
 @torch.inference_mode()
 def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
@@ -253,9 +247,9 @@ def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "prepare", "name"),
     [
-        ("protein", with_products, "fp16"),
-        ("dna", with_products, "fp16"),
-        ("dna", with_kernels, "bf16"),
+        ("protein", use_products, "fp16"),
+        ("dna", use_products, "fp16"),
+        ("dna", use_kernels, "bf16"),
         ("protein", with_fp8, "fp8"),
     ],
 )

@@ -1,5 +1,6 @@
 """On a real GPU: `pytest -m gpu`."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -142,20 +143,17 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
     assert np.isfinite(found).all()
 
 
-def with_kernels(network: Encoder) -> None:
-    from virnucpro.encoders.steps.fused import FusedSteps  # noqa: PLC0415 (needs Triton)
+def use_kernels(network: Encoder) -> None:
+    from virnucpro.encoders.steps import fused  # noqa: PLC0415 (needs Triton)
 
-    network.steps = FusedSteps()
+    fused.use_kernels(network)
 
 
-def with_products(network: Encoder) -> None:
-    from virnucpro.encoders.steps.fused import FusedProductSteps, interleave  # noqa: PLC0415
+def use_products(network: Encoder) -> None:
+    from virnucpro.encoders.steps import fused  # noqa: PLC0415 (needs Triton)
 
     need_capability((9, 0))
-    for block in network.blocks:
-        if isinstance(network, DnabertS):
-            interleave(cast("Any", block).gated)
-    network.steps = FusedProductSteps()
+    fused.use_products(network)
 
 
 def with_fp8(network: Encoder) -> None:
@@ -171,11 +169,11 @@ def with_fp8(network: Encoder) -> None:
 @pytest.mark.parametrize(
     ("kind", "prepare"),
     [
-        ("protein", with_kernels),
-        ("protein", with_products),
+        ("protein", use_kernels),
+        ("protein", use_products),
         ("protein", with_fp8),
-        ("dna", with_kernels),
-        ("dna", with_products),
+        ("dna", use_kernels),
+        ("dna", use_products),
     ],
 )
 @torch.inference_mode()
@@ -196,3 +194,40 @@ def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
         assert len(pack.tokens_T) == 4096
         rows.append(network.embed(pack.to(torch.device("cuda")))[len(before)])
     assert torch.equal(rows[0], rows[1])
+
+
+def test_submitting_a_block_never_waits_for_the_gpu(fusable_bundle: Bundle) -> None:
+    worker = worker_of(fusable_bundle, "fp16")
+    prepared = worker.prepare(block_of(300, 900, 300))
+    expected = worker.score(prepared).scores_S2
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = worker.submit(prepared)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    np.testing.assert_array_equal(worker.collect(pending).scores_S2, expected)
+
+
+def test_without_triton_the_plain_way_is_taken_and_said(
+    fusable_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "virnucpro.encoders.steps.fused", None)
+    worker = worker_of(fusable_bundle, "fp16")
+    assert all("plain PyTorch; Triton cannot be loaded" in note for note in worker.notes)
+    assert np.isfinite(worker.score(worker.prepare(block_of(20, 900, 300))).scores_S2).all()
+
+
+def test_a_gpu_that_is_nearly_full_is_survived(fusable_bundle: Bundle) -> None:
+    worker = worker_of(fusable_bundle, "fp16", Budgets(1 << 20, 1 << 20))
+    prepared = worker.prepare(block_of(3000, 900, 300))
+    expected = worker.score(prepared).scores_S2
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (48 << 20)) / total)
+    try:
+        found = worker.score(prepared).scores_S2
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert worker.work.packs_cut > 0
+    assert "out of memory" in worker.work.incidents()[0]
+    np.testing.assert_allclose(found, expected, atol=1e-2)

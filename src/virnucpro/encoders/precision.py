@@ -7,12 +7,12 @@ also compiles the kernels before the first pack.
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
+from virnucpro.encoders.dnabert_s import DnabertS
 from virnucpro.encoders.esm2 import Esm2, Esm2Block
 from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
 from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
@@ -45,7 +45,11 @@ class _Way(NamedTuple):
     """
 
     name: str
-    prepare: Callable[[Encoder], None]
+    prepare: Callable[[Any], None]
+
+
+#: What networks come with.
+_PLAIN = _Way("plain PyTorch", lambda _: None)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -92,7 +96,7 @@ def speed_up(network: Encoder, precision: str) -> str:
         what was chosen, and why nothing faster, in one line.
 
     Raises:
-        SettingsError: when fp8 does not work here.
+        SettingsError: when none is.
     """
     device = network.embedding.weight.device
     if precision == "fp8" and isinstance(network, DnabertS):
@@ -104,45 +108,29 @@ def speed_up(network: Encoder, precision: str) -> str:
             way.prepare(network)
             return "; ".join([way.name, *reasons])
         reasons.append(f"not {way.name}: {reason}")
-    if precision == "fp8":
-        raise SettingsError(f"--precision fp8 does not work here ({'; '.join(reasons)}); give fp16")
-    return "; ".join(["plain PyTorch", *reasons])
+    raise SettingsError(
+        f"{precision} does not work on this {device.type} ({'; '.join(reasons)}); "
+        "give another --precision, or get the bundle anew"
+    )
 
 
 def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
-    """Return what to try, fastest first."""
-    if precision == "fp32" or device.type == "cpu":
-        ways = [_Way("few passes", _with_cpu_steps)]
-        return ways if device.type == "cpu" and precision == "fp32" else []
+    """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
+    if device.type == "cpu" and precision == "fp32":
+        return [_Way("few passes", _with_cpu_steps), _PLAIN]
+    if device.type == "cpu" or precision == "fp32":
+        return [_PLAIN]
     try:
-        from virnucpro.encoders.steps.fp8 import quantise  # noqa: PLC0415
-        from virnucpro.encoders.steps.fused import (  # noqa: PLC0415
-            FusedProductSteps,
-            FusedSteps,
-            interleave,
-        )
+        from virnucpro.encoders.steps import fp8, fused  # noqa: PLC0415 (need Triton)
     except ImportError as error:
         reasons.append(f"Triton cannot be loaded ({error})")
-        return []
-
-    def with_fp8(network: Encoder) -> None:
-        quantise(cast("Esm2", network))
-
-    def with_products(network: Encoder) -> None:
-        if isinstance(network, DnabertS):
-            for block in network.blocks:
-                interleave(cast("DnabertSBlock", block).gated)
-        network.steps = FusedProductSteps()
-
-    def with_kernels(network: Encoder) -> None:
-        network.steps = FusedSteps()
-
+        return [] if precision == "fp8" else [_PLAIN]
     if precision == "fp8":
-        return [_Way("fused products of 8 bit", with_fp8)]
-    kernels = _Way("fused kernels around the library's products", with_kernels)
+        return [_Way("fused products of 8 bit", fp8.quantise)]
+    kernels = _Way("fused kernels around the library's products", fused.use_kernels)
     if torch.cuda.get_device_capability(device)[0] == 9:  # where they were measured to be faster
-        return [_Way("fused products", with_products), kernels]
-    return [kernels]
+        return [_Way("fused products", fused.use_products), kernels, _PLAIN]
+    return [kernels, _PLAIN]
 
 
 def _with_cpu_steps(network: Encoder) -> None:

@@ -6,6 +6,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
+from virnucpro.encoders.esm2 import Esm2
 from virnucpro.encoders.kernels import rows as row_kernels
 from virnucpro.encoders.kernels.attention import TABLE_ROWS, Group, attention, group_runs
 from virnucpro.encoders.kernels.products import Finish, product
@@ -163,6 +165,19 @@ def _product(
         out_TN = rows_TK.new_empty(len(rows_TK), columns)
     product(rows_TK, linear.weight, out_TN, bias_N=linear.bias, finish=finish)
     return out_TN
+
+
+def use_kernels(network: Esm2 | DnabertS) -> None:
+    """Give a network of 16 bit the kernels around the library's products."""
+    network.steps = FusedSteps()
+
+
+def use_products(network: Esm2 | DnabertS) -> None:
+    """Give a network of 16 bit the products that finish their result themselves."""
+    if isinstance(network, DnabertS):
+        for block in network.blocks:
+            interleave(cast("DnabertSBlock", block).gated)
+    network.steps = FusedProductSteps()
 
 
 def interleave(linear: nn.Linear) -> None:

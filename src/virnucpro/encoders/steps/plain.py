@@ -51,8 +51,8 @@ class PlainSteps:
             v_THA = qkv_T3HA[:, 2]
         else:
             q_THA, k_THA, v_THA = qkv_T3HA.unbind(1)
-        pack, in_16_bit = positions.pack, qkv_TE.dtype in (torch.float16, torch.bfloat16)
-        if positions.biases is None and qkv_TE.is_cuda and in_16_bit:
+        pack = positions.pack
+        if positions.biases is None and _has_flash_attention(qkv_TE):
             from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 (CUDA only)
 
             ends, longest = pack.cu_seqlens, pack.longest
@@ -99,6 +99,13 @@ class PlainSteps:
     def mean_pool(self, hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
         """Average run by run."""
         return mean_pool(hidden_TD, pack, trim)
+
+
+def _has_flash_attention(qkv_TE: Tensor) -> bool:
+    """Whether PyTorch can attend within a pack: 16 bit, compute capability 8.0."""
+    if not qkv_TE.is_cuda or qkv_TE.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    return torch.cuda.get_device_capability(qkv_TE.device) >= (8, 0)
 
 
 def attend(q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, positions: Positions) -> Tensor:
