@@ -196,6 +196,7 @@ def _check_readable(path: str) -> None:
 def _execute(run: Run, plan: Plan, observer: Observer, started: float) -> Summary:
     threshold = plan.bundle.manifest.thresholds.virus
     worker = Worker(plan.bundle, plan.device, plan.chunk_length, run.manifest.budgets)
+    run.keep_ways(worker.ways)
     for note in worker.notes:
         observer.noted(note)
     store = ShardStore(run.shards)

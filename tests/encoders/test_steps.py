@@ -284,7 +284,7 @@ def test_cpu_steps_give_what_plain_steps_give(kind: str, multiple_of: int) -> No
     tokens = tokens_of(lengths, 4, 24)
     pack = pack_sequences(tokens, np.arange(len(lengths)), multiple_of)
     expected = network.embed(pack)
-    assert speed_up(network, "fp32") == "few passes"
+    assert speed_up(network, "fp32") == "fused steps for a CPU"
     found = network.embed(pack)
     assert relative_error(found, expected) < 1e-5
     torch.testing.assert_close(network.embed(pack), found, rtol=0, atol=0)

@@ -85,13 +85,13 @@ class FrameClassifier(nn.Module):
         """Give the encoders the fastest steps that are right on this device.
 
         Returns:
-            what was chosen and why, a line for each encoder.
+            what was chosen and why, a line for each encoder, or one where they are alike.
         """
-        ways = {
-            "protein encoder": speed_up(self.protein_encoder, precision),
-            "DNA encoder": speed_up(self.dna_encoder, precision),
-        }
-        return [f"{encoder}: {way}" for encoder, way in ways.items()]
+        protein = speed_up(self.protein_encoder, precision)
+        dna = speed_up(self.dna_encoder, precision)
+        if protein == dna:
+            return [f"encoders: {protein}"]
+        return [f"protein encoder: {protein}", f"DNA encoder: {dna}"]
 
 
 def config_of(manifest: Manifest) -> ClassifierConfig:

@@ -117,7 +117,7 @@ def speed_up(network: Encoder, precision: str) -> str:
 def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
     if device.type == "cpu" and precision == "fp32":
-        return [_Way("few passes", _with_cpu_steps), _PLAIN]
+        return [_Way("fused steps for a CPU", _with_cpu_steps), _PLAIN]
     if device.type == "cpu" or precision == "fp32":
         return [_PLAIN]
     try:
@@ -126,10 +126,10 @@ def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way
         reasons.append(f"Triton cannot be loaded ({error})")
         return [] if precision == "fp8" else [_PLAIN]
     if precision == "fp8":
-        return [_Way("fused products of 8 bit", fp8.quantise)]
-    kernels = _Way("fused kernels around the library's products", fused.use_kernels)
+        return [_Way("8-bit products and kernels in Triton", fp8.quantise)]
+    kernels = _Way("kernels in Triton around the library's products", fused.use_kernels)
     if torch.cuda.get_device_capability(device)[0] == 9:  # where they were measured to be faster
-        return [_Way("fused products", fused.use_products), kernels, _PLAIN]
+        return [_Way("products and kernels in Triton", fused.use_products), kernels, _PLAIN]
     return [kernels, _PLAIN]
 
 

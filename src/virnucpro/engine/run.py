@@ -119,6 +119,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         started: when the run was first started, UTC.
         finished: when its tables were written, UTC; empty before.
         records_sha256: digest over all records read; empty before.
+        ways: how the encoders are computed, a line each; empty before the first worker is ready.
     """
 
     format: int
@@ -129,6 +130,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     started: str
     finished: str = ""
     records_sha256: str = ""
+    ways: list[str] = []
 
 
 def bind(inputs: Sequence[str], **settings: object) -> Binding:
@@ -170,6 +172,22 @@ class Run:
         """Write `run.json`."""
         text = msgspec.json.format(msgspec.json.encode(self.manifest), indent=2)
         write_whole(self.directory / MANIFEST_FILE, text + b"\n")
+
+    def keep_ways(self, ways: list[str]) -> None:
+        """Keep how the encoders are computed, so that all shards come from one way.
+
+        Raises:
+            RunError: when an earlier attempt computed them in another way.
+        """
+        before = self.manifest.ways
+        if before and before != ways:
+            raise RunError(
+                f"{self.directory}: was started with {'; '.join(before)}, but here it would go on "
+                f"with {'; '.join(ways)}; continue where it was started, or give a new directory"
+            )
+        if not before:
+            self.manifest.ways = ways
+            self.save()
 
     def finish(self, records_sha256: str) -> None:
         """Say that all tables are written."""

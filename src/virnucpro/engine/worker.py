@@ -156,6 +156,11 @@ class Worker:
         self.work = Work()
         self._counting = threading.Lock()
 
+    @property
+    def ways(self) -> list[str]:
+        """How the networks are computed, without the reasons."""
+        return [note.partition(";")[0] for note in self.notes]
+
     def prepare(self, block: Block) -> Prepared:
         """Cut a block's pieces into chunks, find their open frames and tokenize them."""
         with self.work.timed("chunks and frames"):

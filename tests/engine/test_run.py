@@ -1,0 +1,37 @@
+"""What a run keeps from its first attempt."""
+
+from pathlib import Path
+
+import pytest
+
+from virnucpro.engine.devices import Budgets
+from virnucpro.engine.run import Binding, bind, open_run
+from virnucpro.errors import RunError
+
+
+@pytest.fixture
+def binding(tmp_path: Path) -> Binding:
+    reads = tmp_path / "reads.fa"
+    reads.write_text(">r\nACGT\n")
+    return bind(
+        [str(reads)], bundle="b 1", bundle_sha256="0" * 64, chunk_length=300, frames="open",
+        precision="fp16", device="GPU", block_chunks=10, legacy=False, compressed=False,
+    )  # fmt: skip
+
+
+def test_a_rerun_keeps_the_budgets_of_the_first_attempt(tmp_path: Path, binding: Binding) -> None:
+    with open_run(tmp_path / "out", binding, Budgets(100, 200)):
+        pass
+    with open_run(tmp_path / "out", binding, Budgets(7, 8)) as run:
+        assert run.manifest.budgets == Budgets(100, 200)
+
+
+def test_a_rerun_in_another_way_is_refused(tmp_path: Path, binding: Binding) -> None:
+    with open_run(tmp_path / "out", binding, Budgets(1, 1)) as run:
+        run.keep_ways(["encoders: fast"])
+    with open_run(tmp_path / "out", binding, Budgets(1, 1)) as run:
+        run.keep_ways(["encoders: fast"])
+        with pytest.raises(RunError, match=r"with encoders: fast, .* with encoders: plain;") as e:
+            run.keep_ways(["encoders: plain"])
+        assert "\n" not in str(e.value)
+        assert run.manifest.ways == ["encoders: fast"]
