@@ -16,6 +16,7 @@ from virnucpro.encoders.precision import Encoder, speed_up
 from virnucpro.encoders.steps import Rows
 
 pytest.importorskip("triton")
+from virnucpro.encoders.kernels.products import paired_order
 from virnucpro.encoders.steps.fp8 import Fp8Steps, bound, quantise_block, quantise_rows
 from virnucpro.encoders.steps.fused import (
     FusedSteps,
@@ -154,14 +155,14 @@ def test_a_sequence_gives_nearly_the_same_in_any_pack_with_plain_steps(kind: str
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_interleaved_rows_are_each_gate_and_its_value(*, bias: bool) -> None:
-    linear = nn.Linear(3, 8, bias=bias)
+    linear = nn.Linear(3, 64, bias=bias)
     before = {name: tensor.clone() for name, tensor in linear.state_dict().items()}
     interleave(linear)
     assert linear.state_dict().keys() == before.keys()
     for name, tensor in linear.state_dict().items():
-        for row in range(4):
-            assert torch.equal(tensor[2 * row], before[name][row])
-            assert torch.equal(tensor[2 * row + 1], before[name][row + 4])
+        for pair, row in enumerate(paired_order(32).tolist()):
+            assert torch.equal(tensor[2 * pair], before[name][row])
+            assert torch.equal(tensor[2 * pair + 1], before[name][row + 32])
 
 
 # ---- 8 bit

@@ -19,7 +19,8 @@ class Finish(IntEnum):
     """What happens to a tile before it is written.
 
     PLAIN writes it; GELU applies GELU; GATED applies GELU to every even column and multiplies it
-    with the odd column behind it; RESIDUAL adds what was in the output.
+    with the odd column behind it, the pairs being in `paired_order`; RESIDUAL adds what was in the
+    output.
     """
 
     PLAIN = 0
@@ -69,7 +70,8 @@ def _product_kernel(
     n_rows, n_columns, depth,
     TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr, TOGETHER: tl.constexpr,
     PROGRAMS: tl.constexpr, FINISH: tl.constexpr, WHOLE: tl.constexpr,
-    FACTOR: tl.constexpr, BIAS: tl.constexpr, ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
+    FACTOR: tl.constexpr, REORDER: tl.constexpr, BIAS: tl.constexpr,
+    ROW_SCALES: tl.constexpr, COLUMN_SCALES: tl.constexpr,
 ):  # fmt: skip
     tiles_m = tl.cdiv(n_rows, TILE_M)
     tiles_n = tl.cdiv(n_columns, TILE_N)
@@ -100,6 +102,8 @@ def _product_kernel(
             y = gelu_of(gate) * value
             if FACTOR:
                 y *= out_factor
+            y = tl.permute(tl.reshape(y, (TILE_M, HALF // 16, 4, 4)), (0, 1, 3, 2))
+            y = tl.reshape(y, (TILE_M, HALF))
             out_desc.store([m, n // 2], y.to(out_desc.dtype))
         else:
             halves = tl.permute(tl.reshape(total, (TILE_M, 2, HALF)), (0, 2, 1))
@@ -117,6 +121,9 @@ def _product_kernel(
                     y *= out_factor
                 if FINISH == _RESIDUAL:
                     y += out_desc.load([m, first]).to(tl.float32)
+                if REORDER:
+                    y = tl.reshape(y, (TILE_M, HALF // 32, 4, 4, 2))
+                    y = tl.reshape(tl.permute(y, (0, 1, 3, 2, 4)), (TILE_M, HALF))
                 out_desc.store([m, first], y.to(out_desc.dtype))
 
 
@@ -133,10 +140,13 @@ def product(
 ) -> None:
     """Write finish(rows @ weight.T * scales + bias) * out_factor to `out_TN`.
 
+    A result in e4m3, but for a gated one, has its columns in `stored_order`: so each thread writes
+    8 bytes at once, where the columns it holds would else be written 2 by 2.
+
     Args:
         rows_TK: contiguous, 16 bit or e4m3; rows of a multiple of 16 bytes.
         weight_NK: of the same type.
-        out_TN: contiguous; of N / 2 columns where gated.
+        out_TN: contiguous; of N / 2 columns where gated; of a multiple of 32 in `stored_order`.
         bias_N: added before `finish`.
         row_scales_T1: fp32.
         column_scales_N: fp32.
@@ -157,9 +167,29 @@ def product(
         out_factor, n_rows, n_columns, depth,
         TILE_M=_TILE_M, TILE_N=_TILE_N, TILE_K=tile_k, TOGETHER=_TOGETHER, PROGRAMS=programs,
         FINISH=finish.value, WHOLE=n_columns % _TILE_N == 0, FACTOR=out_factor != 1.0,
+        REORDER=out_TN.dtype == torch.float8_e4m3fn and finish is not Finish.GATED,
         BIAS=bias_N is not None, ROW_SCALES=row_scales_T1 is not None,
         COLUMN_SCALES=column_scales_N is not None, num_warps=8, num_stages=3,
     )  # fmt: skip
+
+
+def stored_order(columns: int) -> Tensor:
+    """Return which column is stored at each place of a result in e4m3.
+
+    A tensor core gives a thread columns 2t, 2t + 1 of every 8, t being one of four; stored, its
+    columns of every 32 lie side by side.
+    """
+    order = torch.arange(columns).view(-1, 4, 4, 2)
+    return order.transpose(1, 2).flatten()
+
+
+def paired_order(pairs: int) -> Tensor:
+    """Return which column of a gated result each pair of gate and value must be for.
+
+    A tensor core gives a thread pair t of every 4, t being one of four; in this order what a thread
+    makes of every 16 pairs lies side by side.
+    """
+    return torch.arange(pairs).view(-1, 4, 4).transpose(1, 2).flatten()
 
 
 def _multiprocessors(device: torch.device) -> int:

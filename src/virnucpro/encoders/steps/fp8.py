@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from virnucpro.encoders.esm2 import Esm2, Esm2Block
 from virnucpro.encoders.kernels import rows as row_kernels
-from virnucpro.encoders.kernels.products import Finish, product
+from virnucpro.encoders.kernels.products import Finish, product, stored_order
 from virnucpro.encoders.steps import Rows
 from virnucpro.encoders.steps.calibration import mean_inputs
 from virnucpro.encoders.steps.fused import FusedSteps, Positions
@@ -60,6 +60,11 @@ class Fp8Linear(nn.Module):
         self.register_buffer("weight_NK", weight_NK)
         self.register_buffer("scales_N", scales_N1[:, 0] * in_scale * factors_N)
         self.register_buffer("bias_N", (bias_N * factors_N).half())
+
+    def take_stored_order(self) -> None:
+        """Take rows whose columns lie as a product in e4m3 stores them."""
+        order = stored_order(self.weight_NK.shape[1]).to(self.weight_NK.device)
+        self.weight_NK = self.weight_NK.view(torch.uint8)[:, order].view(FP8)
 
 
 class Fp8Up(Fp8Linear):
@@ -113,11 +118,13 @@ def quantise_block(
     v_factors[2 * width :] /= mixed_scale
     up = Fp8Up(block.up, means_K.get(block.up))
     up.gelu_factor = 1 / hidden_scale
+    down = Fp8Linear(block.down, means_K.get(block.down), hidden_scale)
+    down.take_stored_order()
     replacements = {
         "qkv": Fp8Linear(block.qkv, means_K.get(block.qkv), out_factors_N=v_factors),
         "out": Fp8Linear(block.out, means_K.get(block.out), mixed_scale),
         "up": up,
-        "down": Fp8Linear(block.down, means_K.get(block.down), hidden_scale),
+        "down": down,
     }
     for name, replacement in replacements.items():
         setattr(block, name, replacement)

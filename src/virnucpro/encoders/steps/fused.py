@@ -10,7 +10,7 @@ from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
 from virnucpro.encoders.esm2 import Esm2
 from virnucpro.encoders.kernels import rows as row_kernels
 from virnucpro.encoders.kernels.attention import TABLE_ROWS, Group, attention, group_runs
-from virnucpro.encoders.kernels.products import Finish, product
+from virnucpro.encoders.kernels.products import Finish, paired_order, product
 from virnucpro.encoders.packing import Pack
 from virnucpro.encoders.positions import alibi_slopes, rotary_tables
 from virnucpro.encoders.steps import Rows
@@ -109,7 +109,7 @@ class FusedSteps:
 class FusedProductSteps(FusedSteps):
     """`Steps` whose products finish their result themselves.
 
-    A gated product takes its weight with the rows of gate and value interleaved.
+    A gated product takes its weight as `interleave` leaves it.
     """
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
@@ -181,10 +181,11 @@ def use_products(network: Esm2 | DnabertS) -> None:
 
 
 def interleave(linear: nn.Linear) -> None:
-    """Put each row of a gated product's value behind its gate, as `FusedProductSteps` needs it."""
+    """Put gate and value of a gated product in pairs, as `FusedProductSteps` needs them."""
     for name in ("weight", "bias"):
         parameter = getattr(linear, name)
         if parameter is not None:
             gate, value = parameter.data.chunk(2)
-            mixed = torch.stack((gate, value), dim=1).flatten(0, 1)
+            order = paired_order(len(gate)).to(gate.device)
+            mixed = torch.stack((gate[order], value[order]), dim=1).flatten(0, 1)
             setattr(linear, name, nn.Parameter(mixed, requires_grad=False))
