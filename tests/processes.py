@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +58,16 @@ def kill_after_shards(process: "subprocess.Popen[str]", out: Path, shards: int) 
             return process.wait() == -signal.SIGKILL
         time.sleep(0.002)
     return False
+
+
+def assert_same_files(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Compare the files of two runs; say which lines differ."""
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        ours, theirs = found[name].split(b"\n"), content.split(b"\n")
+        lines = [
+            (i + 1, a, b)
+            for i, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue=b"(missing)"))
+            if a != b
+        ]
+        assert not lines, f"{name}: {len(lines)} lines differ, found and expected: {lines[:5]}"
