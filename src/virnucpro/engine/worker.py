@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens, protein_tokens
+from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, keep_freed_memory
@@ -226,9 +227,10 @@ class Worker:
         with clock.timed("DNA encoder"):
             dna_SD = model.embed_dna(dna, budgets.dna, cut)
         with clock.timed("head"):
-            scores_S2: Tensor = model(protein_SD, dna_SD)
-            if not scores_S2.is_cuda:
-                return scores_S2
+            if not protein_SD.is_cuda:
+                with one_thread_an_operation():  # how a product is shared out shows in its bits
+                    return cast("Tensor", model(protein_SD, dna_SD))
+            scores_S2 = model(protein_SD, dna_SD)
             on_host = torch.empty(scores_S2.shape, dtype=scores_S2.dtype, pin_memory=True)
             return on_host.copy_(scores_S2, non_blocking=True)
 
