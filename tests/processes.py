@@ -1,5 +1,6 @@
 """Real processes of the command line, for tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -41,10 +42,11 @@ def run(*arguments: str | Path, stdin: bytes | None = None) -> "subprocess.Compl
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Return the files of a finished run that do not depend on the clock."""
-    return {
+    """Return the files of a finished run that do not depend on the clock, and its ways."""
+    ways = json.loads((directory / "run.json").read_bytes())["ways"]
+    return {"ways": "\n".join(ways).encode()} | {
         path.name: path.read_bytes()
-        for path in directory.iterdir()
+        for path in sorted(directory.iterdir())
         if path.is_file() and path.name not in TIMED_FILES
     }
 
