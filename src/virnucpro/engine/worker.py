@@ -131,7 +131,7 @@ class Worker:
 
     Attributes:
         work: what was done so far.
-        notes: how the networks are computed, a line each; empty on a CPU.
+        notes: how the networks are computed and why nothing faster, a line each.
         ahead: blocks to submit before the first result is asked for, so the device never waits.
     """
 
