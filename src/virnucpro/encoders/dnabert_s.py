@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from virnucpro.encoders.packing import Pack
@@ -64,7 +65,9 @@ class DnabertS(nn.Module):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        # Not initialised: on the meta device that would import all of PyTorch's compiler.
+        embedding = torch.empty(config.vocabulary, config.width)
+        self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.norm = nn.LayerNorm(config.width, eps=_NORM_EPSILON)
         self.blocks = nn.ModuleList(DnabertSBlock(config) for _ in range(config.layers))
 

@@ -65,7 +65,9 @@ class Esm2(nn.Module):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        # Not initialised: on the meta device that would import all of PyTorch's compiler.
+        embedding = torch.empty(config.vocabulary, config.width)
+        self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
 

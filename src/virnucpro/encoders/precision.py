@@ -14,7 +14,7 @@ import torch
 
 from virnucpro.encoders.dnabert_s import DnabertS
 from virnucpro.encoders.esm2 import Esm2, Esm2Block
-from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
+from virnucpro.encoders.packing import Pack, Tokens, one_thread_an_operation, pack_sequences
 from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
 from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.errors import SettingsError
@@ -103,7 +103,8 @@ def speed_up(network: Encoder, precision: str) -> str:
         precision = "fp16"
     reasons: list[str] = []
     for way in _ways(precision, device, reasons):
-        reason = _fault(network, way, precision)
+        with one_thread_an_operation():  # as packs are computed on a CPU
+            reason = _fault(network, way, precision)
         if not reason:
             way.prepare(network)
             return "; ".join([way.name, *reasons])

@@ -16,7 +16,7 @@ _CPU_BUDGET = 2048
 #: Rows of a tile of a matrix product: so many tokens for each multiprocessor make whole waves.
 _TILE_ROWS = 128
 #: Width at which one wave fills a GPU; narrower networks get more of them, up to a limit.
-_FULL_WIDTH, _MOST_WAVES = 5120, 8
+_FULL_WIDTH, _MOST_WAVES = 10240, 8
 #: Numbers an encoder holds for each token and column of its width at the worst moment.
 _LIVE_COLUMNS = 20
 #: Share of the free memory that activations may take.

@@ -182,7 +182,8 @@ class Tile(NamedTuple):
         keys: rows of the first tile of keys.
         more_keys: rows of the second one, 0 where one is enough.
         warps: of a program.
-        registers: most of a thread, so that more programs are at work at once; 0 for no bound.
+        registers: most of a thread, so that more programs are at work at once; 0 for no bound,
+            which is also what heads of more than `_BOUNDED_SIZE` get.
     """
 
     longest: int
@@ -201,8 +202,9 @@ _TILES = (
     Tile(64, 64, 64, 0, 4, 80),
     Tile(128, 64, 64, 64, 4, 128),
     Tile(192, 64, 128, 64, 4, 168),
-    Tile(256, 64, 128, 128, 4, 0),
+    Tile(256, 64, 128, 128, 4, 168),
 )
+_BOUNDED_SIZE = 64
 _LONG = Tile(1 << 30, 128, 64, 0, 8, 0)
 
 
@@ -262,7 +264,7 @@ def attention(
             "HALF": size // 2, "QUERIES": tile.queries, "KEYS": tile.keys,
             "ROTARY": rotary is not None, "ALIBI": slopes_H is not None, "num_warps": tile.warps,
         }  # fmt: skip
-        if tile.registers:
+        if tile.registers and size <= _BOUNDED_SIZE:
             constants["maxnreg"] = tile.registers
         programs = group.sequences * heads
         if tile is _LONG:
