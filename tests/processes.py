@@ -44,8 +44,8 @@ def run(*arguments: str | Path, stdin: bytes | None = None) -> "subprocess.Compl
 def contents(directory: Path) -> dict[str, bytes]:
     """Return the files of a finished run that do not depend on the clock, and how it computed."""
     settings = json.loads((directory / "run.json").read_bytes())
-    how = {key: str(settings[key]).encode() for key in ("ways", "binding")}
-    return how | {
+    how = {"ways": settings["ways"], "device": settings["binding"]["device"]}
+    return {key: str(value).encode() for key, value in how.items()} | {
         path.name: path.read_bytes()
         for path in sorted(directory.iterdir())
         if path.is_file() and path.name not in TIMED_FILES

@@ -65,8 +65,8 @@ class Esm2(nn.Module):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
-        # Not initialised: on the meta device that would import all of PyTorch's compiler.
-        embedding = torch.empty(config.vocabulary, config.width)
+        # As nn.Embedding draws it, but that loads PyTorch's compiler on the meta device.
+        embedding = torch.randn(config.vocabulary, config.width)
         self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)

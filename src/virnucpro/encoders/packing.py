@@ -199,9 +199,10 @@ def encode_means(
             torch.cuda.empty_cache()
         on_out_of_memory()
         halves = np.array_split(which, 2)
-        return torch.cat([embed(half, pack_sequences(tokens, half, step)) for half in halves])
+        return torch.cat([embed(half, pack_sequences(tokens, half, rows)) for half in halves])
 
-    step = max(16, token_budget // 256 * 16) if device.type == "cuda" else 1
+    rows = 16 if device.type == "cuda" else 1
+    step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else 1
     packs = pack_by_length(tokens, token_budget, step)
     if device.type == "cpu":
         found = _side_by_side(embed, packs)
