@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.engine.shards import Shard, ShardStore
+from virnucpro.engine.shards import Shard, ShardStore, encode_shard
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
 from virnucpro.sequences import FRAME_NAMES
@@ -76,7 +76,7 @@ def merge(shards: list[list[Piece]], outputs: Outputs) -> Counts:
     outputs.directory.mkdir(parents=True, exist_ok=True)
     store = ShardStore(outputs.directory / "shards")
     for index, pieces in enumerate(shards):
-        store.write(index, bytes(32), shard_of(pieces))
+        store.write(index, bytes(32), encode_shard(shard_of(pieces)))
     counts = merge_shards(store, len(shards), outputs, 0.5)
     store.remove()
     return counts

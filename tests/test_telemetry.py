@@ -8,8 +8,7 @@ import pytest
 
 from virnucpro.api import Plan
 from virnucpro.bundles import Bundle
-from virnucpro.engine.devices import choose_device
-from virnucpro.engine.executors.local import Progress
+from virnucpro.engine.scoring import Progress
 from virnucpro.engine.worker import Work
 from virnucpro.results.paths import Outputs
 from virnucpro.telemetry import Reporter
@@ -24,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan(bundle: Bundle, directory: Path) -> Plan:
     return Plan(
-        ["reads.fa"], Outputs(directory), bundle, choose_device("cpu"), 300, 4000, ["a note"]
+        ["reads.fa"], Outputs(directory), bundle, ["cpu"], "cpu", "fp32", 300, 4000, ["a note"]
     )
 
 

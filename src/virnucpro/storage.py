@@ -4,9 +4,15 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part."""
-    beside = path.with_name(path.name + ".partial")
+def write_whole(path: Path, content: bytes, writer: str = "") -> None:
+    """Write a file so that a crash leaves either the old content or the new, never a part.
+
+    Args:
+        path: where to.
+        content: the whole of it.
+        writer: a name of its own for each of several writers of the same file.
+    """
+    beside = path.with_name(f"{path.name}{writer}.partial")
     with beside.open("wb") as file:
         file.write(content)
         file.flush()

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from virnucpro.api import Plan
-from virnucpro.engine.executors.local import Progress
+from virnucpro.engine.scoring import Progress
 
 #: Seconds between plain lines.
 _PLAIN_EVERY = 30.0
@@ -32,13 +32,13 @@ class Reporter:
 
     def planned(self, plan: Plan) -> None:
         """Say what is about to be done and which files will appear."""
-        manifest, device = plan.bundle.manifest, plan.device
+        manifest = plan.bundle.manifest
         self._total_bytes = plan.input_bytes
         for note in plan.notes:
             self._say(f"note: {note}", always=True)
         self._say(
-            f"bundle {manifest.name} {manifest.version} on {device.device} ({device.kind}, "
-            f"{device.precision}), chunks of {plan.chunk_length} bp, {manifest.frames} frames"
+            f"bundle {manifest.name} {manifest.version} on {', '.join(plan.devices)} ({plan.kind}, "
+            f"{plan.precision}), chunks of {plan.chunk_length} bp, {manifest.frames} frames"
         )
         self._say(f"will write in {plan.outputs.directory}:")
         for path, meaning in plan.outputs.described():
@@ -85,11 +85,11 @@ class Reporter:
         if progress.resumed_records:
             parts.append(f"{progress.resumed_records:,} from before")
         parts.append(f"{progress.work.records / seconds:,.0f} records/s")
-        done = progress.bytes_read - progress.resumed_bytes
-        left = self._total_bytes - progress.bytes_read
+        done = progress.bytes_done - progress.resumed_bytes
+        left = self._total_bytes - progress.bytes_done
         if self._total_bytes and done > 0:
             minutes, rest = divmod(round(left * seconds / done), 60)
-            parts.append(f"{progress.bytes_read / self._total_bytes:.0%}")
+            parts.append(f"{progress.bytes_done / self._total_bytes:.0%}")
             parts.append(f"{minutes}:{rest:02d} left")
         return ", ".join(parts)
 

@@ -36,7 +36,12 @@ def predict(
         str | None,
         typer.Option(help="How frames are drawn: open; by default what the bundle says."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
+        ),
+    ] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16 or fp8.")
     ] = "auto",
@@ -49,6 +54,12 @@ def predict(
     block_chunks: Annotated[
         int, typer.Option(help="Chunks between two points from which a run can continue.")
     ] = 4096,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun)."
+        ),
+    ] = "local",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
 ) -> None:
     """Say which records are viral."""
@@ -68,6 +79,7 @@ def predict(
             legacy=legacy,
             compressed=compressed,
             block_chunks=block_chunks,
+            executor=cast("api.Executor", executor),
             observer=reporter,
         )
     except KeyboardInterrupt:

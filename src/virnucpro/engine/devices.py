@@ -2,7 +2,9 @@
 
 import ctypes
 import platform
+import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 import torch
@@ -57,6 +59,40 @@ class Device:
     def dtype(self) -> torch.dtype:
         """Type of the encoders' weights and activations."""
         return DTYPES[self.precision]
+
+
+def device_names(asked: str) -> list[str]:
+    """Return the devices that the user asked for.
+
+    Args:
+        asked: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas:
+            `cpu`, which may come several times, and `cuda:N`.
+
+    Raises:
+        SettingsError: when there is no such device, or a GPU comes twice.
+    """
+    count = torch.cuda.device_count()
+    all_gpus = [f"cuda:{index}" for index in range(count)]
+    if asked == "auto":
+        return all_gpus or ["cpu"]
+    names = []
+    for name in asked.split(","):
+        if name == "cuda":
+            names += all_gpus or _no_gpu(asked, count)
+        elif name == "cpu" or name in all_gpus:
+            names.append(name)
+        elif re.fullmatch(r"cuda:\d+", name):
+            _no_gpu(asked, count)
+        else:
+            raise SettingsError(f"--device {asked}: give auto, cuda, or names as in cuda:0,cuda:1")
+    twice = [name for name in names if name != "cpu" and names.count(name) > 1]
+    if twice:
+        raise SettingsError(f"--device {asked}: {twice[0]} comes twice; give each GPU once")
+    return names
+
+
+def _no_gpu(asked: str, count: int) -> NoReturn:
+    raise SettingsError(f"--device {asked}: this machine has {count} CUDA devices")
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> Device:

@@ -8,12 +8,13 @@ import fcntl
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import msgspec
 import torch
@@ -30,6 +31,8 @@ _LOCK_FILE = ".lock"
 #: How much of an input's beginning its fingerprint covers. Changes further on are found block by
 #: block, since every shard holds the digest of its records.
 _HEAD_BYTES = 1 << 20
+#: Seconds that a process waits for the one that starts a run they share.
+_START_SECONDS = 10.0
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,6 +192,11 @@ class Run:
             self.manifest.ways = ways
             self.save()
 
+    def refresh(self) -> None:
+        """Read `run.json` again, which another process may have written."""
+        path = self.directory / MANIFEST_FILE
+        self.manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
+
     def finish(self, records_sha256: str) -> None:
         """Say that all tables are written."""
         self.manifest.status = "finished"
@@ -198,13 +206,19 @@ class Run:
 
 
 @contextmanager
-def open_run(directory: Path, binding: Binding, budgets: Budgets) -> Iterator[Run]:
+def open_run(
+    directory: Path, binding: Binding, budgets: Budgets, *, is_shared: bool = False
+) -> Iterator[Run]:
     """Start a run in a new or empty directory, or continue the same one.
+
+    The lock is the kernel's: it goes with the process, however that ends.
 
     Args:
         directory: the output directory.
         binding: what the run computes.
         budgets: of a new run; one that is continued keeps its own.
+        is_shared: whether other processes that say so too may be in it. The first of them starts
+            or continues the run, and drops claims that a killed one left.
 
     Raises:
         RunError: when the directory cannot be written, holds something else, holds a run with
@@ -218,17 +232,38 @@ def open_run(directory: Path, binding: Binding, budgets: Budgets) -> Iterator[Ru
             f"{directory}: cannot be written ({error.strerror}); give another directory"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        is_first = _lock(lock, fcntl.LOCK_EX)
+        if not is_first and not (is_shared and _lock_patiently(lock, fcntl.LOCK_SH)):
             raise RunError(
                 f"{directory}: another process is running in it; wait for it, "
                 "or give another directory"
-            ) from error
+            )
         run = _continue(directory, binding)
         if run is None:
             run = _start(directory, binding, budgets)
+        if is_shared and is_first:
+            for claim in run.shards.glob("*.claim"):
+                claim.unlink()
+            _lock(lock, fcntl.LOCK_SH)
         yield run
+
+
+def _lock(lock: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _lock_patiently(lock: TextIO, kind: int) -> bool:
+    """Try while another process may be starting the run."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not _lock(lock, kind):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _start(directory: Path, binding: Binding, budgets: Budgets) -> Run:

@@ -6,6 +6,7 @@ one that does not match its digest counts as missing and is computed again.
 """
 
 import hashlib
+import secrets
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from virnucpro.classify import ChunkScores, score_chunks, score_records
-from virnucpro.engine.blocks import Piece
+from virnucpro.engine.blocks import Block, Piece
 from virnucpro.engine.worker import Scored
 from virnucpro.errors import RunError
 from virnucpro.sequences.chunking import chunk_start
@@ -63,20 +64,45 @@ def make_shard(scored: Scored, chunk_length: int, threshold: float) -> Shard:
         _fasta(piece, chunk_length) if not piece.is_whole or call == 1 else b""
         for piece, call in zip(pieces, calls.tolist(), strict=True)
     ]
+    lengths = np.diff(frames.protein_offsets)
+    frame_S3 = np.column_stack([frames.chunk, frames.frame, lengths]).astype(np.int32)
+    return _shard(pieces, "", np.column_stack(chunks), frame_S3, scores_S2, fasta)
+
+
+def unscored_shard(block: Block, chunk_length: int, problem: str) -> Shard:
+    """Return a shard that says of each record of a block why it was not scored."""
+    fasta = [b"" if piece.is_whole else _fasta(piece, chunk_length) for piece in block.pieces]
+    chunk_C4, frame_S3 = np.empty((0, 4), np.int64), np.empty((0, 3), np.int32)
+    return _shard(block.pieces, problem, chunk_C4, frame_S3, np.empty((0, 2), np.float32), fasta)
+
+
+def _shard(
+    pieces: list[Piece],
+    problem: str,
+    chunk_C4: NDArray[np.int64],
+    frame_S3: NDArray[np.int32],
+    scores_S2: NDArray[np.float32],
+    fasta: list[bytes],
+) -> Shard:
+    """Put the parts together; `problem` is that of pieces without one of their own."""
     piece_P6 = [
         (p.record, p.length, p.chunks, p.first_chunk, p.last_chunk, len(text))
         for p, text in zip(pieces, fasta, strict=True)
     ]
-    lengths = np.diff(frames.protein_offsets)
     return Shard(
         _text("\n".join(record_id(p.header) for p in pieces).encode()),
-        _text("\n".join(p.problem for p in pieces).encode()),
+        _text("\n".join(p.problem or problem for p in pieces).encode()),
         np.array(piece_P6, dtype=np.int64),
-        np.column_stack(chunks),
-        np.column_stack([frames.chunk, frames.frame, lengths]).astype(np.int32),
+        chunk_C4,
+        frame_S3,
         scores_S2,
         _text(b"".join(fasta)),
     )
+
+
+def encode_shard(shard: Shard) -> bytes:
+    """Return a shard as a safetensors file."""
+    return safetensors.numpy.save(shard._asdict())
 
 
 def _fasta(piece: Piece, chunk_length: int) -> bytes:
@@ -103,15 +129,16 @@ class ShardStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._writer = f".{secrets.token_hex(4)}"  # several processes may share the directory
         directory.mkdir(exist_ok=True)
 
     def _path(self, index: int) -> Path:
         return self.directory / f"{index:08d}.shard"
 
-    def write(self, index: int, block_digest: bytes, shard: Shard) -> None:
-        """Write the shard of a block, whole or not at all."""
-        content = block_digest + safetensors.numpy.save(shard._asdict())
-        write_whole(self._path(index), hashlib.sha256(content).digest() + content)
+    def write(self, index: int, block_digest: bytes, shard: bytes) -> None:
+        """Write the encoded shard of a block, whole or not at all."""
+        content = block_digest + shard
+        write_whole(self._path(index), hashlib.sha256(content).digest() + content, self._writer)
 
     def read(self, index: int) -> tuple[bytes, Shard] | None:
         """Return a block's digest and its shard; None when it is missing or damaged."""
@@ -135,5 +162,5 @@ class ShardStore:
     def remove(self) -> None:
         """Delete all shards."""
         for path in self.directory.iterdir():
-            path.unlink()
+            path.unlink(missing_ok=True)
         self.directory.rmdir()

@@ -3,9 +3,9 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -71,6 +71,19 @@ class Work:
         """Add to the time of a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
+    @classmethod
+    def sum(cls, parts: Iterable["Work"]) -> "Work":
+        """Return what several workers have done together."""
+        total = cls()
+        for part in parts:
+            for field_ in fields(cls):
+                if field_.name != "seconds":
+                    value = getattr(total, field_.name) + getattr(part, field_.name)
+                    setattr(total, field_.name, value)
+            for stage, seconds in part.seconds.items():
+                total.add(stage, seconds)
+        return total
+
 
 class Prepared(NamedTuple):
     """A block as the device needs it.
@@ -132,7 +145,6 @@ class Worker:
     Attributes:
         work: what was done so far.
         notes: how the networks are computed and why nothing faster, a line each.
-        ahead: blocks to submit before the first result is asked for, so the device never waits.
     """
 
     def __init__(
@@ -153,7 +165,6 @@ class Worker:
         self._model = model or load_classifier(bundle, device.device, device.dtype)
         self._exact: FrameClassifier | None = None
         self.notes = self._model.speed_up(device.precision)
-        self.ahead = 0 if device.device.type == "cpu" else 1
         self.work = Work()
         self._counting = threading.Lock()
 

@@ -58,9 +58,13 @@ class Counts:
         self.open_frames += len(shard.frame_S3)
         for code, count in Counter(finished.scores.call.tolist()).items():
             self.calls[CALL_NAMES[code]] += count
-        unscored = int((finished.scores.call == UNSCORED).sum())
-        self.unscored[NOT_PROCESSED] += len(problems)
-        self.unscored[NO_OPEN_FRAME] += unscored - len(problems)
+        is_unscored = (finished.scores.call == UNSCORED).tolist()
+        unprocessed = sum(
+            bool(problem) and missing
+            for problem, missing in zip(finished.problems, is_unscored, strict=True)
+        )
+        self.unscored[NOT_PROCESSED] += unprocessed
+        self.unscored[NO_OPEN_FRAME] += sum(is_unscored) - unprocessed
         self.problems += problems[: PROBLEMS_LISTED - len(self.problems)]
 
 

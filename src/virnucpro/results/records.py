@@ -39,7 +39,7 @@ class FinishedRecords(NamedTuple):
 
 @dataclass
 class _Unfinished:
-    """What earlier shards hold of a record that goes on: its chunks and its FASTA text."""
+    """What earlier shards hold of a record that goes on."""
 
     record_C: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     scores: ChunkScores = field(
@@ -48,6 +48,7 @@ class _Unfinished:
         )
     )
     fasta: list[tuple[int, slice]] = field(default_factory=list)
+    problem: str = ""
 
 
 class RecordAssembler:
@@ -80,7 +81,7 @@ class RecordAssembler:
         fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
-        problems = lines(shard.problems)
+        problems = self._problems(lines(shard.problems), ends.tolist())
         return FinishedRecords(
             pl.Series(
                 [x for x, end in zip(ids, ends.tolist(), strict=True) if end], dtype=pl.String
@@ -89,9 +90,19 @@ class RecordAssembler:
             chunks[ends],
             np.bincount(place, weights=all_scores.frames, minlength=count).astype(np.int64),
             result,
-            [x for x, end in zip(problems, ends.tolist(), strict=True) if end],
+            problems,
             fasta,
         )
+
+    def _problems(self, problems: list[str], ends: list[bool]) -> list[str]:
+        """Return the first problem of each finished record; keep that of an unfinished one."""
+        found = []
+        for problem, end in zip(problems, ends, strict=True):
+            first = self._unfinished.problem or problem
+            self._unfinished.problem = "" if end else first
+            if end:
+                found.append(first)
+        return found
 
     def _fasta(
         self,

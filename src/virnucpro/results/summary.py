@@ -2,7 +2,7 @@
 
 import msgspec
 
-from virnucpro.engine.executors.local import Progress
+from virnucpro.engine.scoring import Progress
 from virnucpro.results.merge import Counts
 
 FORMAT = 1

@@ -1,0 +1,89 @@
+"""Who computes which block where several processes share a run's directory and nothing else.
+
+A claim is a file beside the shards that only one process can make. Its holder touches it while it
+lives; a claim that nobody touched for a minute is stale and may be taken over. Should two processes
+ever compute the same block, both write the same bytes.
+"""
+
+import os
+import secrets
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+#: Seconds between two touches, and from the last one until a claim is stale.
+_BEAT, _STALE = 5.0, 60.0
+#: Claims the writing of the tables.
+TABLES = -1
+
+
+class Claims:
+    """The claims of this process.
+
+    Args:
+        directory: of the shards.
+        stale: seconds after its last touch that a claim is stale.
+    """
+
+    def __init__(self, directory: Path, stale: float = _STALE) -> None:
+        self._directory, self._stale_after = directory, stale
+        self._owner = secrets.token_hex(8)
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def take(self, index: int) -> bool:
+        """Claim a block; whether this process now holds it."""
+        path = self._path(index)
+        if not self._make(path):
+            if not self._is_stale(path):
+                return False
+            with suppress(FileNotFoundError):  # another process was first
+                aside = path.with_name(f"{path.name}.{self._owner}")
+                path.rename(aside)
+                aside.unlink()
+            if not self._make(path):
+                return False
+        with self._lock:
+            self._held.add(index)
+        return True
+
+    def release(self, index: int) -> None:
+        """Give up a claim, its shard being there."""
+        with self._lock:
+            self._held.discard(index)
+        self._path(index).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give up all claims."""
+        self._closed.set()
+        for index in list(self._held):
+            self.release(index)
+
+    def _path(self, index: int) -> Path:
+        return self._directory / f"{index:08d}.claim"
+
+    def _make(self, path: Path) -> bool:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except (FileExistsError, FileNotFoundError):  # held, or the run is finished
+            return False
+        return True
+
+    def _is_stale(self, path: Path) -> bool:
+        """Compare times by the clock of the file system, which all processes share."""
+        now = self._directory / f"{self._owner}.clock"
+        try:
+            now.touch()
+            return now.stat().st_mtime - path.stat().st_mtime > self._stale_after
+        except FileNotFoundError:
+            return False
+
+    def _beat(self) -> None:
+        while not self._closed.wait(_BEAT):
+            with self._lock:
+                held = list(self._held)
+            for index in held:
+                with suppress(OSError):
+                    os.utime(self._path(index))

@@ -1,0 +1,257 @@
+"""The executor: hands the blocks of a run to its workers, wherever they are.
+
+One thread for each worker talks to it; none computes. Local processes, Ray's actors and ranks of a
+launcher differ in their links and nothing else.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from virnucpro.engine.blocks import Block
+from virnucpro.engine.devices import Budgets
+from virnucpro.engine.executors.handout import Handout
+from virnucpro.engine.executors.links import Hello, Link, Ready, WorkerDiedError
+from virnucpro.engine.pipeline import Result
+from virnucpro.engine.worker import Work
+from virnucpro.errors import RunError, SettingsError
+
+#: Blocks that a worker has in hand: on the device, prepared, and on the way.
+_DEPTH = 3
+#: Times that a worker may die without a result before its device is given up.
+_STARTS = 3
+#: Seconds between looks for a block when there is none for now.
+_PAUSE = 0.05
+#: Seconds that blocks in hand get when a run is stopped.
+_GRACE = 8.0
+
+
+@dataclass(frozen=True)
+class Events:
+    """What an executor tells while it runs, in the threads of its workers.
+
+    Attributes:
+        done: a block's result came.
+        set_aside: a block killed its workers; with the reason.
+        ready: a worker's networks are loaded.
+        noted: a line for the user.
+    """
+
+    done: Callable[[Block, Result], None]
+    set_aside: Callable[[Block, str], None]
+    ready: Callable[[Ready], None]
+    noted: Callable[[str], None]
+
+
+class Place(NamedTuple):
+    """Where a worker is wanted.
+
+    Attributes:
+        name: of its device.
+        make_link: starts a worker there.
+    """
+
+    name: str
+    make_link: Callable[[], Link]
+
+
+@dataclass
+class Member:
+    """A place and its worker; one that dies is replaced.
+
+    Attributes:
+        place: where.
+        link: to the worker of now.
+        work: what each worker of this place did.
+        is_dead: whether the worker of now died.
+    """
+
+    place: Place
+    link: Link
+    work: list[Work] = field(default_factory=lambda: [Work()])
+    is_dead: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the device."""
+        return self.place.name
+
+    def replace(self) -> None:
+        """Start another worker."""
+        self.link, self.is_dead = self.place.make_link(), False
+        self.work.append(Work())
+
+
+class Crew:
+    """All workers of a run.
+
+    Args:
+        places: where workers are wanted; they are started at once.
+    """
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.members = [Member(place, place.make_link()) for place in places]
+
+    @property
+    def work(self) -> Work:
+        """What all workers have done so far."""
+        return Work.sum(work for member in self.members for work in member.work)
+
+    def hello(self) -> Hello:
+        """Meet all workers; the smallest budgets count.
+
+        Raises:
+            SettingsError: when their devices are not of one kind, so that results would differ.
+            RunError: when one dies.
+        """
+        found = {member.name: self._meet(member) for member in self.members}
+        first = next(iter(found.values()))
+        for name, hello in found.items():
+            if (hello.kind, hello.precision) != (first.kind, first.precision):
+                raise SettingsError(
+                    f"--device {','.join(found)}: {name} is a {hello.kind}, {next(iter(found))} "
+                    f"a {first.kind}, whose results are not the same bytes; give devices of a kind"
+                )
+        budgets = [hello.budgets for hello in found.values()]
+        smallest = Budgets(min(b.protein for b in budgets), min(b.dna for b in budgets))
+        return first._replace(budgets=smallest)
+
+    def _meet(self, member: Member) -> Hello:
+        try:
+            return member.link.hello()
+        except WorkerDiedError as error:
+            raise RunError(
+                f"the worker on {member.name} could not be started: {error}; "
+                "try another --device, or run with more memory"
+            ) from error
+
+    def run(self, blocks: Iterator[Block | None], budgets: Budgets, events: Events) -> None:
+        """Have every block computed.
+
+        Args:
+            blocks: those to compute; None where there is none for now.
+            budgets: of the run.
+            events: is told what happens.
+
+        Raises:
+            VirnucproError: as a worker did; the blocks in hand are done first.
+        """
+        round_ = _Round(Handout(blocks), budgets, events, len(self.members))
+        threads = [
+            threading.Thread(target=round_.serve, args=(member,), daemon=True)
+            for member in self.members
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():  # a signal is answered between two joins
+                    thread.join(0.2)
+        finally:
+            round_.handout.stop()
+            deadline = time.monotonic() + _GRACE
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if round_.error is not None:
+            raise round_.error
+
+    def stop(self) -> None:
+        """Let go of all workers."""
+        for member in self.members:
+            member.link.stop()
+
+
+class _Round:
+    """What the threads of the workers share."""
+
+    def __init__(self, handout: Handout, budgets: Budgets, events: Events, members: int) -> None:
+        self.handout, self._budgets, self._events = handout, budgets, events
+        self._members = members
+        self._lock = threading.Lock()
+        self.error: BaseException | None = None
+
+    def serve(self, member: Member) -> None:
+        """Keep one worker busy until nothing is left; runs in a thread."""
+        try:
+            self._serve(member)
+        except BaseException as error:  # noqa: BLE001 (raised again by `Crew.run`)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self.error = self.error or error
+        self.handout.stop()
+
+    def _serve(self, member: Member) -> None:
+        in_hand: dict[int, Block] = {}
+        is_started, fruitless = False, 0
+        while in_hand or not self.handout.is_over:
+            try:
+                if not is_started:
+                    self._start(member)
+                    is_started = True
+                self._fill(member, in_hand)
+                if not in_hand:
+                    time.sleep(_PAUSE)
+                    continue
+                result = member.link.receive()
+            except WorkerDiedError as death:
+                if self.handout.is_over and not in_hand:
+                    return
+                fruitless += 1
+                self._bury(member, in_hand, str(death))
+                if fruitless >= _STARTS:
+                    self._give_up(member, str(death))
+                    return
+                is_started = False
+                continue
+            fruitless = 0
+            block = in_hand.pop(result.block)
+            member.work[-1] = result.work
+            self._events.done(block, result)
+            self.handout.finish()
+
+    def _start(self, member: Member) -> None:
+        if member.is_dead:
+            member.replace()
+            member.link.hello()
+        self._events.ready(member.link.start(self._budgets))
+
+    def _fill(self, member: Member, in_hand: dict[int, Block]) -> None:
+        """Send blocks until the worker has enough; one under suspicion stays alone."""
+        while len(in_hand) < _DEPTH:
+            if any(map(self.handout.is_suspect, in_hand.values())):
+                return
+            block = self.handout.take(has_others=bool(in_hand))
+            if block is None:
+                return
+            in_hand[block.index] = block
+            member.link.send(block)
+
+    def _bury(self, member: Member, in_hand: dict[int, Block], reason: str) -> None:
+        """Give the blocks of a worker that died back; set those aside that killed two."""
+        member.is_dead = True
+        member.link.stop()
+        self._events.noted(
+            f"the worker on {member.name} died ({reason}); {len(in_hand)} blocks are computed again"
+        )
+        for block in self.handout.give_back(list(in_hand.values())):
+            self._events.set_aside(block, reason)
+        in_hand.clear()
+
+    def _give_up(self, member: Member, reason: str) -> None:
+        """Go on without a device; without any, the run fails."""
+        with self._lock:
+            self._members -= 1
+            is_last = not self._members
+        if is_last:
+            self._fail(
+                RunError(
+                    f"workers on {member.name} die again and again ({reason}); mend that, "
+                    "the same command then continues"
+                )
+            )
+        else:
+            self._events.noted(f"{member.name} is given up: its workers die again and again")

@@ -1,0 +1,172 @@
+"""A link: one worker as an executor sees it, wherever it runs."""
+
+import os
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+
+from virnucpro.bundles import load_bundle
+from virnucpro.engine.blocks import Block
+from virnucpro.engine.devices import Budgets, choose_budgets, choose_device
+from virnucpro.engine.pipeline import Pipeline, Result, Task
+from virnucpro.engine.worker import Worker
+from virnucpro.errors import BundleError, VirnucproError
+
+
+class Hello(NamedTuple):
+    """What a worker says of its device before it loads anything.
+
+    Attributes:
+        kind: what sort of device.
+        precision: the encoders' arithmetic.
+        budgets: the largest that fit its free memory.
+    """
+
+    kind: str
+    precision: str
+    budgets: Budgets
+
+
+class Ready(NamedTuple):
+    """What a worker says once its networks are loaded.
+
+    Attributes:
+        ways: how they are computed.
+        notes: the same with reasons, a line each.
+    """
+
+    ways: list[str]
+    notes: list[str]
+
+
+class WorkerDiedError(Exception):
+    """A worker is gone, or cannot go on; its text says why."""
+
+
+class Link(Protocol):
+    """One worker. Every method but `send` and `stop` waits, and may raise `WorkerDiedError`."""
+
+    def hello(self) -> Hello:
+        """Meet the worker."""
+        ...
+
+    def start(self, budgets: Budgets) -> Ready:
+        """Let it load its networks."""
+        ...
+
+    def send(self, block: Block) -> None:
+        """Give it a block, which must not wait for the results of earlier ones."""
+        ...
+
+    def receive(self) -> Result:
+        """Return the next result; expected failures are raised as they were in the worker."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of it, whatever it is doing."""
+        ...
+
+
+@dataclass
+class Workbench:
+    """A worker in the making: the parts of a link that run where the worker does.
+
+    Args:
+        device: name of its device.
+        task: of the run.
+        threads: of a CPU it may use; by default all.
+        is_checked: whether the bundle's digests were compared on this machine already.
+    """
+
+    device: str
+    task: Task
+    threads: int | None = None
+    is_checked: bool = True
+
+    def hello(self) -> Hello:
+        """Choose precision and budgets."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        self._device = choose_device(self.device, self.task.precision)
+        self._bundle = load_bundle(self.task.bundle, is_checked=self.is_checked)
+        if self._bundle.sha256 != self.task.bundle_sha256:
+            raise BundleError(f"{self._bundle.path}: is not the bundle that the run was given")
+        budgets = choose_budgets(self._device, self._bundle.manifest)
+        return Hello(self._device.kind, self._device.precision, budgets)
+
+    def start(
+        self, budgets: Budgets, deliver: Callable[[Result | BaseException], None]
+    ) -> tuple[Ready, Pipeline]:
+        """Load the networks; results go to `deliver`."""
+        worker = Worker(self._bundle, self._device, self.task.chunk_length, budgets)
+        return Ready(worker.ways, worker.notes), Pipeline(worker, self.task, deliver)
+
+
+class InProcess:
+    """A worker in threads of this process, which starts a second faster than one of its own.
+
+    Args:
+        device: name of its device.
+        task: of the run.
+        threads: of a CPU it may use; by default all.
+    """
+
+    def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
+        self._bench = Workbench(device, task, threads)
+        self._results: queue.Queue[Result | BaseException] = queue.Queue()
+
+    def hello(self) -> Hello:
+        """Meet the worker."""
+        return self._bench.hello()
+
+    def start(self, budgets: Budgets) -> Ready:
+        """Load the networks."""
+        ready, self._pipeline = self._bench.start(budgets, self._results.put)
+        return ready
+
+    def send(self, block: Block) -> None:
+        """Put a block into the pipeline."""
+        self._pipeline.put(block)
+
+    def receive(self) -> Result:
+        """Wait for the next result."""
+        message = self._results.get()
+        if isinstance(message, Result):
+            return message
+        raise failure_of(message)
+
+    def stop(self) -> None:
+        """Leave the threads to the end of the process: they are daemons."""
+
+
+def failure_of(message: object) -> VirnucproError | WorkerDiedError:
+    """Return what came in place of a message, as it is to be raised."""
+    if isinstance(message, VirnucproError | WorkerDiedError):
+        return message
+    return WorkerDiedError(reason_of(message))
+
+
+def message_of(call: Callable[[], object]) -> object:
+    """Return what a call returns, or, as a message, what it raises."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 (raised again where the message is read)
+        return failure_of(error)
+
+
+def reason_of(error: object) -> str:
+    """Return the first line of what an error says."""
+    said = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *said[:1]])[:300]
+
+
+def environment_of(device: str) -> dict[str, str]:
+    """Return the environment in which `device` is the only GPU, so that it is `cuda:0`."""
+    _, _, index = device.partition(":")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    all_of_them = visible.split(",") if visible else None
+    chosen = all_of_them[int(index or 0)] if all_of_them else index or "0"
+    return os.environ | ({"CUDA_VISIBLE_DEVICES": chosen} if device.startswith("cuda") else {})

@@ -1,0 +1,157 @@
+"""The blocks of a run: which are done, whose turn is next, and how far the run is."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from virnucpro.engine.blocks import Block, cut_blocks
+from virnucpro.engine.claims import Claims
+from virnucpro.engine.pipeline import Result, Task
+from virnucpro.engine.shards import ShardStore, encode_shard, unscored_shard
+from virnucpro.engine.worker import Work
+from virnucpro.errors import RunError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        records: records done, those of earlier attempts included.
+        resumed_records: of these, done by earlier attempts, or by other processes of this one.
+        bytes_done: bytes of the input in the blocks done.
+        resumed_bytes: of these, in blocks that were done by others.
+        work: what this process and its workers have done.
+    """
+
+    records: int = 0
+    resumed_records: int = 0
+    bytes_done: int = 0
+    resumed_bytes: int = 0
+    work: Work = field(default_factory=Work)
+
+
+class Scoring:
+    """Cuts the input into blocks, skips those that have a shard, writes the others' shards.
+
+    Args:
+        inputs: files in the order they are read.
+        block_chunks: most chunks of a block.
+        task: of the run.
+        store: where the shards go.
+        work: returns what the workers have done so far.
+        on_progress: called after every block, from any thread, never from two at once.
+
+    Attributes:
+        digests: of each block's records, in order; complete once all blocks were read.
+        progress: how far the run is.
+        set_aside: blocks that killed their workers.
+    """
+
+    def __init__(
+        self,
+        inputs: list[str],
+        block_chunks: int,
+        task: Task,
+        store: ShardStore,
+        work: Callable[[], Work],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._inputs, self._block_chunks = inputs, block_chunks
+        self._task, self._store = task, store
+        self._work, self._on_progress = work, on_progress
+        self._telling = threading.Lock()
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._host = Work()
+        self.digests: list[bytes] = []
+        self.progress = Progress()
+        self.set_aside = 0
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks that have no shard.
+
+        Raises:
+            RunError: when a shard is of other records.
+        """
+        return (block for block in self._read() if not self._is_done(block.index))
+
+    def claimed_blocks(self, claims: Claims) -> Iterator[Block | None]:
+        """Yield the blocks that this process may claim; None while others are at work on the rest.
+
+        What others leave undone is claimed once their claims are stale.
+        """
+        missing = set()
+        for block in self.blocks():
+            if claims.take(block.index):
+                yield block
+            else:
+                missing.add(block.index)
+        while missing:
+            yield None
+            missing = {index for index in missing if not self._is_done(index)}
+            claimed = {index for index in missing if claims.take(index)}
+            if claimed:  # their records must be read again
+                missing -= claimed
+                again = cut_blocks(self._inputs, self._task.chunk_length, self._block_chunks)
+                yield from (block for block in again if block.index in claimed)
+
+    def _read(self) -> Iterator[Block]:
+        """Cut the input, and note of each block what must be known once its shard is there."""
+        stream = cut_blocks(self._inputs, self._task.chunk_length, self._block_chunks)
+        bytes_before = 0
+        while True:
+            started = time.perf_counter()
+            block = next(stream, None)
+            if block is None:
+                return
+            self.digests.append(block.digest())
+            self._host.add("reading", time.perf_counter() - started)
+            records = sum(piece.first_chunk == 0 for piece in block.pieces)
+            self._sizes[block.index] = block.bytes_read - bytes_before, records
+            bytes_before = block.bytes_read
+            yield block
+
+    def _is_done(self, index: int) -> bool:
+        """Whether a block has its shard, which then counts as another's work."""
+        found = self._store.read(index)
+        if found is None:
+            return False
+        if found[0] != self.digests[index]:
+            raise RunError(
+                f"{self._store.directory}: the input has changed since this run was started "
+                f"(in block {index + 1}); give a new directory"
+            )
+        self._advance(index, is_resumed=True)
+        return True
+
+    def done(self, block: Block, result: Result) -> None:
+        """Write the shard of a block that a worker computed."""
+        started = time.perf_counter()
+        self._store.write(block.index, self.digests[block.index], result.shard)
+        with self._telling:
+            self._host.add("writing", time.perf_counter() - started)
+        self._advance(block.index, is_resumed=False)
+
+    def put_aside(self, block: Block, reason: str) -> None:
+        """Give a block that kills its workers a shard that says so of each of its records."""
+        first, last = (block.pieces[i].record + 1 for i in (0, -1))
+        problem = f"records {first} to {last} are of a block that two workers died on ({reason})"
+        shard = unscored_shard(block, self._task.chunk_length, problem)
+        self._store.write(block.index, self.digests[block.index], encode_shard(shard))
+        with self._telling:
+            self.set_aside += 1
+        self._advance(block.index, is_resumed=False)
+
+    def _advance(self, index: int, *, is_resumed: bool) -> None:
+        """Count a block and tell how far the run is."""
+        with self._telling:
+            (size, records), before = self._sizes.pop(index), self.progress
+            self.progress = Progress(
+                before.records + records,
+                before.resumed_records + records * is_resumed,
+                before.bytes_done + size,
+                before.resumed_bytes + size * is_resumed,
+                Work.sum([self._host, self._work()]),
+            )
+            self._on_progress(self.progress)
