@@ -248,6 +248,7 @@ class _Execution:
         self._observer, self._started = observer, started
         self._telling = threading.Lock()
         self._told: set[str] = set()
+        self._ready_since: float | None = None
         self._store = ShardStore(run.shards)
         self._scoring = Scoring(
             plan.inputs,
@@ -261,13 +262,12 @@ class _Execution:
     def go(self, *, is_shared: bool) -> Summary:
         """Score all blocks and write the tables; other processes may take their part."""
         claims = Claims(self._run.shards) if is_shared else None
-        scoring_started = time.perf_counter()
         try:
             self._score(claims)
             scored = time.perf_counter()
             if claims is not None and not self._may_merge(claims):
                 return _finished(self._run, self._plan)
-            return self._merge(scoring_started, scored)
+            return self._merge(scored)
         finally:
             if claims is not None:
                 claims.close()
@@ -290,6 +290,7 @@ class _Execution:
         """Hold all workers to one way to compute."""
         with self._telling:
             self._run.keep_ways(ready.ways)
+            self._ready_since = self._ready_since or time.perf_counter()
         for note in ready.notes:
             if note not in self._told:
                 self._told.add(note)
@@ -309,13 +310,14 @@ class _Execution:
         self._run.refresh()
         return not self._run.is_finished
 
-    def _merge(self, scoring_started: float, scored: float) -> Summary:
+    def _merge(self, scored: float) -> Summary:
+        ready = self._ready_since or scored
         scoring, work, plan = self._scoring, self._scoring.progress.work, self._plan
         self._observer.merging()
         counts = merge_shards(self._store, len(scoring.digests), plan.outputs, self._task.threshold)
         seconds = {
-            "start-up": scoring_started - self._started,
-            "scoring": scored - scoring_started,
+            "start-up": ready - self._started,
+            "scoring": scored - ready,
             "tables": time.perf_counter() - scored,
             **work.seconds,
         }

@@ -99,7 +99,7 @@ def test_a_missing_table_is_written_again(tmp_path: Path) -> None:
     [
         (["--chunk-length", "300"], "chunk_length was 500, is 300"),
         (["--legacy"], "legacy was False, is True"),
-        (["--block-chunks", "7"], "block_chunks was 4096, is 7"),
+        (["--block-chunks", "7"], "block_chunks was 2048, is 7"),
         (["--precision", "bf16"], "precision was fp32, is bf16"),
     ],
 )

@@ -1,7 +1,7 @@
 """The command `virnucpro` and what its failures look like.
 
 Exit status: 0 done; 1 failed, with one line that says what and what to do; 2 wrong usage; 3 done
-but some records could not be processed (listed); 130 stopped from the keyboard.
+but some records could not be processed (listed); 130 stopped from the keyboard, 143 by SIGTERM.
 """
 
 import sys

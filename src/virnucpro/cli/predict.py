@@ -1,14 +1,17 @@
 """`virnucpro predict`."""
 
+import os
+import signal
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
 
 import typer
 
 if TYPE_CHECKING:
     from virnucpro.results.summary import Summary
 
-SOME_NOT_PROCESSED, STOPPED = 3, 130
+SOME_NOT_PROCESSED, STOPPED, TERMINATED = 3, 130, 143
 
 #: Records named on the terminal that could not be processed; summary.json lists more.
 _PROBLEMS_SHOWN = 10
@@ -53,7 +56,7 @@ def predict(
     ] = False,
     block_chunks: Annotated[
         int, typer.Option(help="Chunks between two points from which a run can continue.")
-    ] = 4096,
+    ] = 2048,
     executor: Annotated[
         str,
         typer.Option(
@@ -66,6 +69,7 @@ def predict(
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
     from virnucpro.telemetry import Reporter  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, _terminate)
     reporter = Reporter(quiet=quiet)
     try:
         summary = api.predict(
@@ -82,10 +86,10 @@ def predict(
             executor=cast("api.Executor", executor),
             observer=reporter,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         reporter.close()
         typer.echo("virnucpro: stopped; the same command continues the run", err=True)
-        raise typer.Exit(STOPPED) from None
+        leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
     finally:
         reporter.close()
     if not quiet:
@@ -93,6 +97,21 @@ def predict(
     if summary.problems:
         _list_problems(summary, out)
         raise typer.Exit(SOME_NOT_PROCESSED)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from Slurm; answered as a stop from the keyboard."""
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: threads in the middle of a block would hold it up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _told(summary: "Summary") -> str:

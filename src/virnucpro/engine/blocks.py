@@ -14,8 +14,9 @@ from virnucpro.sequences.chunking import chunk_start
 from virnucpro.sequences.nucleotides import foreign_letters
 from virnucpro.sequences.reader import STDIN
 
-#: Chunks of a block. Large enough to fill a GPU, small enough that a kill loses seconds.
-DEFAULT_BLOCK_CHUNKS = 4096
+#: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
+#: that devices end together.
+DEFAULT_BLOCK_CHUNKS = 2048
 #: FASTA files are read anew to name a line, so only this many messages of a run name one.
 _LINES_NAMED = 20
 
