@@ -18,6 +18,7 @@ ORDER = (
     "engine",
     "results",
     "training",
+    "execution",
     "api",
     "bench",
     "telemetry",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from virnucpro.api import Plan
 from virnucpro.bundles import Bundle
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.worker import Work
+from virnucpro.execution import Plan
 from virnucpro.results.paths import Outputs
 from virnucpro.telemetry import Reporter
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from virnucpro.api import Plan
 from virnucpro.engine.scoring import Progress
+from virnucpro.execution import Plan
 
 #: Seconds between plain lines.
 _PLAIN_EVERY = 30.0
@@ -91,6 +91,11 @@ class Reporter:
             minutes, rest = divmod(round(left * seconds / done), 60)
             parts.append(f"{progress.bytes_done / self._total_bytes:.0%}")
             parts.append(f"{minutes}:{rest:02d} left")
+        parts += [
+            f"{name} {reading.utilisation:.0f}% {reading.memory / 2**30:.0f} GiB "
+            f"{reading.power:.0f} W {reading.temperature:.0f} °C"
+            for name, reading in progress.readings.items()
+        ]
         return ", ".join(parts)
 
     def _say(self, line: str, *, always: bool = False) -> None:

@@ -20,6 +20,7 @@ import msgspec
 import torch
 
 from virnucpro.engine.devices import Budgets
+from virnucpro.engine.monitor import DeviceUse
 from virnucpro.errors import InputError, RunError
 from virnucpro.sequences.reader import STDIN
 from virnucpro.storage import write_whole
@@ -105,7 +106,7 @@ class Environment(msgspec.Struct, frozen=True):
     @classmethod
     def here(cls) -> "Environment":
         """Describe this process."""
-        names = ("dnaio", "numpy", "polars", "safetensors", "xopen")
+        names = ("dnaio", "numpy", "nvitop", "polars", "safetensors", "xopen")
         packages = {name: version(name) for name in names}
         return cls(platform.python_version(), platform.platform(), packages)
 
@@ -123,6 +124,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         finished: when its tables were written, UTC; empty before.
         records_sha256: digest over all records read; empty before.
         ways: how the encoders are computed, a line each; empty before the first worker is ready.
+        devices: what each device did in the attempt that finished.
     """
 
     format: int
@@ -134,6 +136,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     finished: str = ""
     records_sha256: str = ""
     ways: list[str] = []
+    devices: list[DeviceUse] = []
 
 
 def bind(inputs: Sequence[str], **settings: object) -> Binding:
@@ -197,8 +200,9 @@ class Run:
         path = self.directory / MANIFEST_FILE
         self.manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
 
-    def finish(self, records_sha256: str) -> None:
+    def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
         """Say that all tables are written."""
+        self.manifest.devices = devices
         self.manifest.status = "finished"
         self.manifest.finished = _now()
         self.manifest.records_sha256 = records_sha256

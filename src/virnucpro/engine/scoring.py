@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from virnucpro.engine.blocks import Block, cut_blocks
 from virnucpro.engine.claims import Claims
+from virnucpro.engine.executors.crew import Crew
+from virnucpro.engine.monitor import Monitor, Reading
 from virnucpro.engine.pipeline import Result, Task
 from virnucpro.engine.shards import ShardStore, encode_shard, unscored_shard
 from virnucpro.engine.worker import Work
@@ -23,6 +25,7 @@ class Progress:
         bytes_done: bytes of the input in the blocks done.
         resumed_bytes: of these, in blocks that were done by others.
         work: what this process and its workers have done.
+        readings: of the GPUs of this machine, the last ones.
     """
 
     records: int = 0
@@ -30,6 +33,7 @@ class Progress:
     bytes_done: int = 0
     resumed_bytes: int = 0
     work: Work = field(default_factory=Work)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
 
 class Scoring:
@@ -40,7 +44,8 @@ class Scoring:
         block_chunks: most chunks of a block.
         task: of the run.
         store: where the shards go.
-        work: returns what the workers have done so far.
+        crew: of whose work progress tells.
+        monitor: of whose readings progress tells.
         on_progress: called after every block, from any thread, never from two at once.
 
     Attributes:
@@ -55,12 +60,13 @@ class Scoring:
         block_chunks: int,
         task: Task,
         store: ShardStore,
-        work: Callable[[], Work],
+        crew: Crew,
+        monitor: Monitor,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._inputs, self._block_chunks = inputs, block_chunks
         self._task, self._store = task, store
-        self._work, self._on_progress = work, on_progress
+        self._crew, self._monitor, self._on_progress = crew, monitor, on_progress
         self._telling = threading.Lock()
         self._sizes: dict[int, tuple[int, int]] = {}
         self._host = Work()
@@ -152,6 +158,7 @@ class Scoring:
                 before.resumed_records + records * is_resumed,
                 before.bytes_done + size,
                 before.resumed_bytes + size * is_resumed,
-                Work.sum([self._host, self._work()]),
+                Work.sum([self._host, self._crew.work]),
+                self._monitor.latest(),
             )
             self._on_progress(self.progress)

@@ -78,6 +78,16 @@ class Member:
         """Of the device."""
         return self.place.name
 
+    @property
+    def frames(self) -> int:
+        """Scored in this place."""
+        return sum(work.frames for work in self.work)
+
+    @property
+    def died(self) -> int:
+        """Workers that were replaced."""
+        return len(self.work) - 1
+
     def replace(self) -> None:
         """Start another worker."""
         self.link, self.is_dead = self.place.make_link(), False

@@ -18,7 +18,6 @@ from virnucpro.engine.executors.links import (
 from virnucpro.engine.pipeline import Result, Task
 from virnucpro.errors import SettingsError
 
-ray: Any
 try:
     import ray
 except ImportError:
