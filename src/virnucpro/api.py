@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
@@ -122,6 +122,8 @@ def _crew(places: list[Place]) -> Iterator[Crew]:
 
 def _places(executor: Executor, device: str, task: Task) -> list[Place]:
     """Return where workers are wanted."""
+    if executor not in get_args(Executor):
+        raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
     if executor == "ray":
         from virnucpro.engine.executors import ray_cluster  # noqa: PLC0415 (an extra)
 

@@ -153,6 +153,9 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
     ("option", "value", "told"),
     [
         ("--device", "tpu", "--device tpu"),
+        ("--device", "cpu,tpu", "--device cpu,tpu"),
+        ("--executor", "slurm", "--executor slurm: give local, ray, launched"),
+        ("--executor", "launched", "no RANK and LOCAL_RANK here; start it with torchrun"),
         ("--device", "cuda:99", "--device cuda:99"),
         ("--precision", "fp7", "--precision fp7"),
         ("--frames", "segments", "--frames segments"),

@@ -67,9 +67,12 @@ def predict(
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.engine.executors.launched import Rank  # noqa: PLC0415
     from virnucpro.telemetry import Reporter  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _terminate)
+    is_first = executor != "launched" or Rank.here().index == 0
+    quiet = quiet or not is_first
     reporter = Reporter(quiet=quiet)
     try:
         summary = api.predict(
@@ -94,8 +97,9 @@ def predict(
         reporter.close()
     if not quiet:
         typer.echo(_told(summary), err=True)
-    if summary.problems:
+    if summary.problems and is_first:
         _list_problems(summary, out)
+    if summary.problems:
         raise typer.Exit(SOME_NOT_PROCESSED)
 
 

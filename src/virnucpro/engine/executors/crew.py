@@ -7,6 +7,7 @@ launcher differ in their links and nothing else.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -129,12 +130,18 @@ class Crew:
         return first._replace(budgets=smallest)
 
     def _meet(self, member: Member) -> Hello:
+        """Meet a worker; one that dies before it says a word is replaced."""
+        for _ in range(_STARTS - 1):
+            with suppress(WorkerDiedError):
+                return member.link.hello()
+            member.link.stop()
+            member.replace()
         try:
             return member.link.hello()
         except WorkerDiedError as error:
             raise RunError(
                 f"the worker on {member.name} could not be started: {error}; "
-                "try another --device, or run with more memory"
+                "try another --device, or give it more memory"
             ) from error
 
     def run(self, blocks: Iterator[Block | None], budgets: Budgets, events: Events) -> None:
