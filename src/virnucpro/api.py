@@ -71,7 +71,7 @@ def predict(
     started = time.perf_counter()
     observer = observer or Silence()
     paths = _paths(inputs)
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, is_checked=True)
     manifest = loaded.manifest
     length, notes = _chunk_length(manifest, chunk_length)
     if frames not in (None, manifest.frames):
@@ -83,6 +83,7 @@ def predict(
     outputs = Outputs(Path(out), legacy, compressed)
     task = Task(os.fspath(bundle), loaded.sha256, length, manifest.thresholds.virus, precision)
     with _crew(_places(executor, device, task)) as crew:
+        loaded.check()  # while the workers come up
         hello = crew.hello()
         names = [member.name for member in crew.members]
         plan = Plan(

@@ -44,6 +44,15 @@ class Bundle:
     manifest: Manifest
     sha256: str
 
+    def check(self) -> None:
+        """Compare the digest of every file with the manifest's.
+
+        Raises:
+            BundleError: when one is missing or differs.
+        """
+        for name, file in self.manifest.files.items():
+            _check_file(self.path / name, file)
+
     def tensors(
         self,
         file: str,
@@ -107,8 +116,8 @@ def load_bundle(
 
     Args:
         name_or_path: the name of an embedded bundle, or a bundle's directory.
-        is_checked: whether the digests were compared already, as by the process that started
-            this one.
+        is_checked: whether the digests are compared elsewhere, as by the process that started this
+            one, or later, with `Bundle.check`.
 
     Raises:
         BundleError: when there is no such bundle, or it is incomplete or damaged.
@@ -124,11 +133,10 @@ def load_bundle(
         raise BundleError(
             f"{path}: not a bundle ({where.name}: {error.strerror}); give a bundle's directory"
         ) from error
-    manifest = parse_manifest(content, str(where))
-    for name, file in manifest.files.items():
-        if not is_checked:
-            _check_file(path / name, file)
-    return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+    bundle = Bundle(path, parse_manifest(content, str(where)), hashlib.sha256(content).hexdigest())
+    if not is_checked:
+        bundle.check()
+    return bundle
 
 
 def write_bundle(

@@ -85,7 +85,8 @@ class Scoring:
     def claimed_blocks(self, claims: Claims) -> Iterator[Block | None]:
         """Yield the blocks that this process may claim; None while others are at work on the rest.
 
-        What others leave undone is claimed once their claims are stale.
+        What others leave undone is claimed once their claims are stale. When the shards are gone,
+        another process has finished the run.
         """
         missing = set()
         for block in self.blocks():
@@ -93,7 +94,7 @@ class Scoring:
                 yield block
             else:
                 missing.add(block.index)
-        while missing:
+        while missing and self._store.is_there:
             yield None
             missing = {index for index in missing if not self._is_done(index)}
             claimed = {index for index in missing if claims.take(index)}

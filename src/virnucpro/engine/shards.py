@@ -7,6 +7,7 @@ one that does not match its digest counts as missing and is computed again.
 
 import hashlib
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,11 @@ class ShardStore:
         self._writer = f".{secrets.token_hex(4)}"  # several processes may share the directory
         directory.mkdir(exist_ok=True)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the run is not finished: its shards are deleted then."""
+        return self.directory.is_dir()
+
     def _path(self, index: int) -> Path:
         return self.directory / f"{index:08d}.shard"
 
@@ -160,7 +166,8 @@ class ShardStore:
         return found[1]
 
     def remove(self) -> None:
-        """Delete all shards."""
-        for path in self.directory.iterdir():
-            path.unlink(missing_ok=True)
-        self.directory.rmdir()
+        """Delete all shards; another process may be doing so too."""
+        with suppress(FileNotFoundError):
+            for path in self.directory.iterdir():
+                path.unlink(missing_ok=True)
+            self.directory.rmdir()

@@ -1,6 +1,8 @@
 """Workers as actors on a Ray cluster: blocks and results travel through its object store."""
 
 import logging
+import os
+import socket
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +26,8 @@ except ImportError:
     ray = None
 
 Message = TypeVar("Message")
+#: Seconds to wait for a cluster's first answer.
+_CONNECT_SECONDS = 5.0
 
 
 class _Worker:
@@ -111,10 +115,7 @@ def places(asked: str, task: Task) -> list[Place]:
     if ray is None:
         raise SettingsError("--executor ray needs Ray; pip install 'virnucpro[ray]'")
     if not ray.is_initialized():
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
-            raise SettingsError(f"--executor ray: no cluster ({error}); see RAY_ADDRESS") from error
+        _join()
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
     names = asked.split(",")
@@ -129,3 +130,17 @@ def places(asked: str, task: Task) -> list[Place]:
             "or cpu once for each worker"
         )
     return [Place(f"{name} {i + 1}", partial(Actor, name, task)) for i, name in enumerate(names)]
+
+
+def _join() -> None:
+    """Join the cluster that the environment names, or start one on this machine."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdecimal() and "//" not in host:  # Ray would wait for ever
+            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(
+            f"--executor ray: no cluster at {address or 'this machine'} ({error}); see RAY_ADDRESS"
+        ) from error
