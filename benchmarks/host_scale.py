@@ -21,6 +21,7 @@ from typing import IO
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from xopen import xopen
 
 #: Put on the workers' path: scores are the same for each frame.
@@ -73,8 +74,8 @@ def _write_batch(
     start: int,
     count: int,
     random: np.random.Generator,
-    codons: np.ndarray,  # type: ignore[type-arg]
-    qualities: np.ndarray,  # type: ignore[type-arg]
+    codons: NDArray[np.str_],
+    qualities: NDArray[np.str_],
 ) -> None:
     bases = random.choice(codons, (count, _LENGTH // 3)).tolist()
     scores = random.choice(qualities, (count, 3)).tolist()

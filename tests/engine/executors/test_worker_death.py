@@ -56,7 +56,7 @@ def unbroken(reads: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """Return the workers that a run has now."""
     try:
-        return psutil.Process(process.pid).children(recursive=True)
+        return list(psutil.Process(process.pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
 
