@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from virnucpro.bundles import Manifest, load_bundle
+from virnucpro.engine.binding import bind
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
 from virnucpro.engine.devices import device_names
 from virnucpro.engine.executors import launched, local
 from virnucpro.engine.executors.crew import Crew, Place
 from virnucpro.engine.pipeline import Task
-from virnucpro.engine.run import bind, open_run
+from virnucpro.engine.run import open_run
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.execution import Execution, Observer, Plan, Silence, finished
 from virnucpro.results.paths import Outputs

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from virnucpro.engine.binding import Binding, bind
 from virnucpro.engine.devices import Budgets
-from virnucpro.engine.run import Binding, bind, open_run
+from virnucpro.engine.run import open_run
 from virnucpro.errors import RunError
 
 

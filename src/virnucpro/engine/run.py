@@ -5,11 +5,9 @@ same command continues it; another one is refused with the difference named.
 """
 
 import fcntl
-import hashlib
-import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,83 +15,19 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 import msgspec
-import torch
 
+from virnucpro.engine.binding import Binding, differences
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse
-from virnucpro.errors import InputError, RunError
-from virnucpro.sequences.reader import STDIN
+from virnucpro.errors import RunError
 from virnucpro.storage import write_whole
 
 FORMAT = 1
 MANIFEST_FILE = "run.json"
 SHARDS = "shards"
 _LOCK_FILE = ".lock"
-#: How much of an input's beginning its fingerprint covers. Changes further on are found block by
-#: block, since every shard holds the digest of its records.
-_HEAD_BYTES = 1 << 20
 #: Seconds that a process waits for the one that starts a run they share.
 _START_SECONDS = 10.0
-
-
-class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An input file as the run saw it first.
-
-    Attributes:
-        path: as given.
-        bytes: its size; 0 for a stream.
-        head_sha256: digest of its first MiB; empty for a stream.
-    """
-
-    path: str
-    bytes: int
-    head_sha256: str
-
-    @classmethod
-    def of(cls, path: str) -> "Input":
-        """Take the fingerprint of a file."""
-        if path == STDIN or not Path(path).is_file():
-            return cls(path, 0, "")
-        try:
-            with Path(path).open("rb") as file:
-                digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-                return cls(path, os.fstat(file.fileno()).st_size, digest)
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); make it readable"
-            ) from error
-
-
-class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run computes; two runs with equal bindings give the same bytes.
-
-    Attributes:
-        version: of virnucpro.
-        inputs: in the order they are read.
-        bundle: name and version, for people.
-        bundle_sha256: digest of the bundle's manifest.
-        chunk_length: bases.
-        frames: how frames are drawn.
-        precision: the encoders' arithmetic.
-        device: kind of device.
-        torch: version of PyTorch.
-        block_chunks: most chunks of a block.
-        legacy: whether the original's files are written too.
-        compressed: whether the tables are.
-    """
-
-    version: str
-    inputs: list[Input]
-    bundle: str
-    bundle_sha256: str
-    chunk_length: int
-    frames: str
-    precision: str
-    device: str
-    torch: str
-    block_chunks: int
-    legacy: bool
-    compressed: bool
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -137,19 +71,6 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     records_sha256: str = ""
     ways: list[str] = []
     devices: list[DeviceUse] = []
-
-
-def bind(inputs: Sequence[str], **settings: object) -> Binding:
-    """Take the fingerprints of the inputs and put the versions beside the settings."""
-    return msgspec.convert(
-        {
-            "version": version("virnucpro"),
-            "inputs": [msgspec.to_builtins(Input.of(path)) for path in inputs],
-            "torch": str(torch.__version__),
-            **settings,
-        },
-        Binding,
-    )
 
 
 class Run:
@@ -293,33 +214,13 @@ def _continue(directory: Path, binding: Binding) -> Run | None:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise RunError(f"{path}: cannot be read ({error}); give a new directory") from error
-    differences = _differences(manifest.binding, binding)
-    if differences:
+    found = differences(manifest.binding, binding)
+    if found:
         raise RunError(
-            f"{directory}: holds another run ({'; '.join(differences)}); give a new directory, "
+            f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
             "or repeat that command to continue it"
         )
     return Run(directory, manifest)
-
-
-def _differences(old: Binding, new: Binding) -> list[str]:
-    """Name what differs, in words."""
-    found = []
-    for name in Binding.__struct_fields__:
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after and name == "inputs":
-            found.append(_input_difference(before, after))
-        elif before != after:
-            found.append(f"{name} was {before}, is {after}")
-    return found
-
-
-def _input_difference(old: list[Input], new: list[Input]) -> str:
-    if [x.path for x in old] != [x.path for x in new]:
-        before, after = (" ".join(x.path for x in inputs) for inputs in (old, new))
-        return f"input was {before}, is {after}"
-    changed = next(b for a, b in zip(old, new, strict=True) if a != b)
-    return f"input {changed.path} has changed since"
 
 
 def _now() -> str:
