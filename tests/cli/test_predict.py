@@ -159,7 +159,8 @@ def test_version_and_help_load_no_torch(arguments: list[str]) -> None:
 def test_a_run_on_a_cpu_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     code = (
         "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"
-        "sys.exit(' '.join({'torch._dynamo', 'nvitop', 'ray', 'triton'} & set(sys.modules)) or None)"
+        "extra = {'torch._dynamo', 'nvitop', 'ray', 'triton'} & set(sys.modules);"
+        "sys.exit(' '.join(extra) or None)"
     )
     reads = tmp_path / "reads.fasta"
     reads.write_text(">read\n" + "ATGGCTGCA" * 40 + "\n")

@@ -86,7 +86,6 @@ def test_a_block_that_always_kills_is_set_aside(devices: int) -> None:
     assert sorted([4, *told.done]) == list(range(30))
 
 
-@pytest.mark.xfail(strict=True, reason="deaths that blocks explain count against the device")
 def test_blocks_that_always_kill_may_follow_each_other() -> None:
     told = run(Device("a", compute=dying_of(4, 5)), number=30)
     assert told.set_aside == {4: "killed by block 4", 5: "killed by block 5"}

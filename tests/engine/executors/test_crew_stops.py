@@ -60,7 +60,6 @@ def test_ways_that_differ_stop_the_run() -> None:
     assert device.sent == []
 
 
-@pytest.mark.xfail(strict=True, reason="Python 3.11 forgets a thread whose join is interrupted")
 @pytest.mark.parametrize("devices", [1, 3])
 def test_blocks_in_hand_are_finished_when_the_caller_is_interrupted(devices: int) -> None:
     def interrupt(index: int) -> None:
@@ -109,7 +108,6 @@ def test_an_interrupted_run_does_not_wait_for_a_worker_that_hangs(
     is_over.set()
 
 
-@pytest.mark.xfail(strict=True, reason="the lock of the blocks is held while they are read")
 def test_an_interrupted_run_does_not_wait_for_its_input(signalled: threading.Event) -> None:
     is_over = threading.Event()
     device, told = Device("a"), Told()

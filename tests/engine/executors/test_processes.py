@@ -113,7 +113,6 @@ def test_a_process_that_is_killed_is_a_worker_that_died(
         results_of(link, BLOCKS)
 
 
-@pytest.mark.xfail(raises=OSError, strict=True, reason="half a message is taken for no failure")
 def test_a_process_that_is_killed_while_it_writes_is_a_worker_that_died(
     make_process: MakeProcess, task: Task
 ) -> None:

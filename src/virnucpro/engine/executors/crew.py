@@ -21,8 +21,9 @@ from virnucpro.errors import RunError, SettingsError
 
 #: Blocks that a worker has in hand: on the device, prepared, and on the way.
 _DEPTH = 3
-#: Times that a worker may die without a result before its device is given up.
-_STARTS = 3
+#: Deaths in a row after which a device is given up: before a worker is ready, and with blocks in
+#: hand, where two neighbours that kill account for three.
+_STARTS, _DEATHS = 3, 5
 #: Seconds between looks for a block when there is none for now.
 _PAUSE = 0.05
 #: Seconds that blocks in hand get when a run is stopped.
@@ -66,12 +67,14 @@ class Member:
         place: where.
         link: to the worker of now.
         work: what each worker of this place did.
+        in_hand: blocks that the worker has, by index.
         is_dead: whether the worker of now died.
     """
 
     place: Place
     link: Link
     work: list[Work] = field(default_factory=lambda: [Work()])
+    in_hand: dict[int, Block] = field(default_factory=dict)
     is_dead: bool = False
 
     @property
@@ -163,14 +166,13 @@ class Crew:
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():  # a signal is answered between two joins
-                    thread.join(0.2)
+            while round_.error is None and any(thread.is_alive() for thread in threads):
+                time.sleep(_PAUSE)  # a signal is answered here
         finally:
             round_.handout.stop()
             deadline = time.monotonic() + _GRACE
-            for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
+            while any(member.in_hand for member in self.members) and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
         if round_.error is not None:
             raise round_.error
 
@@ -195,6 +197,7 @@ class _Round:
             self._serve(member)
         except BaseException as error:  # noqa: BLE001 (raised again by `Crew.run`)
             self._fail(error)
+            member.in_hand.clear()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -202,7 +205,7 @@ class _Round:
         self.handout.stop()
 
     def _serve(self, member: Member) -> None:
-        in_hand: dict[int, Block] = {}
+        in_hand = member.in_hand
         is_started, fruitless = False, 0
         while in_hand or not self.handout.is_over:
             try:
@@ -218,16 +221,17 @@ class _Round:
                 if self.handout.is_over and not in_hand:
                     return
                 fruitless += 1
+                most = _DEATHS if in_hand else _STARTS
                 self._bury(member, in_hand, str(death))
-                if fruitless >= _STARTS:
+                if fruitless >= most:
                     self._give_up(member, str(death))
                     return
                 is_started = False
                 continue
             fruitless = 0
-            block = in_hand.pop(result.block)
             member.work[-1] = result.work
-            self._events.done(block, result)
+            self._events.done(in_hand[result.block], result)
+            del in_hand[result.block]
             self.handout.finish()
 
     def _start(self, member: Member) -> None:

@@ -23,6 +23,7 @@ class Handout:
     def __init__(self, blocks: Iterator[Block | None]) -> None:
         self._blocks = blocks
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._suspects: deque[Block] = deque()
         self._deaths: dict[int, int] = {}
         self._in_hand = 0
@@ -33,22 +34,34 @@ class Handout:
         """Return a block to compute, None when there is none for now.
 
         Args:
-            has_others: whether the worker has blocks in hand.
+            has_others: whether the worker has blocks in hand; it does not wait for input then.
         """
         with self._lock:
             if self._is_stopped:
                 return None
-            block = None
             if self._suspects and not has_others:
-                block = self._suspects.popleft()
-            elif not self._all_read:
-                try:
-                    block = next(self._blocks)
-                except StopIteration:
-                    self._all_read = True
-            if block is not None:
                 self._in_hand += 1
-            return block
+                return self._suspects.popleft()
+        if not self._reading.acquire(blocking=not has_others):
+            return None
+        try:
+            return self._read()
+        finally:
+            self._reading.release()
+
+    def _read(self) -> Block | None:
+        """Read the next block, which may take as long as a pipe is silent."""
+        if self._all_read or self._is_stopped:
+            return None
+        try:
+            block = next(self._blocks)
+        except StopIteration:
+            self._all_read = True
+            return None
+        if block is not None:
+            with self._lock:
+                self._in_hand += 1
+        return block
 
     def is_suspect(self, block: Block) -> bool:
         """Whether a worker died with it, so that it must be alone in hand."""

@@ -101,7 +101,7 @@ class Process:
     def _expect(self, kind: type[Message]) -> Message:
         try:
             message = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # also in the middle of a message
             raise WorkerDiedError(_ended(self._process.wait())) from None
         if isinstance(message, kind):
             return message
