@@ -18,6 +18,7 @@ from virnucpro.engine.pipeline import Result, Task
 from virnucpro.engine.run import Run
 from virnucpro.engine.scoring import Progress, Scoring
 from virnucpro.engine.shards import ShardStore
+from virnucpro.errors import RunError
 from virnucpro.results.merge import merge_shards
 from virnucpro.results.paths import Outputs
 from virnucpro.results.summary import Summary
@@ -117,6 +118,8 @@ class Execution:
 
     def go(self, *, is_shared: bool) -> Summary:
         """Score all blocks and write the tables; other processes may take their part."""
+        if is_shared and self._is_finished():
+            return finished(self._run, self._plan)
         claims = Claims(self._run.shards) if is_shared else None
         try:
             self._score(claims)
@@ -164,11 +167,17 @@ class Execution:
         """Whether the tables are this process's to write; if not, wait until another has."""
         while not claims.take(TABLES):
             time.sleep(_PAUSE)
-            self._run.refresh()
-            if self._run.is_finished:
+            is_there = self._store.is_there
+            if self._is_finished():
                 return False
+            if not is_there:
+                raise RunError(f"{self._store.directory}: is gone; run again")
+        return not self._is_finished()
+
+    def _is_finished(self) -> bool:
+        """Whether another process has finished the run."""
         self._run.refresh()
-        return not self._run.is_finished
+        return self._run.is_finished
 
     def _uses(self, seconds: float) -> list[DeviceUse]:
         """Return what each device did in `seconds` of scoring."""
@@ -207,6 +216,5 @@ class Execution:
 
 def finished(run: Run, plan: Plan) -> Summary:
     """Return the summary of a finished run, and what a kill may have left of its shards."""
-    if run.shards.is_dir():
-        ShardStore(run.shards).remove()
+    ShardStore(run.shards).remove()
     return msgspec.json.decode(plan.outputs.path("summary").read_bytes(), type=Summary)

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -19,6 +20,20 @@ def write_whole(path: Path, content: bytes, writer: str = "") -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_directory(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file whole unless it is there; of several writers at once, one does."""
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    beside.write_bytes(content)
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            beside.rename(path)
+    beside.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

@@ -36,18 +36,27 @@ class Claims:
     def take(self, index: int) -> bool:
         """Claim a block; whether this process now holds it."""
         path = self._path(index)
-        if not self._make(path):
-            if not self._is_stale(path):
-                return False
-            with suppress(FileNotFoundError):  # another process was first
-                aside = path.with_name(f"{path.name}.{self._owner}")
-                path.rename(aside)
-                aside.unlink()
-            if not self._make(path):
-                return False
+        if not self._make(path) and not (self._take_away(path) and self._make(path)):
+            return False
         with self._lock:
             self._held.add(index)
         return True
+
+    def _take_away(self, path: Path) -> bool:
+        """Remove a claim if it is stale."""
+        aside = path.with_name(f"{path.name}.{self._owner}")
+        try:
+            found = path.stat()
+            if not self._is_stale(found.st_mtime):
+                return False
+            path.rename(aside)
+            is_same = aside.stat().st_ino == found.st_ino
+            if not is_same:  # another process had taken it away and made its own
+                os.link(aside, path)
+            aside.unlink()
+        except (FileNotFoundError, FileExistsError):  # another process was first
+            return False
+        return is_same
 
     def release(self, index: int) -> None:
         """Give up a claim, its shard being there."""
@@ -71,14 +80,11 @@ class Claims:
             return False
         return True
 
-    def _is_stale(self, path: Path) -> bool:
+    def _is_stale(self, touched: float) -> bool:
         """Compare times by the clock of the file system, which all processes share."""
         now = self._directory / f"{self._owner}.clock"
-        try:
-            now.touch()
-            return now.stat().st_mtime - path.stat().st_mtime > self._stale_after
-        except FileNotFoundError:
-            return False
+        now.touch()
+        return now.stat().st_mtime - touched > self._stale_after
 
     def _beat(self) -> None:
         while not self._closed.wait(_BEAT):

@@ -20,12 +20,13 @@ from virnucpro.engine.binding import Binding, differences
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse
 from virnucpro.errors import RunError
-from virnucpro.storage import write_whole
+from virnucpro.storage import write_once, write_whole
 
 FORMAT = 1
 MANIFEST_FILE = "run.json"
 SHARDS = "shards"
 _LOCK_FILE = ".lock"
+_WAYS_FILE = "ways.json"
 #: Seconds that a process waits for the one that starts a run they share.
 _START_SECONDS = 10.0
 
@@ -57,7 +58,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         started: when the run was first started, UTC.
         finished: when its tables were written, UTC; empty before.
         records_sha256: digest over all records read; empty before.
-        ways: how the encoders are computed, a line each; empty before the first worker is ready.
+        ways: how the encoders are computed, a line each; empty before.
         devices: what each device did in the attempt that finished.
     """
 
@@ -103,23 +104,28 @@ class Run:
     def keep_ways(self, ways: list[str]) -> None:
         """Keep how the encoders are computed, so that all shards come from one way.
 
+        The ways lie beside the shards until the run is finished; of several processes one can
+        write them.
+
         Raises:
-            RunError: when an earlier attempt computed them in another way.
+            RunError: when another process or an earlier attempt computes in another way.
         """
-        before = self.manifest.ways
-        if before and before != ways:
+        self.shards.mkdir(exist_ok=True)
+        path = self.shards / _WAYS_FILE
+        write_once(path, msgspec.json.encode(ways))
+        before = msgspec.json.decode(path.read_bytes(), type=list[str])
+        if before != ways:
             raise RunError(
                 f"{self.directory}: was started with {'; '.join(before)}, but here it would go on "
                 f"with {'; '.join(ways)}; continue where it was started, or give a new directory"
             )
-        if not before:
-            self.manifest.ways = ways
-            self.save()
+        self.manifest.ways = ways
 
     def refresh(self) -> None:
-        """Read `run.json` again, which another process may have written."""
+        """Read again whether the run is finished: another process may have finished it."""
         path = self.directory / MANIFEST_FILE
-        self.manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
+        if msgspec.json.decode(path.read_bytes(), type=RunManifest).status == "finished":
+            self.manifest.status = "finished"
 
     def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
         """Say that all tables are written."""

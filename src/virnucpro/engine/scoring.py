@@ -90,10 +90,12 @@ class Scoring:
         """
         missing = set()
         for block in self.blocks():
-            if claims.take(block.index):
-                yield block
-            else:
+            if not claims.take(block.index):
                 missing.add(block.index)
+            elif self._is_done(block.index):  # between the two looks
+                claims.release(block.index)
+            else:
+                yield block
         while missing and self._store.is_there:
             yield None
             missing = {index for index in missing if not self._is_done(index)}
@@ -135,7 +137,7 @@ class Scoring:
     def done(self, block: Block, result: Result) -> None:
         """Write the shard of a block that a worker computed."""
         started = time.perf_counter()
-        self._store.write(block.index, self.digests[block.index], result.shard)
+        self._write(block, result.shard)
         with self._telling:
             self._host.add("writing", time.perf_counter() - started)
         self._advance(block.index, is_resumed=False)
@@ -145,10 +147,17 @@ class Scoring:
         first, last = (block.pieces[i].record + 1 for i in (0, -1))
         problem = f"records {first} to {last} are of a block that two workers died on ({reason})"
         shard = unscored_shard(block, self._task.chunk_length, problem)
-        self._store.write(block.index, self.digests[block.index], encode_shard(shard))
+        self._write(block, encode_shard(shard))
         with self._telling:
             self.set_aside += 1
         self._advance(block.index, is_resumed=False)
+
+    def _write(self, block: Block, shard: bytes) -> None:
+        try:
+            self._store.write(block.index, self.digests[block.index], shard)
+        except FileNotFoundError:
+            if self._store.is_there:  # else another process has finished the run
+                raise
 
     def _advance(self, index: int, *, is_resumed: bool) -> None:
         """Count a block and tell how far the run is."""

@@ -7,6 +7,7 @@ one that does not match its digest counts as missing and is computed again.
 
 import hashlib
 import secrets
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -166,8 +167,9 @@ class ShardStore:
         return found[1]
 
     def remove(self) -> None:
-        """Delete all shards; another process may be doing so too."""
-        with suppress(FileNotFoundError):
-            for path in self.directory.iterdir():
-                path.unlink(missing_ok=True)
-            self.directory.rmdir()
+        """Delete all shards, and what a kill left of an earlier deletion."""
+        gone = self.directory.with_name(self.directory.name + ".gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process was first
+            self.directory.rename(gone)  # so that nobody can add to it
+            shutil.rmtree(gone)

@@ -245,7 +245,11 @@ class _Round:
         while len(in_hand) < _DEPTH:
             if any(map(self.handout.is_suspect, in_hand.values())):
                 return
-            block = self.handout.take(has_others=bool(in_hand))
+            try:
+                block = self.handout.take(has_others=bool(in_hand))
+            except Exception as error:  # noqa: BLE001 (raised again once those in hand are done)
+                self._fail(error)
+                return
             if block is None:
                 return
             in_hand[block.index] = block
