@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
@@ -122,7 +122,7 @@ def load_bundle(
     Raises:
         BundleError: when there is no such bundle, or it is incomplete or damaged.
     """
-    path = EMBEDDED.get(str(name_or_path), Path(name_or_path))
+    path = bundle_path(name_or_path)
     if not path.is_dir():
         raise BundleError(_unknown(str(name_or_path)))
     where = path / layout.MANIFEST_FILE
@@ -137,6 +137,26 @@ def load_bundle(
     if not is_checked:
         bundle.check()
     return bundle
+
+
+def home() -> Path:
+    """Return where bundles that were added lie: `$VIRNUCPRO_HOME`, else the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("VIRNUCPRO_HOME") or Path(data) / "virnucpro" / "bundles")
+
+
+def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return where a bundle lies: an embedded one, one that was added, or a directory."""
+    name = os.fspath(name_or_path)
+    if name in EMBEDDED:
+        return EMBEDDED[name]
+    added = home() / name
+    return added if name == Path(name).name and added.is_dir() else Path(name)
+
+
+def added_bundles() -> list[str]:
+    """Return the names of the bundles that were added."""
+    return sorted(path.parent.name for path in home().glob("[!.]*/" + layout.MANIFEST_FILE))
 
 
 def write_bundle(
@@ -154,17 +174,20 @@ def write_bundle(
         tokenizer: content of the DNA tokenizer's file.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    contents = {
-        name: save({k: t.contiguous() for k, t in tensors.items()})
-        for name, tensors in weights.items()
-    }
-    contents[layout.TOKENIZER_FILE] = tokenizer
-    files = {}
-    for name, content in contents.items():
-        write_whole(directory / name, content)
-        files[name] = File(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    write_whole(directory / layout.TOKENIZER_FILE, tokenizer)
+    for name, tensors in weights.items():
+        beside = directory / f"{name}.partial"
+        save_file({k: t.contiguous() for k, t in tensors.items()}, beside)
+        beside.replace(directory / name)
+    files = {name: _file(directory / name) for name in (layout.TOKENIZER_FILE, *weights)}
     write_manifest(directory, msgspec.structs.replace(description, files=files))
     return load_bundle(directory)
+
+
+def _file(path: Path) -> File:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(sha256=digest, bytes=path.stat().st_size)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -176,10 +199,13 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def _unknown(name: str) -> str:
     if name in PUBLISHED:
         return (
-            f"bundle {name!r} needs the published weights, which this version cannot fetch; "
-            f"give the directory of a bundle, or {DEFAULT!r}"
+            f"bundle {name!r} needs the published weights, which were not added here: get "
+            "facebook/esm2_t36_3B_UR50D, zhihan1996/DNABERT-S and the head, then type "
+            f"virnucpro models add {name} ESM2 DNABERT-S {name[-3:]}_model.pth "
+            f"--chunk-length {name[-3:]}"
         )
-    return f"no bundle {name!r}: give {', '.join(map(repr, EMBEDDED))} or a bundle's directory"
+    known = ", ".join(map(repr, [*EMBEDDED, *added_bundles()]))
+    return f"no bundle {name!r}: give {known} or a bundle's directory"
 
 
 def _regular_size(path: Path) -> int:

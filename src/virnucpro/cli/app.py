@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.bench import bench
+from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
 from virnucpro.errors import VirnucproError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(bench)
+app.add_typer(models, name="models")
 
 
 def _show_version(value: bool) -> None:

@@ -1,0 +1,55 @@
+"""`virnucpro models`: bundles of this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+models = typer.Typer(no_args_is_help=True, help="Bundles of this machine: list, add, path.")
+
+Name = Annotated[str, typer.Argument(help="Name of the bundle.")]
+
+
+@models.command("list")
+def list_() -> None:
+    """List the bundles that `predict --bundle` takes by name."""
+    from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.bundles.store import EMBEDDED, PUBLISHED, added_bundles  # noqa: PLC0415
+
+    present = [*EMBEDDED, *added_bundles()]
+    for name in present:
+        bundle = load_bundle(name, is_checked=True)
+        lengths = ", ".join(map(str, bundle.manifest.chunk_lengths))
+        typer.echo(f"{name:<16}{bundle.manifest.version:<10}chunks of {lengths} bp  {bundle.path}")
+    for name in PUBLISHED:
+        if name not in present:
+            typer.echo(f"{name:<16}{'-':<10}not added: virnucpro models add {name} ...")
+
+
+@models.command()
+def path(name: Name) -> None:
+    """Say where a bundle lies; its files are compared with their digests first."""
+    from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
+
+    typer.echo(load_bundle(name).path)
+
+
+@models.command()
+def add(
+    name: Name,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="In any order: an ESM-2 (directory in Hugging Face's layout, or a file), the "
+            "directory of a DNABERT-S with tokenizer.json, and a head (500_model.pth)."
+        ),
+    ],
+    chunk_length: Annotated[
+        int, typer.Option(help="Bases of a chunk that the head was trained for.")
+    ],
+) -> None:
+    """Make a bundle of published files; nothing in them is executed."""
+    from virnucpro.bundles.assemble import add_bundle  # noqa: PLC0415 (loads PyTorch)
+
+    bundle = add_bundle(name, files, chunk_length)
+    typer.echo(f"virnucpro predict --bundle {bundle.manifest.name} takes it now ({bundle.path})")

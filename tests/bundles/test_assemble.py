@@ -1,0 +1,248 @@
+"""Bundles from published files: true key names and layouts, small random weights."""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from esm.model.esm2 import ESM2
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import EsmConfig, EsmForMaskedLM
+
+from conftest import DATA, relative_error, tokens_of
+from processes import EXAMPLES, run
+from virnucpro.bundles.assemble import add_bundle
+from virnucpro.bundles.store import added_bundles, bundle_path, load_bundle
+from virnucpro.bundles.weights import read_weights
+from virnucpro.classify import load_classifier
+from virnucpro.encoders import pack_sequences
+from virnucpro.errors import BundleError
+
+WIDTH, LAYERS, HEADS = 320, 2, 20
+
+
+class MLPClassifier(nn.Module):
+    """The published head's layers."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.hidden_layer = nn.Linear(inputs, 16)
+        self.bn1 = nn.BatchNorm1d(16)
+        self.dropout = nn.Dropout(0.5)
+        self.output_layer = nn.Linear(16, 2)
+
+
+class Files(NamedTuple):
+    """Published files."""
+
+    esm2: Path
+    dna: Path
+    head: Path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep added bundles in the test's directory."""
+    monkeypatch.setenv("VIRNUCPRO_HOME", str(tmp_path / "bundles"))
+    return tmp_path / "bundles"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """Return an ESM-2 in one safetensors file, a DNABERT-S and a head that takes both."""
+    torch.manual_seed(3)
+    (tmp_path / "esm2").mkdir()
+    state = {name: tensor.contiguous() for name, tensor in esm2().state_dict().items()}
+    state.pop("lm_head.decoder.weight", None)  # shared, which safetensors leaves out
+    save_file(state, tmp_path / "esm2" / "model.safetensors")
+    dna = tmp_path / "DNABERT-S"
+    dna.mkdir()
+    published = load_file(DATA / "dnabert_s_tiny.weights.safetensors")
+    torch.save(published, dna / "pytorch_model.bin")
+    (dna / "tokenizer.json").write_bytes((DATA / "dnabert_s.tokenizer.json").read_bytes())
+    settings = json.loads((DATA / "dnabert_s_tiny.json").read_text())
+    heads = settings["config"]["num_attention_heads"] if "config" in settings else 12
+    (dna / "config.json").write_text(json.dumps({"num_attention_heads": heads}))
+    width = next(t for name, t in published.items() if "word_embeddings" in name).shape[1]
+    torch.save(MLPClassifier(width + WIDTH).state_dict(), tmp_path / "500_model.pth")
+    return Files(tmp_path / "esm2", dna, tmp_path / "500_model.pth")
+
+
+def esm2() -> EsmForMaskedLM:
+    """Return a random ESM-2 of transformers."""
+    config = EsmConfig(
+        vocab_size=33, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=4 * WIDTH, position_embedding_type="rotary", token_dropout=True,
+        layer_norm_eps=1e-5, emb_layer_norm_before=False, pad_token_id=1, mask_token_id=32,
+        max_position_embeddings=1026,
+    )  # fmt: skip
+    return EsmForMaskedLM(config).eval()
+
+
+def shard(state: dict[str, torch.Tensor], directory: Path, kind: str) -> None:
+    """Write a state in two files with an index, as Hugging Face does."""
+    names = sorted(state)
+    places = {name: f"{kind}-0000{1 + i % 2}-of-00002" for i, name in enumerate(names)}
+    suffix = ".safetensors" if kind == "model" else ".bin"
+    for place in set(places.values()):
+        part = {name: state[name].contiguous() for name in names if places[name] == place}
+        (save_file if kind == "model" else torch.save)(part, directory / (place + suffix))
+    index = {"metadata": {}, "weight_map": {n: p + suffix for n, p in places.items()}}
+    (directory / f"{kind}{suffix}.index.json").write_text(json.dumps(index))
+
+
+def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_path: Path) -> None:
+    added = run("models", "add", "mine", *files, "--chunk-length", "500")
+    assert added.returncode == 0, added.stderr
+    assert "virnucpro predict --bundle mine takes it now" in added.stdout
+    assert run("models", "path", "mine").stdout.strip() == str(home / "mine")
+    listed = run("models", "list").stdout
+    assert "compact" in listed
+    assert str(home / "mine") in listed
+    assert "not added: virnucpro models add virnucpro-500" in listed
+    done = run("predict", EXAMPLES[1], "-o", tmp_path / "out", "--bundle", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "bundle mine 1 on" in done.stderr
+    assert [path.name for path in home.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "layout", ["safetensors", "sharded safetensors", "sharded bin", "fair-esm"]
+)
+def test_encoders_compute_what_the_reference_does(
+    files: Files, home: Path, tmp_path: Path, layout: str
+) -> None:
+    reference = esm2()
+    path = tmp_path / "layout"
+    path.mkdir()
+    state = dict(reference.state_dict())
+    state.pop("lm_head.decoder.weight", None)
+    tokens = tokens_of([30, 7, 101], 4, 24)
+    rows = tokens.ids.copy()
+    ends = tokens.offsets
+    hidden = []
+    if layout == "fair-esm":
+        model = ESM2(num_layers=LAYERS, embed_dim=WIDTH, attention_heads=HEADS).eval()
+        path = path / "esm2.pt"
+        content = {"args": argparse.Namespace(layers=LAYERS), "model": model.state_dict()}
+        torch.save(content, path)
+    elif layout == "safetensors":
+        save_file({k: t.contiguous() for k, t in state.items()}, path / "model.safetensors")
+    else:
+        shard(state, path, "model" if "safe" in layout else "pytorch_model")
+    with torch.no_grad():
+        for start, end in pairwise(ends.tolist()):
+            ids = torch.from_numpy(rows[start:end])[None]
+            if layout == "fair-esm":
+                hidden.append(model(ids, repr_layers=[LAYERS])["representations"][LAYERS][0])
+            else:
+                hidden.append(reference.esm(ids).last_hidden_state[0])
+        bundle = add_bundle("mine", [path, files.dna, files.head], 500)
+        network = load_classifier(bundle, torch.device("cpu"), torch.float32).protein_encoder
+        pack = pack_sequences(tokens, torch.arange(3).numpy())
+        found = network(pack)
+    assert relative_error(found, torch.cat(hidden)) < 1e-5
+    assert added_bundles() == ["mine"]
+    assert bundle_path("mine") == home / "mine"
+
+
+def refused(match: str, *paths: Path, name: str = "mine") -> None:
+    """Check that files are refused in one line and leave nothing."""
+    with pytest.raises(BundleError, match=match) as error:
+        add_bundle(name, paths, 500)
+    assert "\n" not in str(error.value)
+    assert added_bundles() == []
+
+
+@pytest.mark.usefixtures("home")
+def test_parts_that_are_missing_twice_or_wrong(files: Files, tmp_path: Path) -> None:
+    refused("no head among the files", files.esm2, files.dna)
+    refused("no ESM-2 and no DNABERT-S", files.head)
+    refused("a second head beside", *files, files.head)
+    refused("is no name for a bundle", *files, name="../mine")
+    refused("holds no weights", tmp_path, files.dna, files.head)
+    (tmp_path / "junk").write_bytes(b"junk" * 100)
+    refused("neither safetensors nor PyTorch", tmp_path / "junk")
+    torch.save(MLPClassifier(7).state_dict(), tmp_path / "other.pth")
+    refused("takes 7 numbers a frame where", files.esm2, files.dna, tmp_path / "other.pth")
+    torch.save({"hidden_layer.weight": torch.ones(2, 2)}, tmp_path / "no.pth")
+    refused("not the weights of a VirNucPro head", files.esm2, files.dna, tmp_path / "no.pth")
+    (files.dna / "tokenizer.json").unlink()
+    refused("tokenizer.json: needed beside", *files)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_name_is_given_once(files: Files) -> None:
+    add_bundle("mine", files, 500)
+    with pytest.raises(BundleError, match="is there already"):
+        add_bundle("mine", files, 500)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("match", "name", "tensor"),
+    [
+        ("is missing", "esm.encoder.layer.1.output.dense.weight", None),
+        ("not complete", "esm.encoder.layer.1.attention.self.query.weight", None),
+        ("has shape", "esm.encoder.layer.0.output.dense.bias", torch.ones(5)),
+        ("not complete", "esm.encoder.layer.7.output.dense.bias", torch.ones(WIDTH)),
+    ],
+)
+def test_damaged_weights(
+    files: Files, tmp_path: Path, match: str, name: str, tensor: torch.Tensor | None
+) -> None:
+    state = dict(esm2().state_dict())
+    state.pop(name, None)
+    if tensor is not None:
+        state[name] = tensor
+    torch.save(state, tmp_path / "broken.bin")
+    refused(match, tmp_path / "broken.bin", files.dna, files.head)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.bin", "/etc/passwd", "a/b.bin", "model.index.json", ""]
+)
+def test_an_index_names_files_beside_it_only(tmp_path: Path, name: str) -> None:
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": {"weight": name}}))
+    torch.save({"weight": torch.ones(1)}, tmp_path.parent / "secret.bin")
+    with pytest.raises(BundleError) as error:
+        read_weights(index)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"weight_map": 3}', '{"weight_map": {"a": 1}}']
+)
+def test_an_index_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(BundleError):
+        read_weights(tmp_path)
+
+
+def test_an_index_of_a_tensor_that_is_nowhere(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "one.safetensors")
+    index = {"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BundleError, match="b is in none of its files"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 1 << 20, 1 << 62])
+def test_safetensors_with_a_lying_header(tmp_path: Path, length: int) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,999999]}}'
+    content = (length or len(header)).to_bytes(8, "little") + header + bytes(16)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(BundleError, match="neither safetensors nor PyTorch"):
+        read_weights(tmp_path)
+
+
+def test_the_published_bundles_say_what_to_type(home: Path) -> None:
+    with pytest.raises(BundleError, match="virnucpro models add virnucpro-300 ESM2") as error:
+        load_bundle("virnucpro-300")
+    assert "\n" not in str(error.value)
+    assert not home.exists()
