@@ -16,6 +16,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 from conftest import DATA, relative_error, tokens_of
 from processes import EXAMPLES, run
 from virnucpro.bundles.assemble import add_bundle
+from virnucpro.bundles.registry import PUBLISHED, git_blob_id, sha256_of
 from virnucpro.bundles.store import added_bundles, bundle_path, load_bundle
 from virnucpro.bundles.weights import read_weights
 from virnucpro.classify import load_classifier
@@ -239,6 +240,40 @@ def test_safetensors_with_a_lying_header(tmp_path: Path, length: int) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(BundleError, match="neither safetensors nor PyTorch"):
         read_weights(tmp_path)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_published_name_needs_the_published_head(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused("is not the published 500_model.pth", *files, name="virnucpro-500")
+    published = PUBLISHED["virnucpro-500"]._replace(head_blob=git_blob_id(files.head))
+    monkeypatch.setitem(PUBLISHED, "virnucpro-500", published)
+    bundle = add_bundle("virnucpro-500", files)
+    assert bundle.manifest.chunk_lengths == (500,)
+    assert load_bundle("virnucpro-500").sha256 == bundle.sha256
+
+
+@pytest.mark.usefixtures("home")
+def test_the_manifest_says_which_digests_are_published(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = sha256_of(files.esm2 / "model.safetensors")
+    monkeypatch.setattr("virnucpro.bundles.assemble.ESM2_3B_FILES", {digest})
+    said = add_bundle("mine", files, 500).manifest.provenance
+    assert said["ESM-2"] == f"model.safetensors sha256 {digest} (as published)"
+    assert said["DNABERT-S"].endswith("(no published digest is known of it)")
+
+
+def test_blob_ids_are_those_of_git(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"hello\n")
+    assert git_blob_id(tmp_path / "file") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_chunk_length_is_needed(files: Files) -> None:
+    with pytest.raises(BundleError, match="give --chunk-length"):
+        add_bundle("mine", files)
 
 
 def test_the_published_bundles_say_what_to_type(home: Path) -> None:

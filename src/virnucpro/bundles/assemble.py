@@ -15,11 +15,13 @@ from torch import Tensor
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.convert import convert_dna, convert_head, convert_protein
 from virnucpro.bundles.manifest import Manifest, Thresholds
+from virnucpro.bundles.registry import ESM2_3B_FILES, PUBLISHED, git_blob_id, sha256_of
 from virnucpro.bundles.store import Bundle, home, load_bundle, write_bundle
-from virnucpro.bundles.weights import read_config, read_weights
+from virnucpro.bundles.weights import read_config, read_weights, weight_files
 from virnucpro.errors import BundleError
 
 _TOKENIZER = "tokenizer.json"
+_HEAD_BLOBS = {published.head_blob for published in PUBLISHED.values()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -31,15 +33,20 @@ class _Source(NamedTuple):
 
 
 def add_bundle(
-    name: str, files: Sequence[str | os.PathLike[str]], chunk_length: int, *, threshold: float = 0.5
+    name: str,
+    files: Sequence[str | os.PathLike[str]],
+    chunk_length: int | None = None,
+    *,
+    threshold: float = 0.5,
 ) -> Bundle:
     """Make a bundle of published files and keep it under its name.
 
     Args:
-        name: what to call it; `predict --bundle` takes it then.
+        name: what to call it; `predict --bundle` takes it then. A published name needs the
+            published head.
         files: in any order, an ESM-2 (a file or a directory in Hugging Face's layout, or
             fair-esm's .pt), a DNABERT-S (its directory), and a head (`500_model.pth`).
-        chunk_length: bases of a chunk that the head was trained for.
+        chunk_length: bases of a chunk that the head was trained for; known of published names.
         threshold: a record is virus above this p_virus.
 
     Raises:
@@ -50,7 +57,12 @@ def add_bundle(
     place = home() / name
     if place.exists():
         raise BundleError(f"{place}: is there already; remove it, or give another name")
+    published = PUBLISHED.get(name)
+    chunk_length = chunk_length or (published.chunk_length if published else None)
+    if chunk_length is None:
+        raise BundleError(f"{name}: for chunks of which length? give --chunk-length")
     found = _identify([Path(file) for file in files])
+    _check_published(name, found)
     protein, dna, head = (found[kind] for kind in ("ESM-2", "DNABERT-S", "head"))
     protein_part, protein_state = convert_protein(
         protein.state, read_config(protein.path), str(protein.path)
@@ -67,7 +79,7 @@ def add_bundle(
         format=layout.FORMAT, name=name, version="1", protein_encoder=protein_part,
         dna_encoder=dna_part, head=head_part, frames="open", chunk_lengths=(chunk_length,),
         thresholds=Thresholds(virus=threshold),
-        provenance={kind: source.path.name for kind, source in found.items()},
+        provenance={kind: _said_of(kind, source) for kind, source in found.items()},
         metrics={}, files={},
     )  # fmt: skip
     weights = {
@@ -97,6 +109,28 @@ def _kind(state: dict[str, Tensor]) -> str:
     if "hidden_layer.weight" in state:
         return "head"
     return "DNABERT-S" if any("Wqkv" in name for name in state) else "ESM-2"
+
+
+def _check_published(name: str, found: dict[str, _Source]) -> None:
+    """Hold a published name to the published head."""
+    published, head = PUBLISHED.get(name), found["head"].path
+    if published is not None and git_blob_id(head) != published.head_blob:
+        raise BundleError(
+            f"{head}: is not the published {published.head} (git blob {published.head_blob[:12]}); "
+            f"get that, or give the bundle another name than {name}"
+        )
+
+
+def _said_of(kind: str, source: _Source) -> str:
+    """Say which files weights come from and whether their digests are the published ones."""
+    parts = []
+    for file in weight_files(source.path):
+        digest = sha256_of(file)
+        is_head = kind == "head" and git_blob_id(file) in _HEAD_BLOBS
+        is_published = is_head or digest in ESM2_3B_FILES
+        verdict = "as published" if is_published else "no published digest is known of it"
+        parts.append(f"{file.name} sha256 {digest} ({verdict})")
+    return ", ".join(parts)
 
 
 def _tokenizer(dna: Path) -> bytes:

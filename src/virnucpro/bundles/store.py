@@ -17,14 +17,13 @@ from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.manifest import File, Manifest, parse_manifest
+from virnucpro.bundles.registry import DNABERT_S, ESM2_3B, HEADS, PUBLISHED, sha256_of
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
 from virnucpro.storage import write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {"compact": Path(__file__).parent / "compact"}
-#: Bundles of published weights: known by name, not part of the package.
-PUBLISHED = ("virnucpro-300", "virnucpro-500")
 DEFAULT = "compact"
 #: Names that safetensors gives the floating-point types weights may have.
 _FLOATS = ("F16", "BF16", "F32")
@@ -185,9 +184,7 @@ def write_bundle(
 
 
 def _file(path: Path) -> File:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(sha256=digest, bytes=path.stat().st_size)
+    return File(sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -197,12 +194,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def _unknown(name: str) -> str:
-    if name in PUBLISHED:
+    published = PUBLISHED.get(name)
+    if published is not None:
         return (
             f"bundle {name!r} needs the published weights, which were not added here: get "
-            "facebook/esm2_t36_3B_UR50D, zhihan1996/DNABERT-S and the head, then type "
-            f"virnucpro models add {name} ESM2 DNABERT-S {name[-3:]}_model.pth "
-            f"--chunk-length {name[-3:]}"
+            f"{ESM2_3B}, {DNABERT_S} and {published.head} of {HEADS}, then type "
+            f"virnucpro models add {name} ESM2_DIRECTORY DNABERT-S_DIRECTORY {published.head}"
         )
     known = ", ".join(map(repr, [*EMBEDDED, *added_bundles()]))
     return f"no bundle {name!r}: give {known} or a bundle's directory"

@@ -14,7 +14,8 @@ Name = Annotated[str, typer.Argument(help="Name of the bundle.")]
 def list_() -> None:
     """List the bundles that `predict --bundle` takes by name."""
     from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.bundles.store import EMBEDDED, PUBLISHED, added_bundles  # noqa: PLC0415
+    from virnucpro.bundles.registry import PUBLISHED  # noqa: PLC0415
+    from virnucpro.bundles.store import EMBEDDED, added_bundles  # noqa: PLC0415
 
     present = [*EMBEDDED, *added_bundles()]
     for name in present:
@@ -45,11 +46,14 @@ def add(
         ),
     ],
     chunk_length: Annotated[
-        int, typer.Option(help="Bases of a chunk that the head was trained for.")
-    ],
+        int | None,
+        typer.Option(help="Bases of a chunk that the head was trained for; known of published."),
+    ] = None,
 ) -> None:
     """Make a bundle of published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle  # noqa: PLC0415 (loads PyTorch)
 
     bundle = add_bundle(name, files, chunk_length)
+    for part, said in bundle.manifest.provenance.items():
+        typer.echo(f"{part}: {said}")
     typer.echo(f"virnucpro predict --bundle {bundle.manifest.name} takes it now ({bundle.path})")
