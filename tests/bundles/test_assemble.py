@@ -4,17 +4,15 @@ import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from esm.model.esm2 import ESM2
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import EsmConfig, EsmForMaskedLM
+from safetensors.torch import save_file
 
-from conftest import DATA, relative_error, tokens_of
+from conftest import relative_error, tokens_of
 from processes import EXAMPLES, run
+from published_files import HEADS, LAYERS, WIDTH, Files, MLPClassifier, esm2, shard, written
 from virnucpro.bundles.assemble import add_bundle
 from virnucpro.bundles.registry import PUBLISHED, git_blob_id, sha256_of
 from virnucpro.bundles.store import added_bundles, bundle_path, load_bundle
@@ -22,27 +20,6 @@ from virnucpro.bundles.weights import read_weights
 from virnucpro.classify import load_classifier
 from virnucpro.encoders import pack_sequences
 from virnucpro.errors import BundleError
-
-WIDTH, LAYERS, HEADS = 320, 2, 20
-
-
-class MLPClassifier(nn.Module):
-    """The published head's layers."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.hidden_layer = nn.Linear(inputs, 16)
-        self.bn1 = nn.BatchNorm1d(16)
-        self.dropout = nn.Dropout(0.5)
-        self.output_layer = nn.Linear(16, 2)
-
-
-class Files(NamedTuple):
-    """Published files."""
-
-    esm2: Path
-    dna: Path
-    head: Path
 
 
 @pytest.fixture
@@ -54,46 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """Return an ESM-2 in one safetensors file, a DNABERT-S and a head that takes both."""
-    torch.manual_seed(3)
-    (tmp_path / "esm2").mkdir()
-    state = {name: tensor.contiguous() for name, tensor in esm2().state_dict().items()}
-    state.pop("lm_head.decoder.weight", None)  # shared, which safetensors leaves out
-    save_file(state, tmp_path / "esm2" / "model.safetensors")
-    dna = tmp_path / "DNABERT-S"
-    dna.mkdir()
-    published = load_file(DATA / "dnabert_s_tiny.weights.safetensors")
-    torch.save(published, dna / "pytorch_model.bin")
-    (dna / "tokenizer.json").write_bytes((DATA / "dnabert_s.tokenizer.json").read_bytes())
-    settings = json.loads((DATA / "dnabert_s_tiny.json").read_text())
-    heads = settings["config"]["num_attention_heads"] if "config" in settings else 12
-    (dna / "config.json").write_text(json.dumps({"num_attention_heads": heads}))
-    width = next(t for name, t in published.items() if "word_embeddings" in name).shape[1]
-    torch.save(MLPClassifier(width + WIDTH).state_dict(), tmp_path / "500_model.pth")
-    return Files(tmp_path / "esm2", dna, tmp_path / "500_model.pth")
-
-
-def esm2() -> EsmForMaskedLM:
-    """Return a random ESM-2 of transformers."""
-    config = EsmConfig(
-        vocab_size=33, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        intermediate_size=4 * WIDTH, position_embedding_type="rotary", token_dropout=True,
-        layer_norm_eps=1e-5, emb_layer_norm_before=False, pad_token_id=1, mask_token_id=32,
-        max_position_embeddings=1026,
-    )  # fmt: skip
-    return EsmForMaskedLM(config).eval()
-
-
-def shard(state: dict[str, torch.Tensor], directory: Path, kind: str) -> None:
-    """Write a state in two files with an index, as Hugging Face does."""
-    names = sorted(state)
-    places = {name: f"{kind}-0000{1 + i % 2}-of-00002" for i, name in enumerate(names)}
-    suffix = ".safetensors" if kind == "model" else ".bin"
-    for place in set(places.values()):
-        part = {name: state[name].contiguous() for name in names if places[name] == place}
-        (save_file if kind == "model" else torch.save)(part, directory / (place + suffix))
-    index = {"metadata": {}, "weight_map": {n: p + suffix for n, p in places.items()}}
-    (directory / f"{kind}{suffix}.index.json").write_text(json.dumps(index))
+    return written(tmp_path)
 
 
 def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_path: Path) -> None:
@@ -104,7 +42,7 @@ def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_pat
     listed = run("models", "list").stdout
     assert "compact" in listed
     assert str(home / "mine") in listed
-    assert "not added: virnucpro models add virnucpro-500" in listed
+    assert "not here: virnucpro models fetch virnucpro-500" in listed
     done = run("predict", EXAMPLES[1], "-o", tmp_path / "out", "--bundle", "mine")
     assert done.returncode == 0, done.stderr
     assert "bundle mine 1 on" in done.stderr

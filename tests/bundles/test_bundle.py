@@ -125,7 +125,7 @@ def test_an_unknown_name_is_refused() -> None:
 def test_a_published_name_says_that_its_weights_are_needed(name: str) -> None:
     message = refusal(Path(name))
     assert f"'{name}'" in message
-    assert f"virnucpro models add {name} " in message
+    assert f"models fetch {name}," in message
 
 
 def test_a_file_is_no_bundle(copy: Path) -> None:

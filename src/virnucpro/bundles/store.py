@@ -197,9 +197,10 @@ def _unknown(name: str) -> str:
     published = PUBLISHED.get(name)
     if published is not None:
         return (
-            f"bundle {name!r} needs the published weights, which were not added here: get "
-            f"{ESM2_3B}, {DNABERT_S} and {published.head} of {HEADS}, then type "
-            f"virnucpro models add {name} ESM2_DIRECTORY DNABERT-S_DIRECTORY {published.head}"
+            f"bundle {name!r} needs the published weights, which are not here: type virnucpro "
+            f"models fetch {name}, or without network get {ESM2_3B}, {DNABERT_S} and "
+            f"{published.head} of {HEADS} elsewhere and type virnucpro models add {name} "
+            f"ESM2_DIRECTORY DNABERT-S_DIRECTORY {published.head}"
         )
     known = ", ".join(map(repr, [*EMBEDDED, *added_bundles()]))
     return f"no bundle {name!r}: give {known} or a bundle's directory"

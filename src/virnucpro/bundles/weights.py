@@ -11,7 +11,7 @@ from virnucpro.bundles.pickles import read_pickled
 from virnucpro.errors import BundleError
 
 #: Files of a directory in Hugging Face's layout, the first that is there counts.
-_WHOLE = (
+LAYOUTS = (
     "model.safetensors.index.json", "model.safetensors",
     "pytorch_model.bin.index.json", "pytorch_model.bin",
 )  # fmt: skip
@@ -60,9 +60,9 @@ def _entry(path: Path) -> Path:
     """Return the file that counts in a directory, or the file itself."""
     if not path.is_dir():
         return path
-    found = [path / name for name in _WHOLE if (path / name).is_file()]
+    found = [path / name for name in LAYOUTS if (path / name).is_file()]
     if not found:
-        raise BundleError(f"{path}: holds no weights; it needs one of {', '.join(_WHOLE)}")
+        raise BundleError(f"{path}: holds no weights; it needs one of {', '.join(LAYOUTS)}")
     return found[0]
 
 

@@ -1,11 +1,14 @@
 """`virnucpro models`: bundles of this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-models = typer.Typer(no_args_is_help=True, help="Bundles of this machine: list, add, path.")
+if TYPE_CHECKING:
+    from virnucpro.bundles import Bundle
+
+models = typer.Typer(no_args_is_help=True, help="Bundles of this machine: list, fetch, add, path.")
 
 Name = Annotated[str, typer.Argument(help="Name of the bundle.")]
 
@@ -24,7 +27,7 @@ def list_() -> None:
         typer.echo(f"{name:<16}{bundle.manifest.version:<10}chunks of {lengths} bp  {bundle.path}")
     for name in PUBLISHED:
         if name not in present:
-            typer.echo(f"{name:<16}{'-':<10}not added: virnucpro models add {name} ...")
+            typer.echo(f"{name:<16}{'-':<10}not here: virnucpro models fetch {name}")
 
 
 @models.command()
@@ -33,6 +36,16 @@ def path(name: Name) -> None:
     from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
 
     typer.echo(load_bundle(name).path)
+
+
+@models.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="virnucpro-300 or virnucpro-500.")],
+) -> None:
+    """Fetch the files of a published bundle; an interrupted one goes on where it stopped."""
+    from virnucpro.bundles.fetch import fetch_bundle  # noqa: PLC0415 (loads PyTorch)
+
+    _say_added(fetch_bundle(name))
 
 
 @models.command()
@@ -53,7 +66,10 @@ def add(
     """Make a bundle of published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle  # noqa: PLC0415 (loads PyTorch)
 
-    bundle = add_bundle(name, files, chunk_length)
+    _say_added(add_bundle(name, files, chunk_length))
+
+
+def _say_added(bundle: "Bundle") -> None:
     for part, said in bundle.manifest.provenance.items():
         typer.echo(f"{part}: {said}")
     typer.echo(f"virnucpro predict --bundle {bundle.manifest.name} takes it now ({bundle.path})")
