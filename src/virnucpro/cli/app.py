@@ -11,11 +11,10 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.bench import bench
+from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
 from virnucpro.errors import VirnucproError
-
-FAILED = 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,4 +62,4 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     print(f"virnucpro: error: {message}", file=sys.stderr)
-    sys.exit(FAILED)
+    leave(FAILED)

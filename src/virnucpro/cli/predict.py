@@ -1,17 +1,15 @@
 """`virnucpro predict`."""
 
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
 
 import typer
 
+from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
+
 if TYPE_CHECKING:
     from virnucpro.results.summary import Summary
-
-SOME_NOT_PROCESSED, STOPPED, TERMINATED = 3, 130, 143
 
 #: Records named on the terminal that could not be processed; summary.json lists more.
 _PROBLEMS_SHOWN = 10
@@ -109,13 +107,6 @@ class _Terminated(KeyboardInterrupt):
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
     raise _Terminated
-
-
-def leave(status: int) -> NoReturn:
-    """End the process at once: threads in the middle of a block would hold it up."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _told(summary: "Summary") -> str:

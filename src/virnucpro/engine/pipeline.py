@@ -1,14 +1,20 @@
 """Blocks through a worker: one is prepared and one is written while another is on the device."""
 
+import atexit
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.shards import encode_shard, make_shard
 from virnucpro.engine.worker import Pending, Prepared, Work, Worker
+
+#: Seconds between looks whether a pipeline was stopped.
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,23 @@ class Pipeline:
         self, worker: Worker, task: Task, deliver: Callable[[Result | BaseException], None]
     ) -> None:
         self._worker, self._task, self._deliver = worker, task, deliver
+        self._stopped = threading.Event()
         self._blocks: queue.Queue[Block] = queue.Queue()
         prepared: queue.Queue[Prepared] = queue.Queue(maxsize=1)
         pending: queue.Queue[Pending] = queue.Queue(maxsize=1)
         stages: list[tuple[queue.Queue[Any], Callable[[Any], Any], Callable[[Any], None]]] = [
-            (self._blocks, worker.prepare, prepared.put),
-            (prepared, worker.submit, pending.put),
+            (self._blocks, worker.prepare, partial(self._hand_on, prepared)),
+            (prepared, worker.submit, partial(self._hand_on, pending)),
             (pending, self._finish, deliver),
         ]
-        for stage in stages:
-            threading.Thread(target=self._go, args=stage, daemon=True).start()
+        threads = [threading.Thread(target=self._go, args=stage, daemon=True) for stage in stages]
+        for thread in threads:
+            thread.start()
+        atexit.register(_wait_for, self._stopped, threads)
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stopped.set()
 
     def put(self, block: Block) -> None:
         """Take a block."""
@@ -82,10 +95,17 @@ class Pipeline:
         hand_on: Callable[[Any], None],
     ) -> None:
         try:
-            while True:
-                hand_on(stage(source.get()))
+            while not self._stopped.is_set():
+                with suppress(queue.Empty):
+                    hand_on(stage(source.get(timeout=_LOOK_SECONDS)))
         except BaseException as error:  # noqa: BLE001 (told where the results go)
             self._deliver(error)
+
+    def _hand_on(self, target: "queue.Queue[Any]", item: object) -> None:
+        while not self._stopped.is_set():
+            with suppress(queue.Full):
+                target.put(item, timeout=_LOOK_SECONDS)
+                break
 
     def _finish(self, pending: Pending) -> Result:
         worker, task = self._worker, self._task
@@ -94,3 +114,10 @@ class Pipeline:
             shard = encode_shard(make_shard(scored, task.chunk_length, task.threshold))
         work = replace(worker.work, seconds=dict(worker.work.seconds))
         return Result(scored.prepared.block.index, shard, work)
+
+
+def _wait_for(stopped: threading.Event, threads: list[threading.Thread]) -> None:
+    """Wait for what has begun: PyTorch aborts an interpreter that ends while it computes."""
+    stopped.set()
+    for thread in threads:
+        thread.join()

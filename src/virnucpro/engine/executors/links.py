@@ -117,6 +117,7 @@ class InProcess:
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
         self._bench = Workbench(device, task, threads)
         self._results: queue.Queue[Result | BaseException] = queue.Queue()
+        self._pipeline: Pipeline | None = None
 
     def hello(self) -> Hello:
         """Meet the worker."""
@@ -129,7 +130,8 @@ class InProcess:
 
     def send(self, block: Block) -> None:
         """Put a block into the pipeline."""
-        self._pipeline.put(block)
+        if self._pipeline is not None:
+            self._pipeline.put(block)
 
     def receive(self) -> Result:
         """Wait for the next result."""
@@ -139,7 +141,9 @@ class InProcess:
         raise failure_of(message)
 
     def stop(self) -> None:
-        """Leave the threads to the end of the process: they are daemons."""
+        """Let its threads begin nothing new."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
 
 
 def failure_of(message: object) -> VirnucproError | WorkerDiedError:
