@@ -13,9 +13,16 @@ from virnucpro.engine.devices import choose_device
 from virnucpro.engine.pipeline import Pipeline, Result, Task
 from virnucpro.engine.worker import Worker
 
-#: An interpreter that ends while its pipeline computes.
+#: An interpreter that ends while its pipeline computes, and takes its time to end.
 ENDS_EARLY = """
 import sys
+import time
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(2)
+
+slow = Slow()
 from conftest import block_of
 from virnucpro.bundles import load_bundle
 from virnucpro.engine.devices import choose_device
@@ -26,8 +33,8 @@ worker = Worker(bundle, choose_device("cpu", "fp32"), 300)
 pipeline = Pipeline(worker, Task("compact", bundle.sha256, 300, 0.5, "fp32"), print)
 for _ in range(3):
     pipeline.put(block_of(1500, 900, 300))
-while "protein encoder" not in worker.work.seconds and not worker.work.seconds.get("tokens"):
-    pass
+while "tokens" not in worker.work.seconds:
+    time.sleep(0.01)
 sys.exit("the end")
 """
 
