@@ -157,4 +157,4 @@ def _written(
         beside.rename(place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return load_bundle(place)
+    return load_bundle(place, is_checked=True)  # its digests were taken from the files just now

@@ -180,7 +180,7 @@ def write_bundle(
         beside.replace(directory / name)
     files = {name: _file(directory / name) for name in (layout.TOKENIZER_FILE, *weights)}
     write_manifest(directory, msgspec.structs.replace(description, files=files))
-    return load_bundle(directory)
+    return load_bundle(directory, is_checked=True)
 
 
 def _file(path: Path) -> File:

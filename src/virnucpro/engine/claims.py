@@ -52,9 +52,10 @@ class Claims:
             path.rename(aside)
             is_same = aside.stat().st_ino == found.st_ino
             if not is_same:  # another process had taken it away and made its own
-                os.link(aside, path)
+                with suppress(OSError):  # a third one was first, or there are no links here
+                    os.link(aside, path)
             aside.unlink()
-        except (FileNotFoundError, FileExistsError):  # another process was first
+        except FileNotFoundError:  # another process was first
             return False
         return is_same
 

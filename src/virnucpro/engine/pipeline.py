@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.shards import encode_shard, make_shard
@@ -75,14 +76,21 @@ class Pipeline:
             (prepared, worker.submit, partial(self._hand_on, pending)),
             (pending, self._finish, deliver),
         ]
-        threads = [threading.Thread(target=self._go, args=stage, daemon=True) for stage in stages]
-        for thread in threads:
+        self._threads = [
+            threading.Thread(target=self._go, args=stage, daemon=True) for stage in stages
+        ]
+        for thread in self._threads:
             thread.start()
-        atexit.register(_wait_for, self._stopped, threads)
+        _RUNNING.add(self)
 
     def stop(self) -> None:
         """Begin nothing new."""
         self._stopped.set()
+
+    def join(self) -> None:
+        """Wait for what has begun, once it is stopped."""
+        for thread in self._threads:
+            thread.join()
 
     def put(self, block: Block) -> None:
         """Take a block."""
@@ -116,8 +124,15 @@ class Pipeline:
         return Result(scored.prepared.block.index, shard, work)
 
 
-def _wait_for(stopped: threading.Event, threads: list[threading.Thread]) -> None:
+#: A pipeline is in here as long as one of its threads runs.
+_RUNNING: "WeakSet[Pipeline]" = WeakSet()
+
+
+@atexit.register
+def _wait_for_all() -> None:
     """Wait for what has begun: PyTorch aborts an interpreter that ends while it computes."""
-    stopped.set()
-    for thread in threads:
-        thread.join()
+    running = list(_RUNNING)
+    for pipeline in running:
+        pipeline.stop()
+    for pipeline in running:
+        pipeline.join()

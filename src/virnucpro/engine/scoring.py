@@ -51,7 +51,6 @@ class Scoring:
     Attributes:
         digests: of each block's records, in order; complete once all blocks were read.
         progress: how far the run is.
-        set_aside: blocks that killed their workers.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Scoring:
         self._host = Work()
         self.digests: list[bytes] = []
         self.progress = Progress()
-        self.set_aside = 0
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks that have no shard.
@@ -148,8 +146,6 @@ class Scoring:
         problem = f"records {first} to {last} are of a block that two workers died on ({reason})"
         shard = unscored_shard(block, self._task.chunk_length, problem)
         self._write(block, encode_shard(shard))
-        with self._telling:
-            self.set_aside += 1
         self._advance(block.index, is_resumed=False)
 
     def _write(self, block: Block, shard: bytes) -> None:

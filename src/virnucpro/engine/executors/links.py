@@ -125,7 +125,10 @@ class InProcess:
 
     def start(self, budgets: Budgets) -> Ready:
         """Load the networks."""
-        ready, self._pipeline = self._bench.start(budgets, self._results.put)
+        try:
+            ready, self._pipeline = self._bench.start(budgets, self._results.put)
+        except Exception as error:  # as when there is too little memory
+            raise failure_of(error) from error
         return ready
 
     def send(self, block: Block) -> None:
