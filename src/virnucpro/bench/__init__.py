@@ -1,6 +1,7 @@
 """How fast this machine is, with random weights: `virnucpro bench`."""
 
 import platform
+import queue
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from virnucpro.bundles import Bundle
 from virnucpro.encoders.precision import default_precision
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
+from virnucpro.engine.pipeline import Pipeline, Result, Task
 from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
 
@@ -133,6 +135,10 @@ class _Measured:
         wait_for(device.device)
         started = time.perf_counter()
         self._worker = Worker(bundle, device, _CHUNK_LENGTH, budgets, self._model)
+        threshold = bundle.manifest.thresholds.virus
+        self._task = Task(
+            str(bundle.path), bundle.sha256, _CHUNK_LENGTH, threshold, device.precision
+        )
         wait_for(device.device)
         self._start_seconds = time.perf_counter() - started
 
@@ -207,7 +213,7 @@ class _Measured:
         )
 
     def _whole_worker(self, sample: str, prepared: list[Prepared]) -> WorkerRate:
-        """Time reads in memory to scores, in turn with the encoders on tokens made before."""
+        """Time reads in memory to shards, in turn with the encoders on tokens made before."""
         self._tell(f"worker, {sample}")
         passes = max(1, round(self._seconds / 2))
         blocks = [block.block for block in prepared] * passes
@@ -235,19 +241,18 @@ class _Measured:
         )
 
     def _seconds_of(self, blocks: list[Block]) -> float:
-        """Return what the worker takes from the first block prepared to the last one scored."""
-        worker, waiting = self._worker, None
-        line = ahead(worker.prepare(block) for block in blocks)
-        following = next(line, None)
-        started = time.perf_counter()
-        while following is not None:
-            submitted = worker.submit(following)
-            if waiting is not None:
-                worker.collect(waiting)
-            waiting, following = submitted, next(line, None)
-        if waiting is not None:
-            worker.collect(waiting)
-        return time.perf_counter() - started
+        """Return what a run's pipeline takes for these blocks, once it has given one before."""
+        results: queue.Queue[Result | BaseException] = queue.Queue()
+        pipeline = Pipeline(self._worker, self._task, results.put)
+        for block in [*blocks[-1:], *blocks]:
+            pipeline.put(block)
+        times = []
+        for _ in range(len(blocks) + 1):
+            if isinstance(result := results.get(), BaseException):
+                raise result
+            times.append(time.perf_counter())
+        pipeline.stop()
+        return times[-1] - times[0]
 
     def _tell(self, what: str) -> None:
         self._on_progress(f"{self._device.precision}: {what}")
