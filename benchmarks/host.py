@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 
 from virnucpro.encoders import DnaTokenizer, protein_tokens
 from virnucpro.engine.blocks import Block, cut_blocks
-from virnucpro.engine.worker import Work
+from virnucpro.engine.work import Work
 from virnucpro.sequences import Nucleotides, SequenceFile, chunk_records, find_open_frames
 
 TOKENIZER = Path(__file__).parents[1] / "tests" / "data" / "dnabert_s.tokenizer.json"

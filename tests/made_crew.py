@@ -8,8 +8,8 @@ from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.executors.crew import Crew, Events, Place
 from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
-from virnucpro.engine.pipeline import Result
-from virnucpro.engine.worker import Work
+from virnucpro.engine.task import Result
+from virnucpro.engine.work import Work
 
 BUDGETS = Budgets(7, 5)
 HELLO = Hello("sort a", "fp32", BUDGETS)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.engine.shards import Shard, ShardStore, encode_shard
+from virnucpro.engine.shards import Shard, encode_shard
+from virnucpro.engine.store import ShardStore
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
 from virnucpro.sequences import FRAME_NAMES

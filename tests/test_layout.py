@@ -18,6 +18,7 @@ ORDER = (
     "engine",
     "results",
     "training",
+    "jobs",
     "execution",
     "api",
     "bench",

@@ -1,28 +1,20 @@
 """The public functions; each command of the command line is one of them."""
 
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from virnucpro.bundles import Manifest, load_bundle
-from virnucpro.engine.binding import bind
-from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
-from virnucpro.engine.devices import device_names
-from virnucpro.engine.executors import launched, local
-from virnucpro.engine.executors.crew import Crew, Place
-from virnucpro.engine.pipeline import Task
-from virnucpro.engine.run import open_run
+from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
+from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import InputError, SettingsError
-from virnucpro.execution import Execution, Observer, Plan, Silence, finished
+from virnucpro.execution import execute
+from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.results.paths import Outputs
-from virnucpro.results.summary import Summary
+from virnucpro.results.summary import PredictionFiles, Summary
 from virnucpro.sequences import SequenceFile
 from virnucpro.sequences.reader import STDIN
-
-Executor = Literal["local", "ray", "launched"]
 
 
 def predict(
@@ -69,8 +61,6 @@ def predict(
         RunError: `out` holds something else, or another run.
         SettingsError: a setting does not fit this machine or this bundle.
     """
-    started = time.perf_counter()
-    observer = observer or Silence()
     paths = _paths(inputs)
     loaded = load_bundle(bundle, is_checked=True)
     manifest = loaded.manifest
@@ -81,57 +71,22 @@ def predict(
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
     for path in paths:
         _check_readable(path)
-    outputs = Outputs(Path(out), legacy, compressed)
-    task = Task(os.fspath(bundle), loaded.sha256, length, manifest.thresholds.virus, precision)
-    with _crew(_places(executor, device, task)) as crew:
-        loaded.check()  # while the workers come up
-        hello = crew.hello()
-        names = [member.name for member in crew.members]
-        plan = Plan(
-            paths, outputs, loaded, names, hello.kind, hello.precision, length,
-            input_bytes(paths), notes,
-        )  # fmt: skip
-        binding = bind(
-            paths,
-            bundle=f"{manifest.name} {manifest.version}",
-            bundle_sha256=loaded.sha256,
-            chunk_length=length,
-            frames=manifest.frames,
-            precision=hello.precision,
-            device=hello.kind,
-            block_chunks=block_chunks,
-            legacy=legacy,
-            compressed=compressed,
-        )
-        is_shared = executor == "launched"
-        with open_run(outputs.directory, binding, hello.budgets, is_shared=is_shared) as run:
-            observer.planned(plan)
-            if run.is_finished and outputs.are_complete():
-                observer.already_finished()
-                return finished(run, plan)
-            return Execution(run, plan, task, crew, observer, started).go(is_shared=is_shared)
-
-
-@contextmanager
-def _crew(places: list[Place]) -> Iterator[Crew]:
-    """Start workers, and let go of them whatever happens."""
-    crew = Crew(places)
-    try:
-        yield crew
-    finally:
-        crew.stop()
-
-
-def _places(executor: Executor, device: str, task: Task) -> list[Place]:
-    """Return where workers are wanted."""
-    if executor not in get_args(Executor):
-        raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
-    if executor == "ray":
-        from virnucpro.engine.executors import ray_cluster  # noqa: PLC0415 (an extra)
-
-        return ray_cluster.places(device, task)
-    names = device_names(device)
-    return launched.places(names, task) if executor == "launched" else local.places(names, task)
+    job = Job(
+        command="predict",
+        inputs=paths,
+        task=Prediction(os.fspath(bundle), loaded.sha256, length, block_chunks, precision),
+        product=PredictionFiles(Outputs(Path(out), legacy, compressed), manifest.thresholds.virus),
+        weights=f"{manifest.name} {manifest.version}",
+        weights_sha256=loaded.sha256,
+        check=loaded.check,
+        settings={
+            "chunk_length": length, "frames": manifest.frames, "block_chunks": block_chunks,
+            "legacy": legacy, "compressed": compressed,
+        },
+        how=f"chunks of {length} bp, {manifest.frames} frames",
+        notes=notes,
+    )  # fmt: skip
+    return execute(job, device, executor, observer)
 
 
 def _paths(inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:

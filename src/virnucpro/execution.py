@@ -1,105 +1,109 @@
-"""A run from its first block to its tables, whichever executor computes it."""
+"""A run from its settings to its summary, whichever command and executor."""
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Protocol
+from typing import Generic, get_args
 
 import msgspec
 
-from virnucpro.bundles import Bundle
-from virnucpro.engine.blocks import Block
+from virnucpro.engine.binding import bind
+from virnucpro.engine.blocks import Block, input_bytes
 from virnucpro.engine.claims import TABLES, Claims
-from virnucpro.engine.executors.crew import Crew, Events
-from virnucpro.engine.executors.links import Ready
+from virnucpro.engine.devices import device_names
+from virnucpro.engine.executors import launched, local
+from virnucpro.engine.executors.crew import Crew, Events, Place
+from virnucpro.engine.executors.links import Hello, Ready
 from virnucpro.engine.monitor import DeviceUse, Monitor, use_of
-from virnucpro.engine.pipeline import Result, Task
-from virnucpro.engine.run import Run
-from virnucpro.engine.scoring import Progress, Scoring
-from virnucpro.engine.shards import ShardStore
-from virnucpro.errors import RunError
-from virnucpro.results.merge import merge_shards
-from virnucpro.results.paths import Outputs
-from virnucpro.results.summary import Summary
+from virnucpro.engine.run import Run, open_run
+from virnucpro.engine.scoring import Scoring
+from virnucpro.engine.store import ShardStore
+from virnucpro.engine.task import Result, Task
+from virnucpro.errors import RunError, SettingsError
+from virnucpro.jobs import Executor, Job, Observer, Plan, Silence, SummaryT
 from virnucpro.storage import write_whole
 
 #: Seconds between looks whether another process has written the tables.
 _PAUSE = 0.2
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run is about to do.
+def execute(
+    job: Job[SummaryT], device: str, executor: Executor, observer: Observer | None
+) -> SummaryT:
+    """Do a job, or continue it.
 
-    Attributes:
-        inputs: files in the order they are read.
-        outputs: every file that will be written.
-        bundle: the bundle.
-        devices: name of each device.
-        kind: what sort of device they are.
-        precision: the encoders' arithmetic.
-        chunk_length: bases of a chunk.
-        input_bytes: size of the input, 0 when unknown.
-        notes: what the user should know before it starts.
+    Args:
+        job: what to do.
+        device: as the user gave it.
+        executor: who hands blocks to devices.
+        observer: is told how the run goes, never by two threads at once.
     """
-
-    inputs: list[str]
-    outputs: Outputs
-    bundle: Bundle
-    devices: list[str]
-    kind: str
-    precision: str
-    chunk_length: int
-    input_bytes: int
-    notes: list[str]
-
-
-class Observer(Protocol):
-    """Is told how a run goes."""
-
-    def planned(self, plan: Plan) -> None:
-        """Take note of what is about to be done."""
-
-    def advanced(self, progress: Progress) -> None:
-        """Take note of a block done."""
-
-    def noted(self, line: str) -> None:
-        """Take note of how the device is used, or of what went differently on it."""
-
-    def merging(self) -> None:
-        """Take note that all blocks are done and the tables are being written."""
-
-    def already_finished(self) -> None:
-        """Take note that an earlier attempt has done all of it."""
+    started = time.perf_counter()
+    observer = observer or Silence()
+    outputs, is_shared = job.product.outputs, executor == "launched"
+    with started_crew(job.task, device, executor) as crew:
+        job.check()  # while the workers come up
+        hello = crew.hello()
+        binding = bind(
+            job.command, job.inputs, job.settings,
+            bundle=job.weights, bundle_sha256=job.weights_sha256,
+            precision=hello.precision, device=hello.kind,
+        )  # fmt: skip
+        with open_run(outputs.directory, binding, hello.budgets, is_shared=is_shared) as run:
+            plan = _plan(job, crew, hello)
+            observer.planned(plan)
+            if run.is_finished and outputs.are_complete():
+                observer.already_finished()
+                return _finished(run, job)
+            return Execution(run, job, plan, crew, observer, started).go(is_shared=is_shared)
 
 
-class Silence:
-    """An observer that keeps quiet."""
-
-    def planned(self, plan: Plan) -> None:
-        """Do nothing."""
-
-    def advanced(self, progress: Progress) -> None:
-        """Do nothing."""
-
-    def noted(self, line: str) -> None:
-        """Do nothing."""
-
-    def merging(self) -> None:
-        """Do nothing."""
-
-    def already_finished(self) -> None:
-        """Do nothing."""
+def _plan(job: Job[SummaryT], crew: Crew, hello: Hello) -> Plan:
+    names = [member.name for member in crew.members]
+    size = input_bytes(job.inputs)
+    return Plan(
+        job.product.outputs, job.weights, job.how, names, hello.kind, hello.precision, size,
+        [*job.notes, *hello.notes],
+    )  # fmt: skip
 
 
-class Execution:
+@contextmanager
+def started_crew(task: Task, device: str, executor: Executor) -> Iterator[Crew]:
+    """Start workers, and let go of them whatever happens."""
+    crew = Crew(_places(executor, device, task))
+    try:
+        yield crew
+    finally:
+        crew.stop()
+
+
+def _places(executor: Executor, device: str, task: Task) -> list[Place]:
+    """Return where workers are wanted."""
+    if executor not in get_args(Executor):
+        raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
+    if executor == "ray":
+        from virnucpro.engine.executors import ray_cluster  # noqa: PLC0415 (an extra)
+
+        return ray_cluster.places(device, task)
+    names = device_names(device)
+    return launched.places(names, task) if executor == "launched" else local.places(names, task)
+
+
+class Execution(Generic[SummaryT]):
     """Everything between an open run and its summary."""
 
     def __init__(
-        self, run: Run, plan: Plan, task: Task, crew: Crew, observer: Observer, started: float
+        self,
+        run: Run,
+        job: Job[SummaryT],
+        plan: Plan,
+        crew: Crew,
+        observer: Observer,
+        started: float,
     ) -> None:
-        self._run, self._plan, self._task, self._crew = run, plan, task, crew
+        self._run, self._job, self._crew = run, job, crew
         self._observer, self._started = observer, started
         self._telling = threading.Lock()
         self._told: set[str] = set()
@@ -107,25 +111,24 @@ class Execution:
         self._store = ShardStore(run.shards)
         self._monitor = Monitor(plan.devices)
         self._scoring = Scoring(
-            plan.inputs,
-            run.manifest.binding.block_chunks,
-            task,
+            job.inputs,
+            job.task,
             self._store,
             crew,
             self._monitor,
             observer.advanced,
         )
 
-    def go(self, *, is_shared: bool) -> Summary:
+    def go(self, *, is_shared: bool) -> SummaryT:
         """Score all blocks and write the tables; other processes may take their part."""
         if is_shared and self._is_finished():
-            return finished(self._run, self._plan)
+            return _finished(self._run, self._job)
         claims = Claims(self._run.shards) if is_shared else None
         try:
             self._score(claims)
             scored = time.perf_counter()
             if claims is not None and not self._may_merge(claims):
-                return finished(self._run, self._plan)
+                return _finished(self._run, self._job)
             return self._merge(scored)
         finally:
             if claims is not None:
@@ -192,29 +195,26 @@ class Execution:
             for member in self._crew.members
         ]
 
-    def _merge(self, scored: float) -> Summary:
+    def _merge(self, scored: float) -> SummaryT:
         ready = self._ready_since or scored
-        scoring, work, plan = self._scoring, self._scoring.progress.work, self._plan
+        scoring, product = self._scoring, self._job.product
         self._observer.merging()
-        counts = merge_shards(self._store, len(scoring.digests), plan.outputs, self._task.threshold)
+        found = product.merge(self._store, len(scoring.digests))
         seconds = {
             "start-up": ready - self._started,
             "scoring": scored - ready,
             "tables": time.perf_counter() - scored,
-            **work.seconds,
+            **scoring.progress.work.seconds,
         }
-        binding = self._run.manifest.binding
-        summary = Summary.of(
-            counts, scoring.progress, seconds,
-            bundle=binding.bundle, device=binding.device, precision=binding.precision,
-        )  # fmt: skip
-        write_whole(plan.outputs.path("summary"), summary.to_json())
+        summary = product.summary(found, scoring.progress, seconds, self._run.manifest.binding)
+        write_whole(product.outputs.path("summary"), summary.to_json())
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
         return summary
 
 
-def finished(run: Run, plan: Plan) -> Summary:
-    """Return the summary of a finished run, and what a kill may have left of its shards."""
+def _finished(run: Run, job: Job[SummaryT]) -> SummaryT:
+    """Return the summary of a finished run, and remove what a kill may have left of its shards."""
     ShardStore(run.shards).remove()
-    return msgspec.json.decode(plan.outputs.path("summary").read_bytes(), type=Summary)
+    content = job.product.outputs.path("summary").read_bytes()
+    return msgspec.json.decode(content, type=job.product.summary_type)

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from virnucpro.engine.scoring import Progress
-from virnucpro.execution import Plan
+from virnucpro.jobs import Plan
 
 #: Seconds between plain lines.
 _PLAIN_EVERY = 30.0
@@ -32,14 +32,11 @@ class Reporter:
 
     def planned(self, plan: Plan) -> None:
         """Say what is about to be done and which files will appear."""
-        manifest = plan.bundle.manifest
         self._total_bytes = plan.input_bytes
         for note in plan.notes:
             self._say(f"note: {note}", always=True)
-        self._say(
-            f"bundle {manifest.name} {manifest.version} on {', '.join(plan.devices)} ({plan.kind}, "
-            f"{plan.precision}), chunks of {plan.chunk_length} bp, {manifest.frames} frames"
-        )
+        where = f"{', '.join(plan.devices)} ({plan.kind}, {plan.precision})"
+        self._say(f"{plan.weights} on {where}, {plan.how}")
         self._say(f"will write in {plan.outputs.directory}:")
         for path, meaning in plan.outputs.described():
             self._say(f"  {path.name:<36} {meaning}")
@@ -66,7 +63,7 @@ class Reporter:
     def merging(self) -> None:
         """Say that the tables are being written."""
         self.close()
-        self._say("all records scored, writing tables")
+        self._say("all records done, writing files")
 
     def already_finished(self) -> None:
         """Say that there is nothing to do."""

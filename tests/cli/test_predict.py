@@ -71,7 +71,7 @@ def test_summary_counts_what_the_tables_hold(finished: Path) -> None:
 
 def test_outputs_are_announced_before_the_work(tmp_path: Path) -> None:
     done = run("predict", *EXAMPLES, "-o", tmp_path / "out")
-    announced, _, rest = done.stderr.partition("all records scored")
+    announced, _, rest = done.stderr.partition("all records done")
     assert rest
     for name in (*COLUMNS, "viral.fasta", "summary.json", "run.json"):
         assert name in announced

@@ -10,7 +10,8 @@ from processes import ROOT
 from virnucpro.bundles import Bundle
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import choose_device
-from virnucpro.engine.pipeline import Pipeline, Result, Task
+from virnucpro.engine.pipeline import Pipeline
+from virnucpro.engine.task import Result
 from virnucpro.engine.worker import Worker
 
 #: An interpreter that ends while its pipeline computes, and takes its time to end.
@@ -26,11 +27,11 @@ slow = Slow()
 from conftest import block_of
 from virnucpro.bundles import load_bundle
 from virnucpro.engine.devices import choose_device
-from virnucpro.engine.pipeline import Pipeline, Task
+from virnucpro.engine.pipeline import Pipeline
 from virnucpro.engine.worker import Worker
 bundle = load_bundle("compact")
 worker = Worker(bundle, choose_device("cpu", "fp32"), 300)
-pipeline = Pipeline(worker, Task("compact", bundle.sha256, 300, 0.5, "fp32"), print)
+pipeline = Pipeline(worker, print)
 for _ in range(3):
     pipeline.put(block_of(1500, 900, 300))
 while "tokens" not in worker.work.seconds:
@@ -42,8 +43,7 @@ sys.exit("the end")
 def test_results_come_in_order_until_a_pipeline_is_stopped(tiny_bundle: Bundle) -> None:
     results: queue.Queue[Any] = queue.Queue()
     worker = Worker(tiny_bundle, choose_device("cpu", "fp32"), 300)
-    task = Task(str(tiny_bundle.path), tiny_bundle.sha256, 300, 0.5, "fp32")
-    pipeline = Pipeline(worker, task, results.put)
+    pipeline = Pipeline(worker, results.put)
     for index in range(5):
         pipeline.put(Block(index, block_of(20, 900, 300, seed=index).pieces))
     found = [results.get(timeout=60) for _ in range(5)]

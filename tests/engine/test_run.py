@@ -14,9 +14,10 @@ from virnucpro.errors import RunError
 def binding(tmp_path: Path) -> Binding:
     reads = tmp_path / "reads.fa"
     reads.write_text(">r\nACGT\n")
+    settings: dict[str, int | str | bool] = {"chunk_length": 300, "legacy": False}
     return bind(
-        [str(reads)], bundle="b 1", bundle_sha256="0" * 64, chunk_length=300, frames="open",
-        precision="fp16", device="GPU", block_chunks=10, legacy=False, compressed=False,
+        "predict", [str(reads)], settings,
+        bundle="b 1", bundle_sha256="0" * 64, precision="fp16", device="GPU",
     )  # fmt: skip
 
 

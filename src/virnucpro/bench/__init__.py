@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -36,9 +37,12 @@ from virnucpro.bundles import Bundle
 from virnucpro.encoders.precision import default_precision
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
-from virnucpro.engine.pipeline import Pipeline, Result, Task
+from virnucpro.engine.pipeline import Pipeline
 from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
+
+if TYPE_CHECKING:
+    from virnucpro.engine.task import Result
 
 #: Forward passes of the protein encoder that one sample fills.
 _PASSES = 2
@@ -135,10 +139,6 @@ class _Measured:
         wait_for(device.device)
         started = time.perf_counter()
         self._worker = Worker(bundle, device, _CHUNK_LENGTH, budgets, self._model)
-        threshold = bundle.manifest.thresholds.virus
-        self._task = Task(
-            str(bundle.path), bundle.sha256, _CHUNK_LENGTH, threshold, device.precision
-        )
         wait_for(device.device)
         self._start_seconds = time.perf_counter() - started
 
@@ -243,7 +243,7 @@ class _Measured:
     def _seconds_of(self, blocks: list[Block]) -> float:
         """Return what a run's pipeline takes for these blocks, once it has given one before."""
         results: queue.Queue[Result | BaseException] = queue.Queue()
-        pipeline = Pipeline(self._worker, self._task, results.put)
+        pipeline = Pipeline(self._worker, results.put)
         for block in [*blocks[-1:], *blocks]:
             pipeline.put(block)
         times = []

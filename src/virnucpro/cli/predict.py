@@ -9,6 +9,7 @@ import typer
 from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
 
 if TYPE_CHECKING:
+    from virnucpro.jobs import Executor
     from virnucpro.results.summary import Summary
 
 #: Records named on the terminal that could not be processed; summary.json lists more.
@@ -84,7 +85,7 @@ def predict(
             legacy=legacy,
             compressed=compressed,
             block_chunks=block_chunks,
-            executor=cast("api.Executor", executor),
+            executor=cast("Executor", executor),
             observer=reporter,
         )
     except KeyboardInterrupt as stop:

@@ -51,55 +51,65 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         version: of virnucpro.
         inputs: in the order they are read.
-        bundle: name and version, for people.
-        bundle_sha256: digest of the bundle's manifest.
-        chunk_length: bases.
-        frames: how frames are drawn.
+        command: which computation.
+        bundle: name and version of the weights, for people.
+        bundle_sha256: digest of their manifest.
         precision: the encoders' arithmetic.
         device: kind of device.
         torch: version of PyTorch.
-        block_chunks: most chunks of a block.
-        legacy: whether the original's files are written too.
-        compressed: whether the tables are.
+        settings: of the command.
     """
 
     version: str
     inputs: list[Input]
+    command: str
     bundle: str
     bundle_sha256: str
-    chunk_length: int
-    frames: str
     precision: str
     device: str
     torch: str
-    block_chunks: int
-    legacy: bool
-    compressed: bool
+    settings: dict[str, int | str | bool]
 
 
-def bind(inputs: Sequence[str], **settings: object) -> Binding:
-    """Take the fingerprints of the inputs and put the versions beside the settings."""
-    return msgspec.convert(
-        {
-            "version": version("virnucpro"),
-            "inputs": [msgspec.to_builtins(Input.of(path)) for path in inputs],
-            "torch": str(torch.__version__),
-            **settings,
-        },
-        Binding,
+def bind(
+    command: str,
+    inputs: Sequence[str],
+    settings: dict[str, int | str | bool],
+    **weights_and_device: str,
+) -> Binding:
+    """Take the fingerprints of the inputs and put the versions beside the settings.
+
+    Args:
+        command: which computation.
+        inputs: in the order they are read.
+        settings: of the command.
+        weights_and_device: `bundle`, `bundle_sha256`, `precision` and `device`.
+    """
+    return Binding(
+        version=version("virnucpro"),
+        inputs=[Input.of(path) for path in inputs],
+        command=command,
+        torch=str(torch.__version__),
+        settings=settings,
+        **weights_and_device,
     )
 
 
 def differences(old: Binding, new: Binding) -> list[str]:
     """Name what differs, in words."""
-    found = []
-    for name in Binding.__struct_fields__:
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after and name == "inputs":
-            found.append(_input_difference(before, after))
-        elif before != after:
-            found.append(f"{name} was {before}, is {after}")
-    return found
+    found = [_input_difference(old.inputs, new.inputs)] if old.inputs != new.inputs else []
+    before, after = _flat(old), _flat(new)
+    return found + [
+        f"{name} was {before.get(name)}, is {after.get(name)}"
+        for name in before | after
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _flat(binding: Binding) -> dict[str, object]:
+    """Return all but the inputs, by name."""
+    fields = [name for name in Binding.__struct_fields__ if name not in ("inputs", "settings")]
+    return {**{name: getattr(binding, name) for name in fields}, **binding.settings}
 
 
 def _input_difference(old: list[Input], new: list[Input]) -> str:

@@ -5,50 +5,16 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 from virnucpro.engine.blocks import Block
-from virnucpro.engine.shards import encode_shard, make_shard
-from virnucpro.engine.worker import Pending, Prepared, Work, Worker
+from virnucpro.engine.task import BlockWorker, Result
 
 #: Seconds between looks whether a pipeline was stopped.
 _LOOK_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every worker of a run must know.
-
-    Attributes:
-        bundle: name of an embedded bundle, or a bundle's directory.
-        bundle_sha256: digest of its manifest.
-        chunk_length: bases of a chunk.
-        threshold: a record is virus above this p_virus.
-        precision: what the user asked for.
-    """
-
-    bundle: str
-    bundle_sha256: str
-    chunk_length: int
-    threshold: float
-    precision: str
-
-
-class Result(NamedTuple):
-    """What a worker gives back.
-
-    Attributes:
-        block: its index.
-        shard: content of its shard.
-        work: what the worker has done so far, this block included.
-    """
-
-    block: int
-    shard: bytes
-    work: Work
 
 
 class Pipeline:
@@ -58,19 +24,18 @@ class Pipeline:
 
     Args:
         worker: is used by this pipeline alone.
-        task: of the run.
         deliver: is called in a thread with each result, or with what went wrong, after which
             nothing more comes.
     """
 
     def __init__(
-        self, worker: Worker, task: Task, deliver: Callable[[Result | BaseException], None]
+        self, worker: BlockWorker, deliver: Callable[[Result | BaseException], None]
     ) -> None:
-        self._worker, self._task, self._deliver = worker, task, deliver
+        self._worker, self._deliver = worker, deliver
         self._stopped = threading.Event()
         self._blocks: queue.Queue[Block] = queue.Queue()
-        prepared: queue.Queue[Prepared] = queue.Queue(maxsize=1)
-        pending: queue.Queue[Pending] = queue.Queue(maxsize=1)
+        prepared: queue.Queue[Any] = queue.Queue(maxsize=1)
+        pending: queue.Queue[Any] = queue.Queue(maxsize=1)
         stages: list[tuple[queue.Queue[Any], Callable[[Any], Any], Callable[[Any], None]]] = [
             (self._blocks, worker.prepare, partial(self._hand_on, prepared)),
             (prepared, worker.submit, partial(self._hand_on, pending)),
@@ -115,13 +80,10 @@ class Pipeline:
                 target.put(item, timeout=_LOOK_SECONDS)
                 break
 
-    def _finish(self, pending: Pending) -> Result:
-        worker, task = self._worker, self._task
-        scored = worker.collect(pending)
-        with worker.work.timed("shards"):
-            shard = encode_shard(make_shard(scored, task.chunk_length, task.threshold))
-        work = replace(worker.work, seconds=dict(worker.work.seconds))
-        return Result(scored.prepared.block.index, shard, work)
+    def _finish(self, pending: Any) -> Result:  # noqa: ANN401 (the worker's own)
+        block, shard = self._worker.finish(pending)
+        work = self._worker.work
+        return Result(block, shard, replace(work, seconds=dict(work.seconds)))
 
 
 #: A pipeline is in here as long as one of its threads runs.

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from virnucpro.engine.blocks import Block, cut_blocks
+from virnucpro.engine.blocks import Block
 from virnucpro.engine.claims import Claims
 from virnucpro.engine.executors.crew import Crew
 from virnucpro.engine.monitor import Monitor, Reading
-from virnucpro.engine.pipeline import Result, Task
-from virnucpro.engine.shards import ShardStore, encode_shard, unscored_shard
-from virnucpro.engine.worker import Work
+from virnucpro.engine.store import ShardStore
+from virnucpro.engine.task import Result, Task
+from virnucpro.engine.work import Work
 from virnucpro.errors import RunError
 
 
@@ -41,7 +41,6 @@ class Scoring:
 
     Args:
         inputs: files in the order they are read.
-        block_chunks: most chunks of a block.
         task: of the run.
         store: where the shards go.
         crew: of whose work progress tells.
@@ -56,15 +55,13 @@ class Scoring:
     def __init__(
         self,
         inputs: list[str],
-        block_chunks: int,
         task: Task,
         store: ShardStore,
         crew: Crew,
         monitor: Monitor,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self._inputs, self._block_chunks = inputs, block_chunks
-        self._task, self._store = task, store
+        self._inputs, self._task, self._store = inputs, task, store
         self._crew, self._monitor, self._on_progress = crew, monitor, on_progress
         self._telling = threading.Lock()
         self._sizes: dict[int, tuple[int, int]] = {}
@@ -100,12 +97,12 @@ class Scoring:
             claimed = {index for index in missing if claims.take(index)}
             if claimed:  # their records must be read again
                 missing -= claimed
-                again = cut_blocks(self._inputs, self._task.chunk_length, self._block_chunks)
+                again = self._task.cut(self._inputs)
                 yield from (block for block in again if block.index in claimed)
 
     def _read(self) -> Iterator[Block]:
         """Cut the input, and note of each block what must be known once its shard is there."""
-        stream = cut_blocks(self._inputs, self._task.chunk_length, self._block_chunks)
+        stream = self._task.cut(self._inputs)
         bytes_before = 0
         while True:
             started = time.perf_counter()
@@ -144,8 +141,7 @@ class Scoring:
         """Give a block that kills its workers a shard that says so of each of its records."""
         first, last = (block.pieces[i].record + 1 for i in (0, -1))
         problem = f"records {first} to {last} are of a block that two workers died on ({reason})"
-        shard = unscored_shard(block, self._task.chunk_length, problem)
-        self._write(block, encode_shard(shard))
+        self._write(block, self._task.unscored(block, problem))
         self._advance(block.index, is_resumed=False)
 
     def _write(self, block: Block, shard: bytes) -> None:

@@ -1,15 +1,5 @@
-"""Shards: the result of one block on disk.
+"""The content of a shard of `predict`: the scores of a block."""
 
-A shard is the sha256 of all that follows, the sha256 of its block's records, and a safetensors
-file. It is written beside its place, synced and renamed, so that it is there whole or not at all;
-one that does not match its digest counts as missing and is computed again.
-"""
-
-import hashlib
-import secrets
-import shutil
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +8,9 @@ from numpy.typing import NDArray
 
 from virnucpro.classify import ChunkScores, score_chunks, score_records
 from virnucpro.engine.blocks import Block, Piece
-from virnucpro.engine.worker import Scored
-from virnucpro.errors import RunError
+from virnucpro.sequences import Chunks, Frames
 from virnucpro.sequences.chunking import chunk_start
 from virnucpro.sequences.reader import record_id
-from virnucpro.storage import write_whole
-
-_DIGEST_BYTES = 32
 
 
 class Shard(NamedTuple):
@@ -56,9 +42,15 @@ class Shard(NamedTuple):
         )
 
 
-def make_shard(scored: Scored, chunk_length: int, threshold: float) -> Shard:
+def make_shard(
+    block: Block,
+    chunks: Chunks,
+    frames: Frames,
+    scores_S2: NDArray[np.float32],
+    chunk_length: int,
+    threshold: float,
+) -> Shard:
     """Put a block's scores and the letters of its viral records into a shard."""
-    (block, chunks, frames, *_), scores_S2 = scored
     pieces = block.pieces
     chunk_scores = score_chunks(frames.chunk, scores_S2, len(chunks.record))
     calls = score_records(chunks.record, chunk_scores, len(pieces), threshold).call
@@ -107,6 +99,11 @@ def encode_shard(shard: Shard) -> bytes:
     return safetensors.numpy.save(shard._asdict())
 
 
+def decode_shard(content: bytes) -> Shard:
+    """Return what `encode_shard` was given."""
+    return Shard(**safetensors.numpy.load(content))
+
+
 def _fasta(piece: Piece, chunk_length: int) -> bytes:
     """Return the piece as FASTA, without the bases that the record's next piece repeats."""
     letters = piece.sequence
@@ -120,56 +117,3 @@ def _fasta(piece: Piece, chunk_length: int) -> bytes:
 
 def _text(content: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(content, dtype=np.uint8)
-
-
-class ShardStore:
-    """The shards of a run.
-
-    Args:
-        directory: where they lie; made when missing.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._writer = f".{secrets.token_hex(4)}"  # several processes may share the directory
-        directory.mkdir(exist_ok=True)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the run is not finished: its shards are deleted then."""
-        return self.directory.is_dir()
-
-    def _path(self, index: int) -> Path:
-        return self.directory / f"{index:08d}.shard"
-
-    def write(self, index: int, block_digest: bytes, shard: bytes) -> None:
-        """Write the encoded shard of a block, whole or not at all."""
-        content = block_digest + shard
-        write_whole(self._path(index), hashlib.sha256(content).digest() + content, self._writer)
-
-    def read(self, index: int) -> tuple[bytes, Shard] | None:
-        """Return a block's digest and its shard; None when it is missing or damaged."""
-        try:
-            content = self._path(index).read_bytes()
-        except FileNotFoundError:
-            return None
-        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() != digest:
-            return None
-        tensors = safetensors.numpy.load(content[_DIGEST_BYTES:])
-        return content[:_DIGEST_BYTES], Shard(**tensors)
-
-    def load(self, index: int) -> Shard:
-        """Return a shard that must be there and whole."""
-        found = self.read(index)
-        if found is None:
-            raise RunError(f"{self._path(index)}: damaged since it was written; run again")
-        return found[1]
-
-    def remove(self) -> None:
-        """Delete all shards, and what a kill left of an earlier deletion."""
-        gone = self.directory.with_name(self.directory.name + ".gone")
-        shutil.rmtree(gone, ignore_errors=True)
-        with suppress(FileNotFoundError):  # another process was first
-            self.directory.rename(gone)  # so that nobody can add to it
-            shutil.rmtree(gone)

@@ -1,11 +1,8 @@
-"""What a device does with a block: prepare it on the host, then score it."""
+"""What a device does with a block of `predict`: prepare it on the host, then score it."""
 
 import sys
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,69 +17,13 @@ from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, keep_freed_memory
+from virnucpro.engine.shards import encode_shard, make_shard
+from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
 
 #: Seconds that the thread that feeds a GPU waits at most for the one that prepares.
 _SWITCH_SECONDS = 2e-4
-
-
-@dataclass
-class Work:
-    """What a worker has done so far.
-
-    Attributes:
-        records: records prepared.
-        frames: open frames scored.
-        tokens: tokens that went through the encoders.
-        packs_cut: packs that did not fit into memory and were done in two.
-        frames_redone: frames whose scores were not finite and were computed anew in fp32.
-        seconds: time of each stage; the host's stages run beside the device's.
-    """
-
-    records: int = 0
-    frames: int = 0
-    tokens: int = 0
-    packs_cut: int = 0
-    frames_redone: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of the body to a stage."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - started)
-
-    def incidents(self) -> list[str]:
-        """Return what went differently, a line each."""
-        found = []
-        if self.packs_cut:
-            found.append(f"out of memory {self.packs_cut:,} times: those packs were done in two")
-        if self.frames_redone:
-            found.append(
-                f"{self.frames_redone:,} frames had no finite score: they were computed in fp32"
-            )
-        return found
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Add to the time of a stage."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    @classmethod
-    def sum(cls, parts: Iterable["Work"]) -> "Work":
-        """Return what several workers have done together."""
-        total = cls()
-        for part in parts:
-            for field_ in fields(cls):
-                if field_.name != "seconds":
-                    value = getattr(total, field_.name) + getattr(part, field_.name)
-                    setattr(total, field_.name, value)
-            for stage, seconds in part.seconds.items():
-                total.add(stage, seconds)
-        return total
 
 
 class Prepared(NamedTuple):
@@ -227,6 +168,14 @@ class Worker:
         work.frames += len(scores_S2)
         work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
         return Scored(prepared, scores_S2)
+
+    def finish(self, pending: Pending) -> tuple[int, bytes]:
+        """Wait for a block's scores and put them into a shard."""
+        (block, chunks, frames, *_), scores_S2 = self.collect(pending)
+        threshold = self._bundle.manifest.thresholds.virus
+        with self.work.timed("shards"):
+            shard = make_shard(block, chunks, frames, scores_S2, self._chunk_length, threshold)
+            return block.index, encode_shard(shard)
 
     def _scores(
         self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock

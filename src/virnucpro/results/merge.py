@@ -8,7 +8,8 @@ import polars as pl
 
 from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.consensus import UNSCORED
-from virnucpro.engine.shards import Shard, ShardStore
+from virnucpro.engine.shards import Shard, decode_shard
+from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
 from virnucpro.results.paths import Outputs
@@ -86,7 +87,7 @@ def merge_shards(store: ShardStore, shards: int, outputs: Outputs, threshold: fl
         viral = files.open(outputs.path("viral"))
         legacy = LegacyFiles(files, outputs) if outputs.legacy else None
         for index in range(shards):
-            shard = store.load(index)
+            shard = decode_shard(store.load(index))
             names = lines(shard.ids)
             ids = pl.Series(names, dtype=pl.String)
             scores = shard.chunk_scores()

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from virnucpro.classify import ChunkScores, RecordScores, score_records
 from virnucpro.classify.consensus import VIRUS
-from virnucpro.engine.shards import Shard, ShardStore
+from virnucpro.engine.shards import Shard, decode_shard
+from virnucpro.engine.store import ShardStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,7 +129,7 @@ class RecordAssembler:
         return texts
 
     def _earlier(self, index: int, part: slice) -> bytes:
-        return self._store.load(index).fasta[part].tobytes()
+        return decode_shard(self._store.load(index)).fasta[part].tobytes()
 
 
 def lines(text: NDArray[np.uint8]) -> list[str]:

@@ -1,9 +1,14 @@
 """summary.json: what a run found and how fast."""
 
+from dataclasses import dataclass
+
 import msgspec
 
+from virnucpro.engine.binding import Binding
 from virnucpro.engine.scoring import Progress
-from virnucpro.results.merge import Counts
+from virnucpro.engine.store import ShardStore
+from virnucpro.results.merge import Counts, merge_shards
+from virnucpro.results.paths import Outputs
 
 FORMAT = 1
 
@@ -89,3 +94,30 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> bytes:
         """Return the file's content."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+@dataclass(frozen=True)
+class PredictionFiles:
+    """The `Product` of `predict`.
+
+    Attributes:
+        outputs: the files.
+        threshold: a record is virus above this p_virus.
+    """
+
+    outputs: Outputs
+    threshold: float
+    summary_type = Summary
+
+    def merge(self, store: ShardStore, shards: int) -> Counts:
+        """Write the tables."""
+        return merge_shards(store, shards, self.outputs, self.threshold)
+
+    def summary(
+        self, found: Counts, progress: Progress, seconds: dict[str, float], binding: Binding
+    ) -> Summary:
+        """Put counts and times together."""
+        return Summary.of(
+            found, progress, seconds,
+            bundle=binding.bundle, device=binding.device, precision=binding.precision,
+        )  # fmt: skip

@@ -20,7 +20,7 @@ from made_crew import (
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.executors.crew import Crew
 from virnucpro.engine.executors.links import Hello
-from virnucpro.engine.worker import Work
+from virnucpro.engine.work import Work
 from virnucpro.errors import RunError, SettingsError
 
 

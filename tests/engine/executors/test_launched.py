@@ -4,12 +4,12 @@ import pytest
 
 from virnucpro.engine.executors import launched
 from virnucpro.engine.executors.launched import Rank
-from virnucpro.engine.pipeline import Task
+from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
 
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
 SLURM = {"SLURM_PROCID": "6", "SLURM_LOCALID": "2", "SLURM_NTASKS_PER_NODE": "3"}
-TASK = Task("compact", "0" * 64, 300, 0.5, "auto")
+TASK = Prediction("compact", "0" * 64, 300, 2048, "auto")
 
 
 @pytest.fixture(autouse=True)

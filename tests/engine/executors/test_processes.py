@@ -16,18 +16,19 @@ from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets, device_names
 from virnucpro.engine.executors.links import InProcess, Link, WorkerDiedError, environment_of
 from virnucpro.engine.executors.processes import Process
-from virnucpro.engine.pipeline import Result, Task
+from virnucpro.engine.prediction import Prediction
+from virnucpro.engine.task import Result
 from virnucpro.errors import BundleError, SettingsError
 
 BLOCKS = [replace(block_of(20, 700, 300, seed), index=seed) for seed in range(4)]
 BUDGETS = Budgets(1024, 1024)
 
-MakeProcess = Callable[[Task], Process]
+MakeProcess = Callable[[Prediction], Process]
 
 
 @pytest.fixture(scope="module")
-def task(tiny_bundle: Bundle) -> Task:
-    return Task(str(tiny_bundle.path), tiny_bundle.sha256, 300, 0.5, "fp32")
+def task(tiny_bundle: Bundle) -> Prediction:
+    return Prediction(str(tiny_bundle.path), tiny_bundle.sha256, 300, 2048, "fp32")
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def make_process() -> Iterator[MakeProcess]:
     """Return a function that starts a worker, which is let go of at the end."""
     made = []
 
-    def make(task: Task) -> Process:
+    def make(task: Prediction) -> Process:
         made.append(Process("cpu", task, threads=1))
         return made[-1]
 
@@ -52,7 +53,7 @@ def results_of(link: Link, blocks: list[Block]) -> list[Result]:
 
 
 @pytest.fixture(scope="module")
-def expected(task: Task) -> list[Result]:
+def expected(task: Prediction) -> list[Result]:
     """Return the results of a worker in this process."""
     link = InProcess("cpu", task)
     link.hello()
@@ -61,7 +62,7 @@ def expected(task: Task) -> list[Result]:
 
 
 def test_a_process_says_and_computes_what_a_worker_in_this_process_does(
-    make_process: MakeProcess, task: Task, expected: list[Result]
+    make_process: MakeProcess, task: Prediction, expected: list[Result]
 ) -> None:
     link, ours = make_process(task), InProcess("cpu", task)
     assert link.hello() == ours.hello()
@@ -73,7 +74,7 @@ def test_a_process_says_and_computes_what_a_worker_in_this_process_does(
 
 
 def test_only_its_parent_ends_a_process(
-    make_process: MakeProcess, task: Task, expected: list[Result]
+    make_process: MakeProcess, task: Prediction, expected: list[Result]
 ) -> None:
     """Signals that a terminal or Slurm sends to all processes are answered by the parent."""
     link = make_process(task)
@@ -90,7 +91,7 @@ def test_only_its_parent_ends_a_process(
     link.stop()
 
 
-def test_a_process_that_hangs_is_killed(make_process: MakeProcess, task: Task) -> None:
+def test_a_process_that_hangs_is_killed(make_process: MakeProcess, task: Prediction) -> None:
     link = make_process(task)
     link.hello()
     os.kill(link.pid, signal.SIGSTOP)
@@ -101,7 +102,7 @@ def test_a_process_that_hangs_is_killed(make_process: MakeProcess, task: Task) -
 
 
 def test_a_process_that_is_killed_is_a_worker_that_died(
-    make_process: MakeProcess, task: Task
+    make_process: MakeProcess, task: Prediction
 ) -> None:
     link = make_process(task)
     link.hello()
@@ -114,7 +115,7 @@ def test_a_process_that_is_killed_is_a_worker_that_died(
 
 
 def test_a_process_that_is_killed_while_it_writes_is_a_worker_that_died(
-    make_process: MakeProcess, task: Task
+    make_process: MakeProcess, task: Prediction
 ) -> None:
     link = make_process(task)
     link.hello()
@@ -129,7 +130,7 @@ def test_a_process_that_is_killed_while_it_writes_is_a_worker_that_died(
 
 
 def test_a_process_that_dies_before_it_says_a_word_says_how(
-    make_process: MakeProcess, task: Task
+    make_process: MakeProcess, task: Prediction
 ) -> None:
     link = make_process(task)
     os.kill(link.pid, signal.SIGSEGV)
@@ -138,7 +139,7 @@ def test_a_process_that_dies_before_it_says_a_word_says_how(
 
 
 def test_a_process_has_the_environment_of_its_parent(
-    make_process: MakeProcess, task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_process: MakeProcess, task: Prediction, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(37)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -146,13 +147,13 @@ def test_a_process_has_the_environment_of_its_parent(
         make_process(task).hello()
 
 
-def test_another_bundle_is_refused(make_process: MakeProcess, task: Task) -> None:
+def test_another_bundle_is_refused(make_process: MakeProcess, task: Prediction) -> None:
     with pytest.raises(BundleError, match="is not the bundle that the run was given"):
         make_process(replace(task, bundle_sha256="0" * 64)).hello()
 
 
 def test_a_block_that_cannot_be_computed_is_a_worker_that_died_with_a_reason(
-    make_process: MakeProcess, task: Task
+    make_process: MakeProcess, task: Prediction
 ) -> None:
     link = make_process(task)
     link.hello()

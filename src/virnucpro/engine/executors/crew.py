@@ -15,8 +15,8 @@ from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.executors.handout import Handout
 from virnucpro.engine.executors.links import Hello, Link, Ready, WorkerDiedError
-from virnucpro.engine.pipeline import Result
-from virnucpro.engine.worker import Work
+from virnucpro.engine.task import Result
+from virnucpro.engine.work import Work
 from virnucpro.errors import RunError, SettingsError
 
 #: Blocks that a worker has in hand: on the device, prepared, and on the way.

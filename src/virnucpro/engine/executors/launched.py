@@ -11,7 +11,7 @@ import torch
 
 from virnucpro.engine.executors import local
 from virnucpro.engine.executors.crew import Place
-from virnucpro.engine.pipeline import Task
+from virnucpro.engine.task import Task
 from virnucpro.errors import SettingsError
 
 #: Variables that say which process this is: torchrun's and accelerate's, then Slurm's.

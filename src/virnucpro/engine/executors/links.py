@@ -8,12 +8,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from virnucpro.bundles import load_bundle
 from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Budgets, choose_budgets, choose_device
-from virnucpro.engine.pipeline import Pipeline, Result, Task
-from virnucpro.engine.worker import Worker
-from virnucpro.errors import BundleError, VirnucproError
+from virnucpro.engine.devices import Budgets
+from virnucpro.engine.pipeline import Pipeline
+from virnucpro.engine.task import Result, Task
+from virnucpro.errors import VirnucproError
 
 
 class Hello(NamedTuple):
@@ -23,11 +22,13 @@ class Hello(NamedTuple):
         kind: what sort of device.
         precision: the encoders' arithmetic.
         budgets: the largest that fit its free memory.
+        notes: what the user should know of these choices.
     """
 
     kind: str
     precision: str
     budgets: Budgets
+    notes: tuple[str, ...] = ()
 
 
 class Ready(NamedTuple):
@@ -78,7 +79,7 @@ class Workbench:
         device: name of its device.
         task: of the run.
         threads: of a CPU it may use; by default all.
-        is_checked: whether the bundle's digests were compared on this machine already.
+        is_checked: whether the digests of the weights were compared on this machine already.
     """
 
     device: str
@@ -90,19 +91,15 @@ class Workbench:
         """Choose precision and budgets."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        self._device = choose_device(self.device, self.task.precision)
-        self._bundle = load_bundle(self.task.bundle, is_checked=self.is_checked)
-        if self._bundle.sha256 != self.task.bundle_sha256:
-            raise BundleError(f"{self._bundle.path}: is not the bundle that the run was given")
-        budgets = choose_budgets(self._device, self._bundle.manifest)
-        return Hello(self._device.kind, self._device.precision, budgets)
+        self._device, budgets, notes = self.task.settle(self.device, is_checked=self.is_checked)
+        return Hello(self._device.kind, self._device.precision, budgets, notes)
 
     def start(
         self, budgets: Budgets, deliver: Callable[[Result | BaseException], None]
     ) -> tuple[Ready, Pipeline]:
         """Load the networks; results go to `deliver`."""
-        worker = Worker(self._bundle, self._device, self.task.chunk_length, budgets)
-        return Ready(worker.ways, worker.notes), Pipeline(worker, self.task, deliver)
+        worker = self.task.worker(self._device, budgets)
+        return Ready(worker.ways, worker.notes), Pipeline(worker, deliver)
 
 
 class InProcess:

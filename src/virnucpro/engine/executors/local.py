@@ -7,7 +7,7 @@ import torch
 from virnucpro.engine.executors.crew import Place
 from virnucpro.engine.executors.links import InProcess
 from virnucpro.engine.executors.processes import Process
-from virnucpro.engine.pipeline import Task
+from virnucpro.engine.task import Task
 
 
 def places(names: list[str], task: Task, threads: int | None = None) -> list[Place]:

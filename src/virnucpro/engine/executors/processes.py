@@ -28,7 +28,7 @@ from virnucpro.engine.executors.links import (
     failure_of,
     reason_of,
 )
-from virnucpro.engine.pipeline import Result, Task
+from virnucpro.engine.task import Result, Task
 from virnucpro.errors import VirnucproError
 
 Message = TypeVar("Message")

@@ -17,7 +17,7 @@ from virnucpro.engine.executors.links import (
     failure_of,
     message_of,
 )
-from virnucpro.engine.pipeline import Result, Task
+from virnucpro.engine.task import Result, Task
 from virnucpro.errors import SettingsError
 
 try:

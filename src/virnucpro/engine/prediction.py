@@ -1,0 +1,54 @@
+"""The task of `predict`: a bundle's scores of open frames."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.engine.blocks import Block, cut_blocks
+from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
+from virnucpro.engine.shards import encode_shard, unscored_shard
+from virnucpro.engine.task import Settled
+from virnucpro.engine.worker import Worker
+from virnucpro.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A `Task`.
+
+    Attributes:
+        bundle: name of an embedded bundle, or a bundle's directory.
+        bundle_sha256: digest of its manifest.
+        chunk_length: bases of a chunk.
+        block_chunks: most chunks of a block.
+        precision: what the user asked for.
+    """
+
+    bundle: str
+    bundle_sha256: str
+    chunk_length: int
+    block_chunks: int
+    precision: str
+
+    def cut(self, inputs: Sequence[str]) -> Iterator[Block]:
+        """Cut records into chunks, and these into blocks."""
+        return cut_blocks(inputs, self.chunk_length, self.block_chunks)
+
+    def settle(self, device: str, *, is_checked: bool) -> Settled:
+        """Choose what fits the bundle."""
+        chosen = choose_device(device, self.precision)
+        return Settled(chosen, choose_budgets(chosen, self._bundle(is_checked).manifest))
+
+    def worker(self, device: Device, budgets: Budgets) -> Worker:
+        """Load the bundle's networks."""
+        return Worker(self._bundle(is_checked=True), device, self.chunk_length, budgets)
+
+    def unscored(self, block: Block, problem: str) -> bytes:
+        """Return a shard without scores."""
+        return encode_shard(unscored_shard(block, self.chunk_length, problem))
+
+    def _bundle(self, is_checked: bool) -> Bundle:  # noqa: FBT001 (named at both calls)
+        bundle = load_bundle(self.bundle, is_checked=is_checked)
+        if bundle.sha256 != self.bundle_sha256:
+            raise BundleError(f"{bundle.path}: is not the bundle that the run was given")
+        return bundle

@@ -1,0 +1,157 @@
+"""What a command wants done, what it becomes, and who is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from virnucpro.engine.binding import Binding
+from virnucpro.engine.scoring import Progress
+from virnucpro.engine.store import ShardStore
+from virnucpro.engine.task import Task
+
+Executor = Literal["local", "ray", "launched"]
+
+
+class Outputs(Protocol):
+    """Every file of an output directory."""
+
+    @property
+    def directory(self) -> Path:
+        """The output directory."""
+
+    def path(self, name: str) -> Path:
+        """Return where one file lies; every run has a `summary`."""
+
+    def described(self) -> list[tuple[Path, str]]:
+        """Return every file of the run and what is in it."""
+
+    def are_complete(self) -> bool:
+        """Tell whether every file is there."""
+
+
+class Written(Protocol):
+    """What `summary.json` holds."""
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+
+
+SummaryT = TypeVar("SummaryT", bound=Written)
+Summary_co = TypeVar("Summary_co", bound=Written, covariant=True)
+
+
+class Product(Protocol[Summary_co]):
+    """What the shards of a run become."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """The files."""
+
+    @property
+    def summary_type(self) -> type[Summary_co]:
+        """What `summary.json` holds."""
+
+    def merge(self, store: ShardStore, shards: int) -> Any:  # noqa: ANN401 (its own)
+        """Write the files from the first `shards` shards; return what was counted."""
+
+    def summary(
+        self,
+        found: Any,  # noqa: ANN401
+        progress: Progress,
+        seconds: dict[str, float],
+        binding: Binding,
+    ) -> Summary_co:
+        """Put what `merge` counted and what this attempt did together."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[SummaryT]):
+    """What a command wants done.
+
+    Attributes:
+        command: its name.
+        inputs: files in the order they are read.
+        task: what workers compute.
+        product: what the shards become.
+        weights: name and version, for people.
+        weights_sha256: digest of their manifest.
+        check: compares the digests of the weights.
+        settings: what else the result depends on.
+        how: the settings in words.
+        notes: what the user should know before it starts.
+    """
+
+    command: str
+    inputs: list[str]
+    task: Task
+    product: Product[SummaryT]
+    weights: str
+    weights_sha256: str
+    check: Callable[[], None]
+    settings: dict[str, int | str | bool]
+    how: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about to do.
+
+    Attributes:
+        outputs: every file that will be written.
+        weights: name and version.
+        how: the settings in words.
+        devices: name of each device.
+        kind: what sort of device they are.
+        precision: the encoders' arithmetic.
+        input_bytes: size of the input, 0 when unknown.
+        notes: what the user should know before it starts.
+    """
+
+    outputs: Outputs
+    weights: str
+    how: str
+    devices: list[str]
+    kind: str
+    precision: str
+    input_bytes: int
+    notes: list[str]
+
+
+class Observer(Protocol):
+    """Is told how a run goes."""
+
+    def planned(self, plan: Plan) -> None:
+        """Take note of what is about to be done."""
+
+    def advanced(self, progress: Progress) -> None:
+        """Take note of a block done."""
+
+    def noted(self, line: str) -> None:
+        """Take note of how the device is used, or of what went differently on it."""
+
+    def merging(self) -> None:
+        """Take note that all blocks are done and the tables are being written."""
+
+    def already_finished(self) -> None:
+        """Take note that an earlier attempt has done all of it."""
+
+
+class Silence:
+    """An observer that keeps quiet."""
+
+    def planned(self, plan: Plan) -> None:
+        """Do nothing."""
+
+    def advanced(self, progress: Progress) -> None:
+        """Do nothing."""
+
+    def noted(self, line: str) -> None:
+        """Do nothing."""
+
+    def merging(self) -> None:
+        """Do nothing."""
+
+    def already_finished(self) -> None:
+        """Do nothing."""
