@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from virnucpro.encoders import (
     Tokens,
     encode_means,
 )
+from virnucpro.encoders.packed import load_packed
 from virnucpro.encoders.precision import speed_up
 
 #: Part of the network -> its file in a bundle.
@@ -101,8 +103,17 @@ def config_of(manifest: Manifest) -> ClassifierConfig:
     )
 
 
-def load_classifier(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> FrameClassifier:
+def load_classifier(
+    bundle: Bundle, device: torch.device, dtype: torch.dtype, bits: int | None = None
+) -> FrameClassifier:
     """Build a bundle's network with its encoders in `dtype` and its head in fp32.
+
+    Args:
+        bundle: the files.
+        device: where to.
+        dtype: of the encoders' weights and activations.
+        bits: 8 or 4 to pack the blocks of the protein encoder as they are read, so that no more
+            than one of them is ever on the device in `dtype`.
 
     Raises:
         BundleError: when the weights are not those that the manifest describes.
@@ -112,6 +123,9 @@ def load_classifier(bundle: Bundle, device: torch.device, dtype: torch.dtype) ->
     for part, file in PARTS.items():
         network = model.get_submodule(part)
         kept = torch.float32 if part == "head" else dtype
-        state = bundle.tensors(file, network.state_dict(), device, kept)
-        network.load_state_dict(state, assign=True)
+        read = partial(bundle.tensors, file, network.state_dict(), device, kept)
+        if bits is not None and isinstance(network, Esm2):
+            model.protein_encoder = load_packed(read, network.config, bits)
+        else:
+            network.load_state_dict(read(), assign=True)
     return model.eval().requires_grad_(requires_grad=False)

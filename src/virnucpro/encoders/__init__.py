@@ -7,7 +7,14 @@ L length of one sequence, F feed-forward width, V vocabulary.
 from virnucpro.encoders.byte_pairs import DnaTokenizer
 from virnucpro.encoders.dnabert_s import DnabertS, DnabertSConfig
 from virnucpro.encoders.esm2 import Esm2, Esm2Config
-from virnucpro.encoders.packing import Pack, Tokens, encode_means, pack_by_length, pack_sequences
+from virnucpro.encoders.packing import (
+    Pack,
+    Tokens,
+    encode,
+    encode_means,
+    pack_by_length,
+    pack_sequences,
+)
 from virnucpro.encoders.tokens import protein_tokens
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "Esm2Config",
     "Pack",
     "Tokens",
+    "encode",
     "encode_means",
     "pack_by_length",
     "pack_sequences",

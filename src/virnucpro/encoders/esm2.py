@@ -17,6 +17,7 @@ from virnucpro.encoders.packing import Pack
 from virnucpro.encoders.steps.plain import PlainSteps
 
 if TYPE_CHECKING:
+    from virnucpro.encoders.packed import PackedBlock
     from virnucpro.encoders.steps import Steps
 
 #: 1 - 0.15 * 0.8: the share of tokens that training left unmasked (fair-esm, `ESM2.forward`).
@@ -53,12 +54,19 @@ class Esm2Block(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
+    def ready(self) -> "Esm2Block":
+        """Return the block to compute, this one; a packed one returns another."""
+        return self
+
 
 class Esm2(nn.Module):
     """ESM-2 without its contact and language-model heads.
 
     Attributes:
         steps: how the steps of a block are computed.
+        blocks: each an `Esm2Block` or a `PackedBlock`.
+        is_whole: whether the last block is that of the published network, whose sum the last
+            LayerNorm follows; it does not follow where a network is cut off before.
     """
 
     def __init__(self, config: Esm2Config) -> None:
@@ -70,23 +78,25 @@ class Esm2(nn.Module):
         self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
+        self.is_whole = True
 
     def forward(self, pack: Pack) -> Tensor:
-        """Return hidden_TD of the last layer after the final LayerNorm."""
+        """Return hidden_TD of the last layer, after the final LayerNorm where it is whole."""
         steps, heads = self.steps, self.config.heads
         x_TD: Tensor = self.embedding(pack.tokens_T)
         positions = steps.rotary(pack, self.config.width // heads, x_TD)
-        blocks = [cast("Esm2Block", block) for block in self.blocks]
+        blocks = [cast("Esm2Block | PackedBlock", block) for block in self.blocks]
         next_norms = [*(block.attention_norm for block in blocks[1:]), self.norm]
         normed = steps.norm(x_TD, blocks[0].attention_norm)
-        for block, next_norm in zip(blocks, next_norms, strict=True):
+        for stored, next_norm in zip(blocks, next_norms, strict=True):
+            block = stored.ready()
             qkv_TE = steps.product(normed, block.qkv)
             mixed = steps.attention(qkv_TE, heads, positions)
             x_TD, normed = steps.add_norm(x_TD, mixed, block.out, block.feed_norm)
             hidden = steps.product_gelu(normed, block.up)
             last = next_norm is self.norm
             x_TD, normed = steps.add_norm(x_TD, hidden, block.down, next_norm, last=last)
-        return normed.values
+        return normed.values if self.is_whole else x_TD
 
     def embed(self, pack: Pack) -> Tensor:
         """Return means_SD in fp32 over the residues, the first and last token left out."""

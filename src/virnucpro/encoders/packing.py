@@ -170,6 +170,19 @@ def encode_means(
     device: torch.device,
     on_out_of_memory: Callable[[], None] = lambda: None,
 ) -> Tensor:
+    """Return means_SD of every sequence on `device`, fp32; see `encode`."""
+    found = encode(encoder.embed, tokens, token_budget, device, on_out_of_memory)
+    return torch.empty(0, width, device=device) if found is None else found
+
+
+def encode(
+    embed: Callable[[Pack], Tensor],
+    tokens: Tokens,
+    token_budget: int,
+    device: torch.device,
+    on_out_of_memory: Callable[[], None] = lambda: None,
+    rows_S: NDArray[np.int64] | None = None,
+) -> Tensor | None:
     """Embed every sequence of `tokens`, without gradients and, on a GPU, without waiting for it.
 
     On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
@@ -177,21 +190,24 @@ def encode_means(
     On a GPU packs are filled up to sixteenths of the budget, so that it sees few shapes.
 
     Args:
-        encoder: on `device`.
-        width: D of what it gives.
+        embed: turns a pack on `device` into the rows of its sequences, end to end.
         tokens: the sequences.
         token_budget: most tokens of a pack, but for a longer sequence.
         device: where to compute.
         on_out_of_memory: called when a pack did not fit into memory and is done in two.
+        rows_S: how many rows `embed` gives for each sequence; by default one.
 
     Returns:
-        means_SD on `device`, fp32, in the order of `tokens`.
+        rows on `device` in the order of `tokens`; None where there is no sequence.
+
+    Raises:
+        torch.OutOfMemoryError: when a single sequence does not fit.
     """
 
-    def embed(which: NDArray[np.int64], pack: Pack) -> Tensor:
+    def embed_pack(which: NDArray[np.int64], pack: Pack) -> Tensor:
         try:
             with torch.inference_mode():
-                return encoder.embed(pack.to(device))
+                return embed(pack.to(device))
         except torch.OutOfMemoryError:
             if len(which) == 1:
                 raise
@@ -199,20 +215,28 @@ def encode_means(
             torch.cuda.empty_cache()
         on_out_of_memory()
         halves = np.array_split(which, 2)
-        return torch.cat([embed(half, pack_sequences(tokens, half, rows)) for half in halves])
+        return torch.cat([embed_pack(half, pack_sequences(tokens, half, rows)) for half in halves])
 
     rows = 16 if device.type == "cuda" else 1
     step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else 1
     packs = pack_by_length(tokens, token_budget, step)
     if device.type == "cpu":
-        found = _side_by_side(embed, packs)
+        found = _side_by_side(embed_pack, packs)
     else:
-        found = [(which, embed(which, pack)) for which, pack in packs]
+        found = [(which, embed_pack(which, pack)) for which, pack in packs]
     if not found:
-        return torch.empty(0, width, device=device)
-    places = np.empty(len(tokens.lengths), dtype=np.int64)
-    places[np.concatenate([which for which, _ in found])] = np.arange(len(places))
-    return torch.cat([means_SD for _, means_SD in found])[to_device(places, device)]
+        return None
+    order = np.concatenate([which for which, _ in found])
+    places = _places(order, np.ones_like(order) if rows_S is None else rows_S)
+    return torch.cat([values for _, values in found])[to_device(places, device)]
+
+
+def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where the rows of sequences are that lie end to end in another order."""
+    starts = np.empty_like(order)
+    starts[order] = np.cumsum(rows_S[order]) - rows_S[order]
+    first = np.cumsum(rows_S) - rows_S
+    return np.repeat(starts - first, rows_S) + np.arange(rows_S.sum())
 
 
 def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -33,7 +33,7 @@ def alibi_slopes(heads: int) -> Tensor:
     return torch.tensor(slopes)
 
 
-def alibi_bias(slopes_H: Tensor, length: int) -> Tensor:
-    """Return -slope * |i - j|, shape (H, L, L)."""
+def alibi_bias(slopes_H: Tensor, length: int, rows: slice = slice(None)) -> Tensor:
+    """Return -slope * |i - j|, shape (H, L, L), or for some rows i only."""
     position = torch.arange(length, device=slopes_H.device, dtype=torch.float32)
-    return -slopes_H[:, None, None] * (position[:, None] - position).abs()
+    return -slopes_H[:, None, None] * (position[rows, None] - position).abs()

@@ -7,13 +7,15 @@ also compiles the kernels before the first pack.
 import copy
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from virnucpro.encoders.dnabert_s import DnabertS
-from virnucpro.encoders.esm2 import Esm2, Esm2Block
+from virnucpro.encoders.dnabert_s import DnabertS, DnabertSConfig
+from virnucpro.encoders.esm2 import Esm2, Esm2Block, Esm2Config
+from virnucpro.encoders.packed import PackedBlock, group_columns, pack
 from virnucpro.encoders.packing import Pack, Tokens, one_thread_an_operation, pack_sequences
 from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
 from virnucpro.encoders.steps.plain import PlainSteps
@@ -21,19 +23,32 @@ from virnucpro.errors import SettingsError
 
 Encoder = Esm2 | DnabertS
 
-#: The encoders' arithmetic -> type of weights and activations; fp8 keeps activations in fp16.
+#: The encoders' precision -> type of weights and activations. fp8 keeps activations in fp16; int8
+#: and int4 compute in fp16 and store the weights of the protein encoder's blocks in 8 or 4 bits.
 DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
     "fp8": torch.float16,
+    "int8": torch.float16,
+    "int4": torch.float16,
 }
+#: Bits of the stored weights, where they are packed.
+_STORED_BITS = {"int8": 8, "int4": 4}
 #: First compute capability that has it (CUDA C++ programming guide, table of features).
-_FIRST_CAPABILITY = {"bf16": (8, 0), "fp16": (7, 0), "fp8": (8, 9)}
+_FIRST_CAPABILITY = {
+    "bf16": (8, 0),
+    "fp16": (7, 0),
+    "fp8": (8, 9),
+    "int8": (7, 0),
+    "int4": (7, 0),
+}
 #: Sequences of the trial: every kernel, and lengths at the borders of its tiles.
 _TRIAL_LENGTHS = (3, 33, 64, 65, 128, 170, 256, 300, 1100)
+#: Columns of a head for which there are attention kernels: halves of it fill tiles.
+_KERNEL_HEADS = (32, 64, 128)
 #: Largest relative error of the trial that is rounding.
-_ROUNDING = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "fp8": 0.3}
+_ROUNDING = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "fp8": 0.3, "int8": 0.02, "int4": 0.02}
 
 
 class _Way(NamedTuple):
@@ -61,7 +76,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     if precision not in DTYPES:
         raise SettingsError(f"--precision {precision}: give auto, {', '.join(DTYPES)}")
     if device.type == "cpu":
-        if precision in ("fp16", "fp8"):
+        if DTYPES[precision] == torch.float16:
             raise SettingsError(f"--precision {precision} needs a GPU; on a CPU give fp32 or bf16")
         return
     needed = _FIRST_CAPABILITY.get(precision, (0, 0))
@@ -84,12 +99,67 @@ def default_precision(device: torch.device) -> str:
     return "fp16" if fast else "fp32"
 
 
+def computed_precisions(device: torch.device) -> list[str]:
+    """Return every precision that a device computes."""
+    found = []
+    for precision in DTYPES:
+        with suppress(SettingsError):
+            check_precision(precision, device)
+            found.append(precision)
+    return found
+
+
+def fast_precisions(device: torch.device) -> list[str]:
+    """Return what a device has units for, its default first."""
+    if device.type == "cpu":
+        return ["fp32"]
+    computed = computed_precisions(device)
+    return [default_precision(device), *(name for name in ("bf16", "fp8") if name in computed)]
+
+
+def stored_bits(precision: str) -> int | None:
+    """Return in how many bits the protein encoder's blocks are packed, or None where not."""
+    return _STORED_BITS.get(precision)
+
+
+def memory_of(config: Esm2Config | DnabertSConfig, precision: str) -> int:
+    """Return the bytes of an encoder's weights as they are computed with.
+
+    Args:
+        config: its sizes; of a DNABERT-S, which is small, its products and embedding count.
+        precision: a key of `DTYPES`.
+
+    Returns:
+        12 D^2 weights and 13 D biases and numbers of norms for each layer, the embedding and the
+        last norm, each at its size; for fp8, int8 and int4 their scales; for int8 and int4 the one
+        block into which weights are expanded.
+    """
+    width, bits, size = config.width, stored_bits(precision), DTYPES[precision].itemsize
+    if isinstance(config, DnabertSConfig):
+        block = width * (4 * width + 3 * config.feed_forward)
+        return size * (config.layers * block + config.vocabulary * width)
+    weights, rows = 12 * width**2, 9 * width
+    outside = size * (config.vocabulary + 2) * width
+    block = size * (weights + 13 * width)
+    if precision == "fp8":
+        block += 4 * rows - (size - 1) * weights
+    if bits is None:
+        return outside + config.layers * block
+    scales = sum(
+        n * width * (k * width // group_columns(k * width, bits))
+        for n, k in ((3, 1), (1, 1), (4, 1), (1, 4))
+    )
+    packed = weights * bits // 8 + size * (scales + 13 * width)
+    return outside + config.layers * packed + block
+
+
 def speed_up(network: Encoder, precision: str) -> str:
     """Give a network the fastest steps that are right on its device; it is for inference then.
 
     Args:
-        network: in evaluation mode, in the type of the precision. DNABERT-S, a twentieth of the
-            work, stays in fp16 where `precision` is fp8.
+        network: in evaluation mode, in the type of the precision; where that stores 8 or 4 bits,
+            packed already, or it is packed now. DNABERT-S, a twentieth of the work, stays in fp16
+            where `precision` is fp8, int8 or int4.
         precision: a key of `DTYPES`.
 
     Returns:
@@ -99,10 +169,13 @@ def speed_up(network: Encoder, precision: str) -> str:
         SettingsError: when none is.
     """
     device = network.embedding.weight.device
-    if precision == "fp8" and isinstance(network, DnabertS):
+    if isinstance(network, DnabertS) and DTYPES[precision] == torch.float16:
         precision = "fp16"
+    bits = stored_bits(precision)
+    if bits is not None and isinstance(network, Esm2):
+        pack(network, bits)
     reasons: list[str] = []
-    for way in _ways(precision, device, reasons):
+    for way in _ways(precision, network, reasons):
         with one_thread_an_operation():  # as packs are computed on a CPU
             reason = _fault(network, way, precision)
         if not reason:
@@ -115,8 +188,9 @@ def speed_up(network: Encoder, precision: str) -> str:
     )
 
 
-def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
+def _ways(precision: str, network: Encoder, reasons: list[str]) -> list[_Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
+    device = network.embedding.weight.device
     if device.type == "cpu" and precision == "fp32":
         return [_Way("fused steps for a CPU", _with_cpu_steps), _PLAIN]
     if device.type == "cpu" or precision == "fp32":
@@ -125,6 +199,10 @@ def _ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way
         from virnucpro.encoders.steps import fp8, fused  # noqa: PLC0415 (need Triton)
     except ImportError as error:
         reasons.append(f"Triton cannot be loaded ({error})")
+        return [] if precision == "fp8" else [_PLAIN]
+    size = network.config.width // network.config.heads
+    if size not in _KERNEL_HEADS:
+        reasons.append(f"no kernels for heads of {size} columns")
         return [] if precision == "fp8" else [_PLAIN]
     if precision == "fp8":
         return [_Way("8-bit products and kernels in Triton", fp8.quantise)]
@@ -163,10 +241,14 @@ def _fault(network: Encoder, way: _Way, precision: str) -> str:
 
 
 def _first_block(network: Encoder) -> Encoder:
+    """Copy a network with its first block alone, expanded where it is packed."""
     config = dataclasses.replace(network.config, layers=1)
     with torch.device("meta"):
         probe = type(network)(config)  # type: ignore[arg-type]
-    state = {k: t for k, t in network.state_dict().items() if k in probe.state_dict()}
+    state, first = network.state_dict(), network.blocks[0]
+    if isinstance(first, PackedBlock):
+        state |= {f"blocks.0.{k}": t for k, t in first.ready().state_dict().items()}
+    state = {k: t for k, t in state.items() if k in probe.state_dict()}
     probe.load_state_dict({k: t.clone() for k, t in state.items()}, assign=True)
     return probe.eval().requires_grad_(requires_grad=False)
 

@@ -13,6 +13,10 @@ from virnucpro.encoders.packing import Pack, Run, mean_pool
 from virnucpro.encoders.positions import alibi_bias, alibi_slopes, rotary_tables, rotate
 from virnucpro.encoders.steps import Rows
 
+#: Tokens of a sequence from which on its biases are not held whole (they grow with the square),
+#: and rows that are computed at a time then.
+_LONG, _ROWS = 4096, 512
+
 
 class Positions(NamedTuple):
     """What attention knows of a pack.
@@ -20,13 +24,16 @@ class Positions(NamedTuple):
     Attributes:
         pack: which tokens belong together.
         rotary: cosines and sines of each token's angles, shape (T, 1, 1, A / 2).
-        biases: for each run of the pack, what is added to its scores, shape (H, L, L).
+        biases: for each run of the pack, what is added to its scores, shape (H, L, L); None for
+            one of sequences so long that it is computed some rows at a time.
+        slopes_H: of the biases.
         turns: the same as `rotary` as complex numbers for all heads, shape (T, D).
     """
 
     pack: Pack
     rotary: tuple[Tensor, Tensor] | None = None
-    biases: tuple[Tensor, ...] | None = None
+    biases: tuple[Tensor | None, ...] | None = None
+    slopes_H: Tensor | None = None
     turns: Tensor | None = None
 
 
@@ -40,8 +47,11 @@ class PlainSteps:
     def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
         """Compute one bias for each length in the pack."""
         slopes_H = alibi_slopes(heads).to(hidden.device)
-        biases = [alibi_bias(slopes_H, run.length).to(hidden.dtype) for run in pack.runs]
-        return Positions(pack, biases=tuple(biases))
+        biases = [
+            alibi_bias(slopes_H, run.length).to(hidden.dtype) if run.length <= _LONG else None
+            for run in pack.runs
+        ]
+        return Positions(pack, biases=tuple(biases), slopes_H=slopes_H)
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
         """Attend with FlashAttention where PyTorch has it for packs, else by runs."""
@@ -118,8 +128,24 @@ def attend(q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, positions: Positions) ->
     parts = zip(q_THA.split(tokens), k_THA.split(tokens), v_THA.split(tokens), strict=True)
     for i, (run, part) in enumerate(zip(pack.runs, parts, strict=False)):
         q, k, v = (x.unflatten(0, (run.sequences, run.length)).transpose(1, 2) for x in part)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=biases[i][None] if biases else None)
+        bias = biases[i] if biases else None
+        if biases and bias is None:
+            out = _attend_by_rows(q, k, v, cast("Tensor", positions.slopes_H))
+        else:
+            mask = None if bias is None else bias[None]
+            out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     if rest:
         outputs.append(torch.zeros_like(v_THA[pack.used :]))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _attend_by_rows(q: Tensor, k: Tensor, v: Tensor, slopes_H: Tensor) -> Tensor:
+    """Attend with biases some rows at a time; tensors are shaped (N, H, L, A)."""
+    length = q.shape[2]
+    parts = []
+    for start in range(0, length, _ROWS):
+        rows = slice(start, start + _ROWS)
+        bias = alibi_bias(slopes_H, length, rows).to(q.dtype)
+        parts.append(scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=bias[None]))
+    return torch.cat(parts, dim=2)
