@@ -12,6 +12,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 from conftest import DATA
 
 WIDTH, LAYERS, HEADS = 320, 2, 20
+DNA_WIDTH, DNA_LAYERS, DNA_HEADS = 96, 3, 12
 
 
 class MLPClassifier(nn.Module):
@@ -32,6 +33,11 @@ class Files(NamedTuple):
     dna: Path
     head: Path
 
+    @property
+    def head_300(self) -> Path:
+        """The other head, which no bundle is made of unless it is named."""
+        return self.head.with_name("300_model.pth")
+
 
 def written(tmp_path: Path) -> Files:
     """Write an ESM-2 in one safetensors file, a DNABERT-S and a head that takes both."""
@@ -46,11 +52,9 @@ def written(tmp_path: Path) -> Files:
     published = load_file(DATA / "dnabert_s_tiny.weights.safetensors")
     torch.save(published, dna / "pytorch_model.bin")
     (dna / "tokenizer.json").write_bytes((DATA / "dnabert_s.tokenizer.json").read_bytes())
-    settings = json.loads((DATA / "dnabert_s_tiny.json").read_text())
-    heads = settings["config"]["num_attention_heads"] if "config" in settings else 12
-    (dna / "config.json").write_text(json.dumps({"num_attention_heads": heads}))
-    width = next(t for name, t in published.items() if "word_embeddings" in name).shape[1]
-    torch.save(MLPClassifier(width + WIDTH).state_dict(), tmp_path / "500_model.pth")
+    (dna / "config.json").write_text(json.dumps({"num_attention_heads": DNA_HEADS}))
+    for length in (300, 500):
+        torch.save(MLPClassifier(DNA_WIDTH + WIDTH).state_dict(), tmp_path / f"{length}_model.pth")
     return Files(tmp_path / "esm2", dna, tmp_path / "500_model.pth")
 
 
@@ -63,6 +67,12 @@ def esm2() -> EsmForMaskedLM:
         max_position_embeddings=1026,
     )  # fmt: skip
     return EsmForMaskedLM(config).eval()
+
+
+def spoil(path: Path, times: float = 2) -> None:
+    """Change the numbers of a file in the hub's layout; it is as good as before."""
+    state = load_file(path)
+    save_file({name: times * tensor for name, tensor in state.items()}, path)
 
 
 def shard(state: dict[str, torch.Tensor], directory: Path, kind: str) -> None:

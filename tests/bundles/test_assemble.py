@@ -12,26 +12,14 @@ from safetensors.torch import save_file
 
 from conftest import relative_error, tokens_of
 from processes import EXAMPLES, run
-from published_files import HEADS, LAYERS, WIDTH, Files, MLPClassifier, esm2, shard, written
+from published_files import HEADS, LAYERS, WIDTH, Files, MLPClassifier, esm2, shard
 from virnucpro.bundles.assemble import add_bundle
-from virnucpro.bundles.registry import PUBLISHED, git_blob_id, sha256_of
+from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
 from virnucpro.bundles.store import added_bundles, bundle_path, load_bundle
 from virnucpro.bundles.weights import read_weights
 from virnucpro.classify import load_classifier
 from virnucpro.encoders import pack_sequences
 from virnucpro.errors import BundleError
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep added bundles in the test's directory."""
-    monkeypatch.setenv("VIRNUCPRO_HOME", str(tmp_path / "bundles"))
-    return tmp_path / "bundles"
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return written(tmp_path)
 
 
 def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_path: Path) -> None:
@@ -45,7 +33,7 @@ def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_pat
     assert "not here: virnucpro models fetch virnucpro-500" in listed
     done = run("predict", EXAMPLES[1], "-o", tmp_path / "out", "--bundle", "mine")
     assert done.returncode == 0, done.stderr
-    assert "bundle mine 1 on" in done.stderr
+    assert "predict with mine 1 on" in done.stderr
     assert [path.name for path in home.iterdir()] == ["mine"]
 
 
@@ -197,7 +185,8 @@ def test_the_manifest_says_which_digests_are_published(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = sha256_of(files.esm2 / "model.safetensors")
-    monkeypatch.setattr("virnucpro.bundles.assemble.ESM2_3B_FILES", {digest})
+    known = ENCODERS["esm2_t36_3B_UR50D"]._replace(digests=frozenset({digest}))
+    monkeypatch.setitem(ENCODERS, "esm2_t36_3B_UR50D", known)
     said = add_bundle("mine", files, 500).manifest.provenance
     assert said["ESM-2"] == f"model.safetensors sha256 {digest} (as published)"
     assert said["DNABERT-S"].endswith("(no published digest is known of it)")

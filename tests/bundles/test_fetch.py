@@ -1,70 +1,24 @@
-"""Fetching published bundles from a server that stands in for the hub."""
+"""Fetching published bundles and encoders from a server that stands in for the hub."""
 
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from hub import Hub, serving
-from published_files import Files, sharded, written
-from virnucpro.bundles.registry import git_blob_id
+from hub import COMMIT, DNA, ESM2, ESM2_8M, Hub, models, start
+from published_files import Files, spoil
+from virnucpro.bundles.registry import sha256_of
 
-ESM2, DNA = "facebook/esm2_t36_3B_UR50D", "zhihan1996/DNABERT-S"
-#: Lets a process take the stand-in's head, whose digest cannot be the published one, for it; and
-#: lets small files come in many parts.
-PATCHED = """
-import sys
-from huggingface_hub import constants
-constants.DOWNLOAD_CHUNK_SIZE = 1 << 16
-from virnucpro.bundles.registry import PUBLISHED
-PUBLISHED["virnucpro-500"] = PUBLISHED["virnucpro-500"]._replace(head_blob=sys.argv.pop(1))
-from virnucpro.cli.app import main
-main()
-"""
+BUNDLE, ENCODER = "virnucpro-500", "esm2_t6_8M_UR50D"
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    """Return published files of small random models, ESM-2 in two files with an index."""
-    return sharded(written(tmp_path / "published"))
-
-
-@pytest.fixture
-def hub(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Serve the files; the usual environment leads to them."""
-    served = {f"{ESM2}/{path.name}": path for path in files.esm2.iterdir()}
-    served |= {f"{DNA}/{path.name}": path for path in files.dna.iterdir()}
-    with serving(Hub(served | {"500_model.pth": files.head})) as hub:
-        for name, value in {
-            "HF_ENDPOINT": hub.url,
-            "VIRNUCPRO_HEADS_URL": hub.url,
-            "HF_HOME": str(tmp_path / "hf"),
-            "VIRNUCPRO_HOME": str(tmp_path / "bundles"),
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_ETAG_TIMEOUT": "5",
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield hub
-
-
-def start(files: Files, *arguments: str) -> "subprocess.Popen[str]":
-    """Start `virnucpro models ARGUMENTS` in a process that takes the stand-in's head."""
-    command = [sys.executable, "-c", PATCHED, git_blob_id(files.head), "models", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    )
-
-
-def fetch(files: Files) -> tuple[int, str, str]:
+def fetch(files: Files, name: str = BUNDLE) -> tuple[int, str, str]:
     """Fetch; return status, output and the last line of what was said."""
-    process = start(files, "fetch", "virnucpro-500")
-    out, said = process.communicate(timeout=120)
-    assert "Traceback" not in said
-    return process.returncode, out, (said.strip().splitlines() or [""])[-1]
+    return models(files, "fetch", name)
 
 
 def test_a_bundle_is_fetched_once(files: Files, hub: Hub, tmp_path: Path) -> None:
@@ -79,12 +33,20 @@ def test_a_bundle_is_fetched_once(files: Files, hub: Hub, tmp_path: Path) -> Non
     assert (tmp_path / "bundles" / "virnucpro-500" / "bundle.json").is_file()
 
 
-def test_an_interrupted_transfer_goes_on_where_it_stopped(files: Files, hub: Hub) -> None:
-    large = f"{ESM2}/model-00001-of-00002.safetensors"
+@pytest.mark.parametrize(
+    ("name", "large"),
+    [
+        (BUNDLE, f"{ESM2}/model-00001-of-00002.safetensors"),
+        (ENCODER, f"{ESM2_8M}/model.safetensors"),
+    ],
+)
+def test_an_interrupted_transfer_goes_on_where_it_stopped(
+    files: Files, hub: Hub, name: str, large: str
+) -> None:
     hub.cut.add(large)
-    status, _, said = fetch(files)
+    status, _, said = fetch(files, name)
     if status:  # what the library did not try again by itself
-        status, _, said = fetch(files)
+        status, _, said = fetch(files, name)
     assert status == 0, said
     starts = [first for key, first in hub.transfers if key == large]
     assert starts[0] == 0 < starts[-1]
@@ -109,26 +71,39 @@ def test_a_head_that_is_not_the_published_one(files: Files, hub: Hub, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"), [(401, "401"), (403, "403"), (404, "has none of"), (503, "503")]
+    ("name", "answer", "told"),
+    [
+        (BUNDLE, 401, "401"),
+        (BUNDLE, 403, "403"),
+        (BUNDLE, 404, "has none of"),
+        (BUNDLE, 503, "503"),
+        (ENCODER, 401, "401"),
+        (ENCODER, 404, "has none of"),
+    ],
 )
-def test_a_hub_that_refuses(files: Files, hub: Hub, answer: int, told: str) -> None:
+def test_a_hub_that_refuses(files: Files, hub: Hub, name: str, answer: int, told: str) -> None:
     if answer == 404:
         hub.files = {}
     else:
         hub.status = answer
-    status, _, said = fetch(files)
+    status, _, said = fetch(files, name)
     assert status == 1
-    assert said.startswith(f"virnucpro: error: {ESM2}")
+    assert said.startswith(f"virnucpro: error: {ESM2 if name == BUNDLE else ESM2_8M}")
     assert told in said
 
 
 @pytest.mark.usefixtures("hub")
-def test_no_network(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
+def test_no_network(files: Files, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    status, _, said = fetch(files)
+    status, _, said = fetch(files, name)
     assert status == 1
     assert "cannot be fetched" in said
     assert "virnucpro models add" in said
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    status, _, said = fetch(files, name)
+    assert status == 1
+    assert "is not in the cache, and HF_HUB_OFFLINE keeps it from being fetched" in said
 
 
 def test_offline_with_a_full_cache(files: Files, hub: Hub, tmp_path: Path) -> None:
@@ -143,22 +118,161 @@ def test_offline_with_a_full_cache(files: Files, hub: Hub, tmp_path: Path) -> No
     assert status == 0, said
 
 
-def test_two_processes_fetch_at_once(files: Files, hub: Hub, tmp_path: Path) -> None:
-    both = [start(files, "fetch", "virnucpro-500") for _ in range(2)]
+@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
+def test_two_processes_fetch_at_once(files: Files, hub: Hub, home: Path, name: str) -> None:
+    both = [start(files, "models", "fetch", name) for _ in range(2)]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert [p.name for p in (tmp_path / "bundles").iterdir() if p.name[0] != "."] == [
-        "virnucpro-500"
+    assert [path.name for path in home.iterdir() if path.is_dir() and path.name != ".heads"] == [
+        name
     ]
     assert hub.transfers
 
 
 def test_an_unknown_name_is_one_line(files: Files, hub: Hub) -> None:
-    process = start(files, "fetch", "virnucpro-700")
-    _, said = process.communicate()
-    assert process.returncode == 1
-    assert (
-        said.strip()
-        == "virnucpro: error: virnucpro-700: can be fetched: virnucpro-300, virnucpro-500"
-    )
+    status, _, said = fetch(files, "virnucpro-700")
+    assert status == 1
+    told = "virnucpro: error: virnucpro-700: can be fetched: virnucpro-300, virnucpro-500, esm2_t6"
+    assert said.startswith(told)
     assert not hub.transfers
+
+
+# A full disk
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """Mount a disk of so many bytes."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.parametrize("place", ["hf", "bundles"])
+@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
+def test_a_full_disk_is_one_line_and_fetching_goes_on_with_space(
+    files: Files, hub: Hub, tmp_path: Path, name: str, place: str
+) -> None:
+    with small_disk(tmp_path / place, "2m"):
+        process = start(files, "models", "fetch", name)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert said.startswith("virnucpro: error: ")
+        assert said.count("\n") == 1
+        assert "No space left on device" in said
+        assert not (tmp_path / "bundles" / name).exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", tmp_path / place], check=True)
+        status, _, said = fetch(files, name)
+        assert status == 0, said
+    assert hub.transfers
+
+
+# Digests that are recorded
+
+
+def test_another_file_than_the_one_first_seen_is_refused(
+    files: Files, hub: Hub, home: Path, tmp_path: Path
+) -> None:
+    served = hub.files[f"{ESM2_8M}/model.safetensors"]
+    first = sha256_of(served)
+    assert fetch(files, ENCODER)[0] == 0
+    shutil.rmtree(home / ENCODER)
+    assert f"sha256 {first} (as recorded on 2" in fetch(files, ENCODER)[1]
+    shutil.rmtree(home / ENCODER)
+    shutil.rmtree(tmp_path / "hf")
+    spoil(served)
+    second = sha256_of(served)
+    given = tmp_path / "given" / "model.safetensors"
+    given.parent.mkdir()
+    shutil.copy(served, given)
+    for command in (("fetch", ENCODER), ("add", ENCODER, given)):
+        status, _, said = models(files, *command)
+        assert status == 1
+        start = f"{ESM2_8M}/model.safetensors: has sha256 {second} where {first} was recorded on 2"
+        assert said.startswith(f"virnucpro: error: {start}")
+        assert f"remove its entry from {home / '.digests.json'}" in said
+        assert not (home / ENCODER).exists()
+    status, out, said = models(files, "add", "mine", given)
+    assert status == 0, said
+    assert "(no published digest is known of it)" in out
+    (home / ".digests.json").write_text("{}")
+    assert f"sha256 {second} (first seen: recorded)" in fetch(files, ENCODER)[1]
+
+
+def test_records_that_cannot_be_read(files: Files, hub: Hub, home: Path) -> None:
+    home.mkdir()
+    (home / ".digests.json").write_text("[")
+    status, _, said = fetch(files, ENCODER)
+    assert status == 1
+    assert said.startswith(f"virnucpro: error: {home / '.digests.json'}: cannot be read (")
+    assert hub.transfers
+
+
+# Lone encoders, and what is here already
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "file"),
+    [
+        (ENCODER, "ESM-2", "model.safetensors"),
+        ("dnabert-s", "DNABERT-S", "pytorch_model.bin"),
+    ],
+)
+def test_a_lone_encoder_is_fetched_once_listed_and_found(
+    files: Files, hub: Hub, home: Path, name: str, label: str, file: str
+) -> None:
+    status, out, said = fetch(files, name)
+    assert status == 0, said
+    assert out.startswith(f"{label}: {file} sha256 ")
+    assert "(first seen: recorded)" in out
+    assert f"virnucpro embed --model {name} takes it now ({home / name})" in out
+    assert f'"commit": "{COMMIT}"' in (home / ".digests.json").read_text()
+    hub.status = 500
+    assert fetch(files, name)[0] == 0
+    assert models(files, "path", name)[1].strip() == str(home / name)
+    listed = models(files, "list")[1]
+    assert str(home / name) in listed
+    assert f"models fetch {name}" not in listed
+    assert "models fetch esm2_t33_650M_UR50D" in listed
+
+
+def test_an_encoder_of_other_sizes_than_its_name_says(files: Files, hub: Hub, home: Path) -> None:
+    for file in ("model.safetensors", "config.json"):
+        hub.files[f"facebook/esm2_t12_35M_UR50D/{file}"] = hub.files[f"{ESM2_8M}/{file}"]
+    status, _, said = fetch(files, "esm2_t12_35M_UR50D")
+    assert status == 1
+    assert "2 layers, width 320, 20 heads, where esm2_t12_35M_UR50D is a protein encoder" in said
+    assert not (home / ".digests.json").exists()
+
+
+def fetched_since(hub: Hub, files: Files, name: str) -> set[str]:
+    """Fetch, and return what was transferred."""
+    hub.transfers.clear()
+    status, _, said = fetch(files, name)
+    assert status == 0, said
+    return {key for key, _ in hub.transfers}
+
+
+def test_what_is_here_is_linked_and_not_fetched(
+    files: Files, hub: Hub, home: Path, tmp_path: Path
+) -> None:
+    for name in ("esm2_t36_3B_UR50D", "dnabert-s"):
+        assert fetch(files, name)[0] == 0
+    shutil.rmtree(tmp_path / "hf")
+    assert fetched_since(hub, files, BUNDLE) == {"500_model.pth"}
+    for name in ("esm2_t36_3B_UR50D", "dnabert-s"):
+        shutil.rmtree(home / name)
+    assert fetched_since(hub, files, "virnucpro-300") == {"300_model.pth"}
+    assert fetched_since(hub, files, "esm2_t36_3B_UR50D") == set()
+    weights = list(home.glob("*/protein_encoder.safetensors"))
+    assert len(weights) == 3
+    assert {path.stat().st_ino for path in weights} == {weights[0].stat().st_ino}
+    (home / ".digests.json").unlink()  # now nothing is known of what is here
+    shutil.rmtree(home / BUNDLE)
+    assert f"{ESM2}/model-00001-of-00002.safetensors" in fetched_since(hub, files, BUNDLE)

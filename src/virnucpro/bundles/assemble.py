@@ -1,35 +1,37 @@
-"""Bundles from the files in which encoders and heads are published."""
+"""Bundles, and lone encoders, from the files in which they are published."""
 
-import json
+import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
 
-import torch
-from torch import Tensor
+import msgspec
 
 from virnucpro.bundles import manifest as layout
-from virnucpro.bundles.convert import convert_dna, convert_head, convert_protein
-from virnucpro.bundles.manifest import Manifest, Thresholds
-from virnucpro.bundles.registry import ESM2_3B_FILES, PUBLISHED, git_blob_id, sha256_of
-from virnucpro.bundles.store import Bundle, home, load_bundle, write_bundle
-from virnucpro.bundles.weights import read_config, read_weights, weight_files
+from virnucpro.bundles.digests import Record, record
+from virnucpro.bundles.files import Content, Linked
+from virnucpro.bundles.manifest import EncoderManifest, Kind, Manifest, Thresholds
+from virnucpro.bundles.models import Model, load_model
+from virnucpro.bundles.parts import (
+    DNABERT_S,
+    ESM2,
+    HEAD,
+    Part,
+    all_three,
+    chunk_length_of,
+    identify,
+    read_encoder,
+    read_head,
+)
+from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
+from virnucpro.bundles.store import EMBEDDED, Bundle, home, load_bundle, write_directory
 from virnucpro.errors import BundleError
 
-_TOKENIZER = "tokenizer.json"
-_HEAD_BLOBS = {published.head_blob for published in PUBLISHED.values()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class _Source(NamedTuple):
-    """Weights that were given and what they are."""
-
-    path: Path
-    state: dict[str, Tensor]
 
 
 def add_bundle(
@@ -45,116 +47,199 @@ def add_bundle(
         name: what to call it; `predict --bundle` takes it then. A published name needs the
             published head.
         files: in any order, an ESM-2 (a file or a directory in Hugging Face's layout, or
-            fair-esm's .pt), a DNABERT-S (its directory), and a head (`500_model.pth`).
+            fair-esm's .pt), a DNABERT-S (its directory), and a head (`500_model.pth`); an encoder
+            that was added will do by its name or directory, and is linked.
         chunk_length: bases of a chunk that the head was trained for; known of published names.
         threshold: a record is virus above this p_virus.
 
     Raises:
         BundleError: when something is missing, given twice, damaged, or does not fit together.
     """
-    if not _NAME.fullmatch(name):
-        raise BundleError(f"{name[:100]!r} is no name for a bundle; give letters, digits, . _ -")
-    place = home() / name
-    if place.exists():
-        raise BundleError(f"{place}: is there already; remove it, or give another name")
+    place = _free_place(name)
+    if name in ENCODERS:
+        raise BundleError(f"{name}: the name of an encoder; give the bundle another")
     published = PUBLISHED.get(name)
     chunk_length = chunk_length or (published.chunk_length if published else None)
     if chunk_length is None:
         raise BundleError(f"{name}: for chunks of which length? give --chunk-length")
-    found = _identify([Path(file) for file in files])
-    _check_published(name, found)
-    protein, dna, head = (found[kind] for kind in ("ESM-2", "DNABERT-S", "head"))
-    protein_part, protein_state = convert_protein(
-        protein.state, read_config(protein.path), str(protein.path)
-    )
-    dna_part, dna_state = convert_dna(dna.state, read_config(dna.path), str(dna.path))
-    head_part, head_state = convert_head(head.state, str(head.path))
-    inputs = head_state["hidden_layer.weight"].shape[1]
-    if inputs != protein_part.width + dna_part.width:
-        raise BundleError(
-            f"{head.path}: takes {inputs} numbers a frame where these encoders give "
-            f"{dna_part.width} + {protein_part.width}; it was trained with others"
-        )
+    esm2, dnabert_s, given_head = all_three(files)
+    _check_published_head(name, given_head.path)
+    head = read_head(given_head)
+    protein = read_encoder(esm2, ENCODERS[published.protein] if published else None)
+    dna = read_encoder(dnabert_s, ENCODERS[published.dna] if published else None)
+    _check_width(head, protein.width, dna.width)
     description = Manifest(
-        format=layout.FORMAT, name=name, version="1", protein_encoder=protein_part,
-        dna_encoder=dna_part, head=head_part, frames="open", chunk_lengths=(chunk_length,),
+        format=layout.FORMAT, name=name, version="1", protein_encoder=protein.sizes,
+        dna_encoder=dna.sizes, head=head.sizes, frames="open", chunk_lengths=(chunk_length,),
         thresholds=Thresholds(virus=threshold),
-        provenance={kind: _said_of(kind, source) for kind, source in found.items()},
+        provenance={ESM2: protein.said, DNABERT_S: dna.said, HEAD: head.said},
         metrics={}, files={},
     )  # fmt: skip
-    weights = {
-        layout.PROTEIN_FILE: protein_state,
-        layout.DNA_FILE: dna_state,
-        layout.HEAD_FILE: head_state,
+    contents = {**protein.contents, **dna.contents, **head.contents}
+    _settle(place, description, contents, {**protein.new, **dna.new})
+    return load_bundle(place, is_checked=True)  # its digests were taken from the files just now
+
+
+def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
+    """Keep a lone encoder under its name.
+
+    Args:
+        name: what to call it; `embed --model` takes it then. A published name needs its sizes.
+        file: an ESM-2 or a DNABERT-S, as `add_bundle` takes them.
+
+    Raises:
+        BundleError: when the weights are damaged, or not those of the name.
+    """
+    place = _free_place(name)
+    if name in PUBLISHED:
+        raise BundleError(f"{name}: a whole bundle; give an ESM-2, a DNABERT-S and a head")
+    given = identify(file)
+    if given.label == HEAD:
+        raise BundleError(f"{given.path}: a head; give an ESM-2 and a DNABERT-S with it")
+    part = read_encoder(given, ENCODERS.get(name))
+    description = EncoderManifest(
+        format=layout.FORMAT, name=name, version="1", encoder=part.sizes,
+        provenance={given.label: part.said}, files={},
+    )  # fmt: skip
+    _check_sizes(name, description, part.path)
+    _settle(place, description, part.contents, part.new)
+    return load_model(place, is_checked=True)
+
+
+def with_head(bundle: Bundle, head: Path, name: str, chunk_length: int | None = None) -> Bundle:
+    """Make a bundle of the same encoders, which are linked, with another head.
+
+    Args:
+        bundle: whose encoders these are.
+        head: a published head (`300_model.pth`), or the weights of one.
+        name: what to call it.
+        chunk_length: bases of a chunk that the head was trained for; known of published heads, by
+            default those of the bundle.
+
+    Raises:
+        BundleError: when the head is damaged or does not fit, or the name is taken.
+    """
+    place = _free_place(name)
+    _check_published_head(name, head)
+    return _with_head(bundle, head, name, place, chunk_length)
+
+
+def bundle_with_head(bundle_name: str, head: Path) -> Path:
+    """Return the directory of a bundle with another head, made once and then found again.
+
+    Args:
+        bundle_name: the bundle's name or directory.
+        head: as `with_head` takes it.
+
+    Raises:
+        BundleError: when bundle or head are damaged or do not fit together.
+    """
+    bundle = load_bundle(bundle_name, is_checked=True)  # what is linked is compared below
+    if not head.is_file():
+        raise BundleError(f"{head}: no such file; give a head such as 500_model.pth")
+    key = hashlib.sha256((bundle.sha256 + sha256_of(head)).encode()).hexdigest()[:16]
+    place = home() / ".derived" / key
+    if not place.is_dir():
+        try:
+            name = f"{bundle.manifest.name}+{head.name}"[:100]
+            return _with_head(bundle, head, name, place).path
+        except BundleError:
+            if not place.is_dir():  # else another process was first
+                raise
+    try:
+        return load_bundle(place).path
+    except BundleError as error:
+        raise BundleError(f"{error}: remove {place}, it is then made anew") from error
+
+
+def _with_head(
+    bundle: Bundle, head: Path, name: str, place: Path, chunk_length: int | None = None
+) -> Bundle:
+    part, old = read_head(identify(head)), bundle.manifest
+    _check_width(part, old.protein_encoder.width, old.dna_encoder.width)
+    length = chunk_length_of(head) or chunk_length
+    description = msgspec.structs.replace(
+        old,
+        name=name,
+        head=part.sizes,
+        chunk_lengths=(length,) if length else old.chunk_lengths,
+        provenance={**old.provenance, HEAD: part.said},
+        metrics={},
+    )
+    linked = {
+        file: Linked(bundle.path / file, expected)
+        for file, expected in old.files.items()
+        if file != layout.HEAD_FILE
     }
-    return _written(place, description, weights, _tokenizer(dna.path))
+    _settle(place, description, {**linked, **part.contents})
+    return load_bundle(place, is_checked=True)
 
 
-def _identify(paths: list[Path]) -> dict[str, _Source]:
-    """Read what was given and tell by the tensors' names what it is."""
-    found: dict[str, _Source] = {}
-    for path in paths:
-        source = _Source(path, read_weights(path))
-        kind = _kind(source.state)
-        if kind in found:
-            raise BundleError(f"{path}: a second {kind} beside {found[kind].path}; give one")
-        found[kind] = source
-    missing = [kind for kind in ("ESM-2", "DNABERT-S", "head") if kind not in found]
-    if missing:
-        raise BundleError(f"no {' and no '.join(missing)} among the files; give all three parts")
-    return found
+def _free_place(name: str) -> Path:
+    """Return where a new name goes."""
+    if not _NAME.fullmatch(name):
+        raise BundleError(f"{name[:100]!r} is no name for a bundle; give letters, digits, . _ -")
+    if name in EMBEDDED:
+        raise BundleError(f"{name}: comes with virnucpro; give another name")
+    place = home() / name
+    if place.exists():
+        raise BundleError(f"{place}: is there already; remove it, or give another name")
+    return place
 
 
-def _kind(state: dict[str, Tensor]) -> str:
-    if "hidden_layer.weight" in state:
-        return "head"
-    return "DNABERT-S" if any("Wqkv" in name for name in state) else "ESM-2"
-
-
-def _check_published(name: str, found: dict[str, _Source]) -> None:
+def _check_published_head(name: str, head: Path) -> None:
     """Hold a published name to the published head."""
-    published, head = PUBLISHED.get(name), found["head"].path
-    if published is not None and git_blob_id(head) != published.head_blob:
+    published = PUBLISHED.get(name)
+    if published is not None and not (head.is_file() and git_blob_id(head) == published.head_blob):
         raise BundleError(
             f"{head}: is not the published {published.head} (git blob {published.head_blob[:12]}); "
             f"get that, or give the bundle another name than {name}"
         )
 
 
-def _said_of(kind: str, source: _Source) -> str:
-    """Say which files weights come from and whether their digests are the published ones."""
-    parts = []
-    for file in weight_files(source.path):
-        digest = sha256_of(file)
-        is_head = kind == "head" and git_blob_id(file) in _HEAD_BLOBS
-        is_published = is_head or digest in ESM2_3B_FILES
-        verdict = "as published" if is_published else "no published digest is known of it"
-        parts.append(f"{file.name} sha256 {digest} ({verdict})")
-    return ", ".join(parts)
+def _check_width(head: Part, protein: int, dna: int) -> None:
+    if head.width != protein + dna:
+        raise BundleError(
+            f"{head.path}: takes {head.width} numbers a frame where these encoders give "
+            f"{dna} + {protein}; it was trained with others"
+        )
 
 
-def _tokenizer(dna: Path) -> bytes:
-    """Return the tokenizer that lies beside DNABERT-S's weights."""
-    path = (dna if dna.is_dir() else dna.parent) / _TOKENIZER
+def _check_sizes(name: str, found: EncoderManifest, where: Path) -> None:
+    """Hold a published name to the sizes of its network."""
+    published, sizes = ENCODERS.get(name), found.encoder
+    if published is None:
+        return
+    have = _told(found.kind, sizes.layers, sizes.width, sizes.heads)
+    need = _told(published.kind, published.layers, published.width, published.heads)
+    if have != need:
+        raise BundleError(f"{where}: a {have}, where {name} is a {need}; give another name")
+
+
+def _told(kind: Kind, layers: int, width: int, heads: int) -> str:
+    return f"{kind} encoder of {layers} layers, width {width}, {heads} heads"
+
+
+def _settle(
+    place: Path,
+    description: Manifest | EncoderManifest,
+    contents: Mapping[str, Content],
+    new: Mapping[str, Record] = MappingProxyType({}),
+) -> None:
+    """Write a directory beside its place, record digests, and move it there whole."""
     try:
-        content = path.read_bytes()
-        json.loads(content)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: needed beside DNABERT-S's weights; get it too") from error
-    return content
-
-
-def _written(
-    place: Path, description: Manifest, weights: dict[str, dict[str, Tensor]], tokenizer: bytes
-) -> Bundle:
-    """Write a bundle beside its place and move it there whole."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    try:
-        with torch.no_grad():
-            write_bundle(beside, description, weights, tokenizer)
-        beside.chmod(0o755)
-        beside.rename(place)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return load_bundle(place, is_checked=True)  # its digests were taken from the files just now
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        try:
+            write_directory(beside, description, contents)
+            beside.chmod(0o755)
+            record(new)
+            beside.rename(place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        if place.is_dir():
+            raise BundleError(f"{place}: another process made it meanwhile") from error
+        raise BundleError(
+            f"{place}: cannot be written ({error.strerror or error}); mend that and do it again"
+        ) from error

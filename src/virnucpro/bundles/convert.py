@@ -8,14 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.bundles.manifest import DnaEncoder, HeadSize, ProteinEncoder
+from virnucpro.bundles.registry import ENCODERS
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config
 from virnucpro.encoders.dnabert_s import fuse_published
 from virnucpro.encoders.esm2 import fuse_fair_esm, fuse_transformers
 from virnucpro.errors import BundleError
 
-#: Heads of the published ESM-2 by width (Lin et al. 2023, table S1; fair-esm's arguments).
-_ESM2_HEADS = {320: 20, 480: 20, 640: 20, 1280: 20, 2560: 40, 5120: 40}
-_DNABERT_S_HEADS = {768: 12}
+#: Heads of the published encoders by width.
+_ESM2_HEADS, _DNABERT_S_HEADS = (
+    {known.width: known.heads for known in ENCODERS.values() if known.kind == kind}
+    for kind in ("protein", "dna")
+)
+#: Numbers of a tensor that are compared at a time.
+_SLICE = 1 << 22
 
 _LAYER = re.compile(r"\b(?:layers?|blocks)\.([0-9]{1,4})\.")
 
@@ -88,9 +93,32 @@ def convert_head(state: State, where: str) -> tuple[HeadSize, dict[str, Tensor]]
     return HeadSize(hidden=hidden), dict(state)
 
 
+def narrow(state: dict[str, Tensor]) -> None:
+    """Replace fp32 tensors of which fp16 loses nothing by fp16, one at a time.
+
+    Weights that were published in fp16 are often handed on widened.
+    """
+    for name, tensor in state.items():
+        state[name] = _narrowed(tensor)
+
+
+def _narrowed(tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.float32:
+        return tensor
+    half = torch.empty(tensor.shape, dtype=torch.float16)
+    slices = (x.flatten().split(_SLICE) for x in (tensor, half))
+    for wide, narrowed in zip(*slices, strict=True):
+        narrowed.copy_(wide)
+        if not torch.equal(narrowed.float(), wide):
+            return tensor
+    return half
+
+
 def _fused(
     fuse: Callable[[State], dict[str, Tensor]], state: State, kind: str, where: str
 ) -> dict[str, Tensor]:
+    # What is added into an embedding, or multiplied, is so in fp32.
+    state = {name: x.float() if "embed" in name else x for name, x in state.items()}
     try:
         fused = fuse(state)
     except (KeyError, IndexError, RuntimeError) as error:

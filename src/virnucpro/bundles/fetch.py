@@ -1,4 +1,4 @@
-"""The published files from where they are published, through huggingface_hub and its cache.
+"""Published files from where they are published, through huggingface_hub and its cache.
 
 `HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and tokens count as everywhere; what was interrupted goes
 on where it stopped. Heads are in a git repository and come over HTTPS; `VIRNUCPRO_HEADS_URL` names
@@ -6,23 +6,23 @@ a mirror.
 """
 
 import os
-import urllib.error
 import urllib.request
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from virnucpro.bundles.assemble import add_bundle
+from virnucpro.bundles.assemble import add_bundle, add_encoder
+from virnucpro.bundles.digests import is_known
+from virnucpro.bundles.models import Model, find_encoder, load
 from virnucpro.bundles.registry import (
-    DNABERT_S,
-    ESM2_3B,
-    ESM2_3B_REVISION,
+    ENCODERS,
     HEADS,
     PUBLISHED,
     Published,
     git_blob_id,
     sha256_of,
 )
-from virnucpro.bundles.store import Bundle, added_bundles, home, load_bundle
+from virnucpro.bundles.store import Bundle, added_bundles, added_encoders, home
 from virnucpro.bundles.weights import LAYOUTS, weight_files
 from virnucpro.errors import BundleError
 from virnucpro.storage import write_whole
@@ -31,29 +31,54 @@ _HEADS_URL = f"https://raw.githubusercontent.com/{HEADS}/HEAD"
 _SECONDS = 30
 #: Most bytes of a head; the published ones have 7 MB.
 _LONGEST_HEAD = 1 << 26
+#: Kind of an encoder -> files beside its weights.
+_OTHERS = {"protein": ("config.json",), "dna": ("config.json", "tokenizer.json")}
 
 
-def fetch_bundle(name: str) -> Bundle:
-    """Get the files of a published bundle and make the bundle of them; nothing is done twice.
+def fetch(name: str) -> Bundle | Model:
+    """Get the files of a published bundle or encoder and make it of them; nothing is done twice.
+
+    Encoders that are here already, alone or in a published bundle, are linked and not fetched.
 
     Raises:
-        BundleError: when there is no such bundle, or a file cannot be had or is not the published
+        BundleError: when there is no such name, or a file cannot be had or is not the published
             one.
     """
-    published = PUBLISHED.get(name)
-    if published is None:
-        raise BundleError(f"{name}: can be fetched: {', '.join(PUBLISHED)}")
-    if name in added_bundles():
-        return load_bundle(name)
-    esm2 = fetch_model(ESM2_3B, ESM2_3B_REVISION, ("config.json",))
-    dna = fetch_model(DNABERT_S, "main", ("config.json", "tokenizer.json"))
-    head = fetch_head(published)
-    try:
-        return add_bundle(name, [esm2, dna, head])
-    except (BundleError, OSError):
-        if name not in added_bundles():  # else another process was first
-            raise
-        return load_bundle(name)
+    if name not in PUBLISHED and name not in ENCODERS:
+        raise BundleError(f"{name}: can be fetched: {', '.join([*PUBLISHED, *ENCODERS])}")
+    place = home() / name
+    if not place.is_dir():
+        try:
+            return _make_encoder(name) if name in ENCODERS else _make_bundle(name)
+        except BundleError:
+            if not place.is_dir():  # else another process was first
+                raise
+    return load(name)
+
+
+def _make_encoder(name: str) -> Model:
+    return add_encoder(name, _encoder(name))
+
+
+def _make_bundle(name: str) -> Bundle:
+    published = PUBLISHED[name]
+    encoders = [_encoder(encoder) for encoder in (published.protein, published.dna)]
+    return add_bundle(name, [*encoders, fetch_head(published)])
+
+
+def _encoder(name: str) -> str | Path:
+    """Return a published encoder that is here and whose files' digests are known, else fetch it."""
+    encoder = ENCODERS[name]
+    alone = [name] if name in added_encoders() else []
+    within = [
+        f"{bundle}:{encoder.kind}"
+        for bundle in added_bundles()
+        if bundle in PUBLISHED and name in (PUBLISHED[bundle].protein, PUBLISHED[bundle].dna)
+    ]
+    for place in alone + within:
+        if is_known(find_encoder(place).manifest.said):
+            return place
+    return fetch_model(encoder.repository, encoder.revision, _OTHERS[encoder.kind])
 
 
 def fetch_model(repository: str, revision: str, others: tuple[str, ...]) -> Path:
@@ -69,11 +94,11 @@ def fetch_model(repository: str, revision: str, others: tuple[str, ...]) -> Path
         if entry is not None:
             break
     else:
-        raise BundleError(f"{repository}: has none of {', '.join(LAYOUTS)} at {revision}")
+        raise BundleError(_missing(repository, f"none of {', '.join(LAYOUTS)}", revision))
     wanted = [file.name for file in weight_files(entry)]
     for file in [*wanted, *others]:
         if file != entry.name and _fetch(repository, revision, file) is None:
-            raise BundleError(f"{repository}: has no {file} at {revision}")
+            raise BundleError(_missing(repository, f"no {file}", revision))
     return entry.parent
 
 
@@ -82,17 +107,32 @@ def _fetch(repository: str, revision: str, file: str) -> Path | None:
     from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow to import)
 
     try:
-        path = Path(hf_hub_download(repository, file, revision=revision))
+        with warnings.catch_warnings():  # the error that follows says it, in one line
+            warnings.filterwarnings("ignore", "Not enough free disk space")
+            path = Path(hf_hub_download(repository, file, revision=revision))
     except errors.RemoteEntryNotFoundError:
         return None
     except errors.LocalEntryNotFoundError as error:
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        if _is_offline():
             return None
         raise _failure(repository, file, error.__cause__ or error) from error
     except (errors.HfHubHTTPError, OSError, ValueError) as error:
         raise _failure(repository, file, error) from error
     _check(path)
     return path
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _missing(repository: str, what: str, revision: str) -> str:
+    if _is_offline():
+        return (
+            f"{repository}: is not in the cache, and HF_HUB_OFFLINE keeps it from being fetched; "
+            "unset that, or get the files elsewhere and use virnucpro models add"
+        )
+    return f"{repository}: has {what} at {revision}"
 
 
 def _failure(repository: str, file: str, error: BaseException) -> BundleError:
@@ -123,10 +163,10 @@ def fetch_head(published: Published) -> Path:
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 (checked)
             content = answer.read(_LONGEST_HEAD)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content, f".{os.getpid()}")
+    except (OSError, ValueError) as error:
         raise _failure(HEADS, published.head, error) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
     if git_blob_id(path) != published.head_blob:
         with suppress(OSError):
             path.unlink()

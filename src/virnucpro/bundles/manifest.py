@@ -1,6 +1,7 @@
-"""`bundle.json`: what a bundle holds (docs/bundles.md)."""
+"""`bundle.json`: what a bundle, or a lone encoder, holds (docs/bundles.md)."""
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -13,6 +14,14 @@ PROTEIN_FILE = "protein_encoder.safetensors"
 DNA_FILE = "dna_encoder.safetensors"
 HEAD_FILE = "head.safetensors"
 TOKENIZER_FILE = "dna_tokenizer.json"
+Kind = Literal["protein", "dna"]
+#: Kind of an encoder -> the files it needs, its weights first.
+ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
+    "protein": (PROTEIN_FILE,),
+    "dna": (DNA_FILE, TOKENIZER_FILE),
+}
+#: Kind of an encoder -> its key in the provenance.
+LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 #: Every file a bundle holds beside its manifest; a manifest can name no other.
 FILES = (PROTEIN_FILE, DNA_FILE, HEAD_FILE, TOKENIZER_FILE)
 
@@ -20,16 +29,16 @@ _Layers = Annotated[int, msgspec.Meta(ge=1, le=512)]
 _Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 _Length = Annotated[int, msgspec.Meta(ge=3, le=1_000_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything in the manifest: immutable, and nothing unknown is let in."""
 
 
-class ProteinEncoder(_Part, frozen=True, kw_only=True):
+class ProteinEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag="esm2"):
     """Sizes of the ESM-2."""
 
-    architecture: Literal["esm2"] = "esm2"
     layers: _Layers
     width: _Width
     heads: _Width
@@ -40,10 +49,9 @@ class ProteinEncoder(_Part, frozen=True, kw_only=True):
         return Esm2Config(self.layers, self.width, self.heads, self.vocabulary)
 
 
-class DnaEncoder(_Part, frozen=True, kw_only=True):
+class DnaEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag="dnabert_s"):
     """Sizes of the DNABERT-S."""
 
-    architecture: Literal["dnabert_s"] = "dnabert_s"
     layers: _Layers
     width: _Width
     heads: _Width
@@ -99,8 +107,8 @@ class Manifest(_Part, frozen=True, kw_only=True):
     """
 
     format: int
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    version: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    name: _Word
+    version: _Word
     protein_encoder: ProteinEncoder
     dna_encoder: DnaEncoder
     head: HeadSize
@@ -111,36 +119,103 @@ class Manifest(_Part, frozen=True, kw_only=True):
     metrics: dict[str, dict[str, float]]
     files: dict[str, File]
 
+    def lone(self, kind: Kind) -> "EncoderManifest":
+        """Describe one of the encoders by itself."""
+        label = LABELS[kind]
+        return EncoderManifest(
+            format=self.format,
+            name=self.name,
+            version=self.version,
+            encoder=self.protein_encoder if kind == "protein" else self.dna_encoder,
+            provenance={label: self.provenance.get(label, f"of {self.name} {self.version}")},
+            files={name: self.files[name] for name in ENCODER_FILES[kind]},
+        )
 
-class _FormatOnly(msgspec.Struct):
+
+class EncoderManifest(_Part, frozen=True, kw_only=True):
+    """Everything a lone encoder says of itself.
+
+    Attributes:
+        format: version of this format.
+        name: what the encoder is called.
+        version: which one of that name.
+        encoder: its sizes.
+        provenance: where its weights come from.
+        files: digest and size of every file.
+    """
+
     format: int
+    name: _Word
+    version: _Word
+    encoder: ProteinEncoder | DnaEncoder
+    provenance: dict[str, str]
+    files: dict[str, File]
+
+    @property
+    def kind(self) -> Kind:
+        """What it reads."""
+        return "protein" if isinstance(self.encoder, ProteinEncoder) else "dna"
+
+    @property
+    def said(self) -> str:
+        """Which files its weights come from."""
+        return self.provenance[LABELS[self.kind]]
 
 
-def parse_manifest(content: bytes, where: str) -> Manifest:
-    """Parse and check `bundle.json`.
+class _Outline(msgspec.Struct):
+    """What tells the formats, and the two manifests, apart."""
+
+    format: int
+    encoder: Any = None
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest | EncoderManifest:
+    """Parse and check `bundle.json`; the one of a lone encoder has the key `encoder`.
 
     Raises:
         BundleError: when it is no manifest, of another format, or inconsistent.
     """
     try:
-        if (found := msgspec.json.decode(content, type=_FormatOnly).format) != FORMAT:
+        outline = msgspec.json.decode(content, type=_Outline)
+        if outline.format != FORMAT:
             raise BundleError(
-                f"{where}: bundle format {found} where this version reads format {FORMAT}; "
-                "get another bundle, or a virnucpro that reads it"
+                f"{where}: bundle format {outline.format} where this version reads format "
+                f"{FORMAT}; get another bundle, or a virnucpro that reads it"
             )
-        manifest = msgspec.json.decode(content, type=Manifest)
+        if outline.encoder is not None:
+            return _checked_encoder(msgspec.json.decode(content, type=EncoderManifest), where)
+        return _checked_bundle(msgspec.json.decode(content, type=Manifest), where)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(
             f"{where}: not a bundle manifest ({error}); get the bundle anew"
         ) from error
-    if set(manifest.files) != set(FILES):
-        raise BundleError(
-            f"{where}: must list exactly the files {', '.join(FILES)}; get the bundle anew"
-        )
+
+
+def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
+    _check_files(manifest.files, FILES, where)
     for encoder in (manifest.protein_encoder, manifest.dna_encoder):
-        if encoder.width % (2 * encoder.heads):
-            raise BundleError(
-                f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
-                "get the bundle anew"
-            )
+        _check_heads(encoder, where)
     return manifest
+
+
+def _checked_encoder(manifest: EncoderManifest, where: str) -> EncoderManifest:
+    _check_files(manifest.files, ENCODER_FILES[manifest.kind], where)
+    if LABELS[manifest.kind] not in manifest.provenance:
+        raise BundleError(f"{where}: does not say where its weights come from; get it anew")
+    _check_heads(manifest.encoder, where)
+    return manifest
+
+
+def _check_files(found: Collection[str], needed: Collection[str], where: str) -> None:
+    if set(found) != set(needed):
+        raise BundleError(
+            f"{where}: must list exactly the files {', '.join(needed)}; get the bundle anew"
+        )
+
+
+def _check_heads(encoder: ProteinEncoder | DnaEncoder, where: str) -> None:
+    if encoder.width % (2 * encoder.heads):
+        raise BundleError(
+            f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
+            "get the bundle anew"
+        )

@@ -4,17 +4,32 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-ESM2_3B = "facebook/esm2_t36_3B_UR50D"
-ESM2_3B_REVISION = "476b639933c8baad5ad09a60ac1a87f987b656fc"
-#: sha256 of the weights' files at that revision.
-ESM2_3B_FILES = frozenset(
-    {
-        "0f971f11c449d21422aa982b791619c10351972992c735f4c3cd43fe09790412",
-        "7560b46fc383c691fb74b915b7d4bcef40d3df181447f16ba4b298845e308d0c",
-    }
-)
-DNABERT_S = "zhihan1996/DNABERT-S"
+from virnucpro.bundles.manifest import Kind
+
+#: Where the heads are, on GitHub.
 HEADS = "Li-Jing-1997/VirNucPro"
+
+
+class PublishedEncoder(NamedTuple):
+    """An encoder as it is published.
+
+    Attributes:
+        kind: what it reads.
+        repository: on the hub.
+        layers: of the network.
+        width: of the network.
+        heads: of the network.
+        revision: a commit, or the branch.
+        digests: sha256 of the weights' files at that revision, where they are known.
+    """
+
+    kind: Kind
+    repository: str
+    layers: int
+    width: int
+    heads: int
+    revision: str = "main"
+    digests: frozenset[str] = frozenset()
 
 
 class Published(NamedTuple):
@@ -24,12 +39,44 @@ class Published(NamedTuple):
         head: file name of its head in the repository `HEADS`.
         head_blob: that file's id as git computes it.
         chunk_length: bases of a chunk that the head was trained for.
+        protein: name of its ESM-2.
+        dna: name of its DNABERT-S.
     """
 
     head: str
     head_blob: str
     chunk_length: int
+    protein: str = "esm2_t36_3B_UR50D"
+    dna: str = "dnabert-s"
 
+
+def _esm2(name: str, layers: int, width: int, heads: int) -> dict[str, PublishedEncoder]:
+    return {name: PublishedEncoder("protein", f"facebook/{name}", layers, width, heads)}
+
+
+#: Sizes: Lin et al. 2023, table S1, and fair-esm's arguments; DNABERT-S's config.json.
+ENCODERS = {
+    **_esm2("esm2_t6_8M_UR50D", 6, 320, 20),
+    **_esm2("esm2_t12_35M_UR50D", 12, 480, 20),
+    **_esm2("esm2_t30_150M_UR50D", 30, 640, 20),
+    **_esm2("esm2_t33_650M_UR50D", 33, 1280, 20),
+    "esm2_t36_3B_UR50D": PublishedEncoder(
+        "protein",
+        "facebook/esm2_t36_3B_UR50D",
+        layers=36,
+        width=2560,
+        heads=40,
+        revision="476b639933c8baad5ad09a60ac1a87f987b656fc",
+        digests=frozenset(
+            {
+                "0f971f11c449d21422aa982b791619c10351972992c735f4c3cd43fe09790412",
+                "7560b46fc383c691fb74b915b7d4bcef40d3df181447f16ba4b298845e308d0c",
+            }
+        ),
+    ),
+    **_esm2("esm2_t48_15B_UR50D", 48, 5120, 40),
+    "dnabert-s": PublishedEncoder("dna", "zhihan1996/DNABERT-S", 12, 768, 12),
+}
 
 PUBLISHED = {
     "virnucpro-300": Published("300_model.pth", "a0b5b85e7c1e44f00cde146d091beb82b2c8e855", 300),

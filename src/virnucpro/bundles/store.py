@@ -1,23 +1,25 @@
 """Finding, checking, reading and writing bundles."""
 
-import errno
-import hashlib
 import os
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
-from virnucpro.bundles.manifest import File, Manifest, parse_manifest
-from virnucpro.bundles.registry import DNABERT_S, ESM2_3B, HEADS, PUBLISHED, sha256_of
+from virnucpro.bundles.files import (
+    Content,
+    check_files,
+    read_manifest,
+    read_tensors,
+    read_tokenizer,
+    write_file,
+)
+from virnucpro.bundles.manifest import EncoderManifest, Manifest
+from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
 from virnucpro.storage import write_whole
@@ -25,8 +27,6 @@ from virnucpro.storage import write_whole
 #: Bundles inside the package.
 EMBEDDED = {"compact": Path(__file__).parent / "compact"}
 DEFAULT = "compact"
-#: Names that safetensors gives the floating-point types weights may have.
-_FLOATS = ("F16", "BF16", "F32")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Bundle:
         Raises:
             BundleError: when one is missing or differs.
         """
-        for name, file in self.manifest.files.items():
-            _check_file(self.path / name, file)
+        check_files(self.path, self.manifest.files)
 
     def tensors(
         self,
@@ -58,6 +57,7 @@ class Bundle:
         expected: Mapping[str, Tensor],
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        names: Iterable[str] | None = None,
     ) -> dict[str, Tensor]:
         """Read one safetensors file, into memory of its own.
 
@@ -69,20 +69,12 @@ class Bundle:
                 point (of any width) or int64; values do not matter.
             device: where to; by default the CPU.
             dtype: what floating-point tensors become; by default they stay what they are.
+            names: of those to read; by default all.
 
         Raises:
             BundleError: when names, shapes or types differ, before any tensor is read.
         """
-        where = self.path / file
-        try:
-            with safe_open(where, framework="pt") as weights:
-                found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
-                _check_tensors(str(where), found, expected)
-                return {name: _kept(weights.get_tensor(name), device, dtype) for name in found}
-        except (SafetensorError, OSError) as error:
-            raise BundleError(
-                f"{where}: not a readable safetensors file ({error}); get the bundle anew"
-            ) from error
+        return read_tensors(self.path / file, expected, device, dtype, names)
 
     def tokenizer_json(self) -> bytes:
         """Return the content of the DNA tokenizer's file."""
@@ -94,18 +86,8 @@ class Bundle:
         Raises:
             BundleError: when its file is no tokenizer, or one of more tokens than the encoder has.
         """
-        where = self.path / layout.TOKENIZER_FILE
-        try:
-            tokenizer = DnaTokenizer(self.tokenizer_json())
-        except ValueError as error:
-            raise BundleError(f"{where}: {error}; get the bundle anew") from error
-        known = self.manifest.dna_encoder.vocabulary
-        if tokenizer.vocabulary_size > known:
-            raise BundleError(
-                f"{where}: token ids up to {tokenizer.vocabulary_size - 1} where the manifest's "
-                f"dna_encoder has a vocabulary of {known}; get the bundle anew"
-            )
-        return tokenizer
+        vocabulary = self.manifest.dna_encoder.vocabulary
+        return read_tokenizer(self.path / layout.TOKENIZER_FILE, vocabulary)
 
 
 def load_bundle(
@@ -123,16 +105,14 @@ def load_bundle(
     """
     path = bundle_path(name_or_path)
     if not path.is_dir():
-        raise BundleError(_unknown(str(name_or_path)))
-    where = path / layout.MANIFEST_FILE
-    try:
-        _regular_size(where)
-        content = where.read_bytes()
-    except OSError as error:
+        raise BundleError(unknown_bundle(str(name_or_path)))
+    manifest, sha256 = read_manifest(path)
+    if not isinstance(manifest, Manifest):
         raise BundleError(
-            f"{path}: not a bundle ({where.name}: {error.strerror}); give a bundle's directory"
-        ) from error
-    bundle = Bundle(path, parse_manifest(content, str(where)), hashlib.sha256(content).hexdigest())
+            f"{path}: an encoder without a head; give a whole bundle, or use "
+            f"virnucpro embed --model {name_or_path}"
+        )
+    bundle = Bundle(path, manifest, sha256)
     if not is_checked:
         bundle.check()
     return bundle
@@ -155,7 +135,16 @@ def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
 
 def added_bundles() -> list[str]:
     """Return the names of the bundles that were added."""
-    return sorted(path.parent.name for path in home().glob("[!.]*/" + layout.MANIFEST_FILE))
+    return [path.name for path in _added() if (path / layout.HEAD_FILE).exists()]
+
+
+def added_encoders() -> list[str]:
+    """Return the names of the lone encoders that were added."""
+    return [path.name for path in _added() if not (path / layout.HEAD_FILE).exists()]
+
+
+def _added() -> list[Path]:
+    return sorted(path.parent for path in home().glob("[!.]*/" + layout.MANIFEST_FILE))
 
 
 def write_bundle(
@@ -172,88 +161,47 @@ def write_bundle(
         weights: the tensors of each safetensors file.
         tokenizer: content of the DNA tokenizer's file.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / layout.TOKENIZER_FILE, tokenizer)
-    for name, tensors in weights.items():
-        beside = directory / f"{name}.partial"
-        save_file({k: t.contiguous() for k, t in tensors.items()}, beside)
-        beside.replace(directory / name)
-    files = {name: _file(directory / name) for name in (layout.TOKENIZER_FILE, *weights)}
-    write_manifest(directory, msgspec.structs.replace(description, files=files))
+    write_directory(directory, description, {layout.TOKENIZER_FILE: tokenizer, **weights})
     return load_bundle(directory, is_checked=True)
 
 
-def _file(path: Path) -> File:
-    return File(sha256=sha256_of(path), bytes=path.stat().st_size)
+def write_directory(
+    directory: Path, description: Manifest | EncoderManifest, contents: Mapping[str, Content]
+) -> None:
+    """Write the files of a bundle or of a lone encoder, the manifest last.
+
+    Args:
+        directory: made when missing; files of a bundle in it are replaced.
+        description: the manifest; its `files` are filled in here.
+        contents: of each file.
+
+    Raises:
+        BundleError: when a file that is linked is not what it should be.
+        OSError: when there is no space, or no right to write.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {name: write_file(directory / name, content) for name, content in contents.items()}
+    write_manifest(directory, msgspec.structs.replace(description, files=files))
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
+def write_manifest(directory: Path, manifest: Manifest | EncoderManifest) -> None:
     """Write `bundle.json`."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     write_whole(directory / layout.MANIFEST_FILE, text + b"\n")
 
 
-def _unknown(name: str) -> str:
+def unknown_bundle(name: str) -> str:
+    """Say that there is no such bundle, and what to do."""
     published = PUBLISHED.get(name)
     if published is not None:
+        esm2, dna = (ENCODERS[x].repository for x in (published.protein, published.dna))
         return (
             f"bundle {name!r} needs the published weights, which are not here: type virnucpro "
-            f"models fetch {name}, or without network get {ESM2_3B}, {DNABERT_S} and "
-            f"{published.head} of {HEADS} elsewhere and type virnucpro models add {name} "
+            f"models fetch {name}, or without network get {esm2}, {dna} and {published.head} of "
+            f"{HEADS} elsewhere and type virnucpro models add {name} "
             f"ESM2_DIRECTORY DNABERT-S_DIRECTORY {published.head}"
         )
+    if name in ENCODERS:
+        return f"{name!r} is an encoder without a head; virnucpro embed --model {name} takes it"
     known = ", ".join(map(repr, [*EMBEDDED, *added_bundles()]))
     return f"no bundle {name!r}: give {known} or a bundle's directory"
-
-
-def _regular_size(path: Path) -> int:
-    """Return a file's size; OSError for what may block when it is opened, such as a FIFO."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return status.st_size
-
-
-def _check_file(path: Path, expected: File) -> None:
-    try:
-        if (size := _regular_size(path)) != expected.bytes:
-            raise BundleError(
-                f"{path}: {size} bytes where the manifest says {expected.bytes}; "
-                "the bundle is damaged, get it anew"
-            )
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(
-            f"{path}: cannot be read ({error.strerror}); get the bundle anew"
-        ) from error
-    if digest != expected.sha256:
-        raise BundleError(
-            f"{path}: its sha256 is not the manifest's; the bundle is damaged, get it anew"
-        )
-
-
-def _kept(mapped: Tensor, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
-    """Copy a tensor that is mapped onto a file, converting it where it goes."""
-    moved = mapped.to(device or mapped.device)
-    if dtype is not None and mapped.is_floating_point():
-        moved = moved.to(dtype)
-    return mapped.clone() if moved is mapped else moved
-
-
-def _check_tensors(where: str, found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
-    for name in sorted(found.keys() | expected.keys()):
-        shape = tuple(found[name].get_shape()) if name in found else "missing"
-        needed = tuple(expected[name].shape) if name in expected else "no such tensor"
-        if shape != needed:
-            raise BundleError(
-                f"{where}: {name} is {shape} where the manifest's sizes need {needed}; "
-                "get the bundle anew"
-            )
-        dtype = found[name].get_dtype()
-        allowed = _FLOATS if expected[name].is_floating_point() else ("I64",)
-        if dtype not in allowed:
-            raise BundleError(
-                f"{where}: {name} is {dtype} where {' or '.join(allowed)} is needed; "
-                "get the bundle anew"
-            )

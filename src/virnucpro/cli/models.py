@@ -1,61 +1,87 @@
-"""`virnucpro models`: bundles of this machine."""
+"""`virnucpro models`: bundles and lone encoders of this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli.verify import verify
+
 if TYPE_CHECKING:
-    from virnucpro.bundles import Bundle
+    from virnucpro.bundles import Bundle, Model
 
-models = typer.Typer(no_args_is_help=True, help="Bundles of this machine: list, fetch, add, path.")
-
-Name = Annotated[str, typer.Argument(help="Name of the bundle.")]
+models = typer.Typer(
+    no_args_is_help=True,
+    help="Bundles and lone encoders of this machine: list, fetch, add, path, verify.",
+)
 
 
 @models.command("list")
 def list_() -> None:
-    """List the bundles that `predict --bundle` takes by name."""
-    from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.bundles.registry import PUBLISHED  # noqa: PLC0415
-    from virnucpro.bundles.store import EMBEDDED, added_bundles  # noqa: PLC0415
+    """List what `predict --bundle` and `embed --model` take by name, and what can be fetched."""
+    from virnucpro.bundles import load_bundle, load_model  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.bundles.registry import ENCODERS, PUBLISHED  # noqa: PLC0415
+    from virnucpro.bundles.store import (  # noqa: PLC0415
+        EMBEDDED,
+        added_bundles,
+        added_encoders,
+    )
 
-    present = [*EMBEDDED, *added_bundles()]
-    for name in present:
+    bundles, encoders = [*EMBEDDED, *added_bundles()], added_encoders()
+    for name in bundles:
         bundle = load_bundle(name, is_checked=True)
         lengths = ", ".join(map(str, bundle.manifest.chunk_lengths))
-        typer.echo(f"{name:<16}{bundle.manifest.version:<10}chunks of {lengths} bp  {bundle.path}")
-    for name in PUBLISHED:
-        if name not in present:
-            typer.echo(f"{name:<16}{'-':<10}not here: virnucpro models fetch {name}")
+        _say(name, "bundle", f"{bundle.manifest.version}, chunks of {lengths} bp", bundle.path)
+    for name in encoders:
+        model = load_model(name, is_checked=True)
+        sizes = f"{model.config.layers} layers, width {model.config.width}"
+        _say(name, model.kind, sizes, model.path)
+    kinds = dict.fromkeys(PUBLISHED, "bundle") | {name: x.kind for name, x in ENCODERS.items()}
+    for name, kind in kinds.items():
+        if name not in bundles + encoders:
+            _say(name, kind, f"not here: virnucpro models fetch {name}")
+
+
+def _say(*columns: object) -> None:
+    widths = (20, 9, 28, 0)
+    line = "".join(f"{column!s:<{width}}" for column, width in zip(columns, widths, strict=False))
+    typer.echo(line.rstrip())
 
 
 @models.command()
-def path(name: Name) -> None:
-    """Say where a bundle lies; its files are compared with their digests first."""
-    from virnucpro.bundles import load_bundle  # noqa: PLC0415 (loads PyTorch)
+def path(
+    name: Annotated[str, typer.Argument(help="Name of the bundle or encoder.")],
+) -> None:
+    """Say where it lies; its files are compared with their digests first."""
+    from virnucpro.bundles.models import load  # noqa: PLC0415 (loads PyTorch)
 
-    typer.echo(load_bundle(name).path)
+    typer.echo(load(name).path)
 
 
 @models.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="virnucpro-300 or virnucpro-500.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="virnucpro-300, virnucpro-500, or an encoder such as esm2_t6_8M_UR50D (see list)."
+        ),
+    ],
 ) -> None:
-    """Fetch the files of a published bundle; an interrupted one goes on where it stopped."""
-    from virnucpro.bundles.fetch import fetch_bundle  # noqa: PLC0415 (loads PyTorch)
+    """Fetch a published bundle or encoder; what was interrupted goes on where it stopped."""
+    from virnucpro.bundles.fetch import fetch as fetch_published  # noqa: PLC0415 (loads PyTorch)
 
-    _say_added(fetch_bundle(name))
+    _say_made(name, fetch_published(name))
 
 
 @models.command()
 def add(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="What to call it.")],
     files: Annotated[
         list[Path],
         typer.Argument(
             help="In any order: an ESM-2 (directory in Hugging Face's layout, or a file), the "
-            "directory of a DNABERT-S with tokenizer.json, and a head (500_model.pth)."
+            "directory of a DNABERT-S with tokenizer.json, and a head (500_model.pth); or one of "
+            "the encoders alone. An encoder that is here already will do by its name."
         ),
     ],
     chunk_length: Annotated[
@@ -63,13 +89,23 @@ def add(
         typer.Option(help="Bases of a chunk that the head was trained for; known of published."),
     ] = None,
 ) -> None:
-    """Make a bundle of published files; nothing in them is executed."""
-    from virnucpro.bundles.assemble import add_bundle  # noqa: PLC0415 (loads PyTorch)
+    """Make a bundle, or a lone encoder, of published files; nothing in them is executed."""
+    from virnucpro.bundles.assemble import add_bundle, add_encoder  # noqa: PLC0415 (PyTorch)
 
-    _say_added(add_bundle(name, files, chunk_length))
+    if len(files) == 1 and chunk_length is None:
+        _say_made(name, add_encoder(name, files[0]))
+    else:
+        _say_made(name, add_bundle(name, files, chunk_length))
 
 
-def _say_added(bundle: "Bundle") -> None:
-    for part, said in bundle.manifest.provenance.items():
+def _say_made(name: str, made: "Bundle | Model") -> None:
+    from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.bundles.files import read_manifest  # noqa: PLC0415
+
+    for part, said in read_manifest(made.path)[0].provenance.items():
         typer.echo(f"{part}: {said}")
-    typer.echo(f"virnucpro predict --bundle {bundle.manifest.name} takes it now ({bundle.path})")
+    use = "predict --bundle" if isinstance(made, Bundle) else "embed --model"
+    typer.echo(f"virnucpro {use} {name} takes it now ({made.path})")
+
+
+models.command()(verify)

@@ -1,0 +1,190 @@
+"""The parts of a bundle as they are given: published weights, or an encoder that was added."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from virnucpro.bundles.convert import convert_dna, convert_head, convert_protein, narrow
+from virnucpro.bundles.digests import (
+    AS_PUBLISHED,
+    UNKNOWN,
+    Record,
+    is_known,
+    judge,
+    judge_again,
+    say,
+)
+from virnucpro.bundles.files import Content, Linked
+from virnucpro.bundles.manifest import (
+    DNA_FILE,
+    HEAD_FILE,
+    LABELS,
+    MANIFEST_FILE,
+    PROTEIN_FILE,
+    TOKENIZER_FILE,
+    EncoderManifest,
+)
+from virnucpro.bundles.models import find_encoder, split_name
+from virnucpro.bundles.registry import (
+    ENCODERS,
+    PUBLISHED,
+    PublishedEncoder,
+    git_blob_id,
+    sha256_of,
+)
+from virnucpro.bundles.store import bundle_path
+from virnucpro.bundles.weights import read_config, read_weights, weight_files
+from virnucpro.errors import BundleError
+
+#: Keys of the provenance.
+ESM2, DNABERT_S, HEAD = THREE = (LABELS["protein"], LABELS["dna"], "head")
+_TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was given and what it is; its weights are not read yet.
+
+    Attributes:
+        path: where it lies.
+        label: `ESM2`, `DNABERT_S` or `HEAD`.
+        state: published weights, mapped.
+        manifest: of an encoder that was added, which has no `state`.
+    """
+
+    path: Path
+    label: str
+    state: dict[str, Tensor] = field(default_factory=dict)
+    manifest: EncoderManifest | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An encoder or a head on its way into a directory.
+
+    Attributes:
+        path: where it comes from.
+        sizes: a `ProteinEncoder`, `DnaEncoder` or `HeadSize`.
+        width: how many numbers of a frame an encoder gives, or a head takes.
+        contents: its files.
+        said: provenance.
+        new: digests to record once the directory is written.
+    """
+
+    path: Path
+    sizes: Any
+    width: int
+    contents: Mapping[str, Content]
+    said: str
+    new: Mapping[str, Record] = field(default_factory=dict)
+
+
+def identify(given: str | os.PathLike[str]) -> Given:
+    """Tell what was given: an added encoder by its manifest, weights by the tensors' names.
+
+    Raises:
+        BundleError: when it is none of these, or not there.
+    """
+    path = bundle_path(split_name(given)[0])
+    if (path / MANIFEST_FILE).exists():
+        manifest = find_encoder(given).manifest
+        return Given(path, LABELS[manifest.kind], manifest=manifest)
+    if path.name in ENCODERS and not path.exists():
+        raise BundleError(f"{path}: is not here; type virnucpro models fetch {path.name}")
+    state = read_weights(path)
+    if "hidden_layer.weight" in state:
+        return Given(path, HEAD, state)
+    is_dna = any("Wqkv" in name for name in state)
+    return Given(path, DNABERT_S if is_dna else ESM2, state)
+
+
+def all_three(files: Sequence[str | os.PathLike[str]]) -> list[Given]:
+    """Tell what files are; return the ESM-2, the DNABERT-S and the head among them.
+
+    Raises:
+        BundleError: when one is missing or given twice.
+    """
+    found: dict[str, Given] = {}
+    for given in map(identify, files):
+        if given.label in found:
+            other = found[given.label].path
+            raise BundleError(f"{given.path}: a second {given.label} beside {other}; give one")
+        found[given.label] = given
+    missing = [label for label in THREE if label not in found]
+    if missing:
+        raise BundleError(f"no {' and no '.join(missing)} among the files; give all three parts")
+    return [found[label] for label in THREE]
+
+
+def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
+    """Convert an encoder's weights, or link those of one that was added.
+
+    Args:
+        given: an ESM-2 or a DNABERT-S.
+        published: to whose digests it is held; None where any will do.
+
+    Raises:
+        BundleError: when the weights are damaged, or others than those recorded.
+    """
+    if given.manifest is not None:
+        return _added(given.path, given.manifest, published)
+    path, is_dna = given.path, given.label == DNABERT_S
+    tokenizer = (path if path.is_dir() else path.parent) / _TOKENIZER
+    contents: dict[str, Content] = {TOKENIZER_FILE: _tokenizer(tokenizer)} if is_dna else {}
+    files = [*weight_files(path), tokenizer] if is_dna else weight_files(path)
+    said, new = judge(files, published)
+    convert = convert_dna if is_dna else convert_protein
+    sizes, state = convert(given.state, read_config(path), str(path))
+    narrow(state)
+    contents[DNA_FILE if is_dna else PROTEIN_FILE] = state
+    return Part(path, sizes, sizes.width, contents, said, new)
+
+
+def read_head(given: Given) -> Part:
+    """Check the weights of a head.
+
+    Raises:
+        BundleError: when they are not those of a head.
+    """
+    if given.label != HEAD:
+        raise BundleError(
+            f"{given.path}: no head but {given.label}; give one such as 500_model.pth"
+        )
+    sizes, state = convert_head(given.state, str(given.path))
+    said = []
+    for file in weight_files(given.path):
+        verdict = UNKNOWN if chunk_length_of(file) is None else AS_PUBLISHED
+        said.append(f"{file.name} {say(sha256_of(file), verdict)}")
+    inputs = state["hidden_layer.weight"].shape[1]
+    return Part(given.path, sizes, inputs, {HEAD_FILE: state}, ", ".join(said))
+
+
+def chunk_length_of(head: Path) -> int | None:
+    """Return the chunk length for which a head was trained; of published ones it is known."""
+    lengths = {known.head_blob: known.chunk_length for known in PUBLISHED.values()}
+    return lengths.get(git_blob_id(head)) if head.is_file() else None
+
+
+def _added(path: Path, manifest: EncoderManifest, published: PublishedEncoder | None) -> Part:
+    said = judge_again(manifest.said)
+    if published is not None and not is_known(said):
+        raise BundleError(
+            f"{path}: was not made of the published files; fetch them, or give another name"
+        )
+    linked = {name: Linked(path / name, file) for name, file in manifest.files.items()}
+    return Part(path, manifest.encoder, manifest.encoder.width, linked, said)
+
+
+def _tokenizer(path: Path) -> bytes:
+    """Return the tokenizer that lies beside DNABERT-S's weights."""
+    try:
+        content = path.read_bytes()
+        json.loads(content)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: needed beside DNABERT-S's weights; get it too") from error
+    return content
