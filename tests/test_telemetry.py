@@ -21,8 +21,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(directory: Path) -> Plan:
-    how = "chunks of 300 bp"
-    return Plan(Outputs(directory), "tiny 1", how, ["cpu"], "cpu", "fp32", 4000, ["a note"])
+    outputs, how, notes = Outputs(directory), "chunks of 300 bp", ["a note"]
+    return Plan("predict", outputs, "tiny 1", how, ["cpu"], "cpu", "fp32", 4000, notes)
 
 
 @pytest.mark.usefixtures("clock")

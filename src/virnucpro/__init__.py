@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from virnucpro.api import predict
     from virnucpro.bundles import load_bundle
+    from virnucpro.embedding import embed, embed_sequences, read_embeddings
     from virnucpro.results.summary import Summary
 
-__all__ = ["Summary", "load_bundle", "predict"]
+__all__ = [
+    "Summary", "embed", "embed_sequences", "load_bundle", "predict", "read_embeddings",
+]  # fmt: skip
 
 # Imported on first use: PyTorch takes seconds to load, `--help` and `--version` do without.
 _HOMES = {
     "Summary": "virnucpro.results.summary",
+    "embed": "virnucpro.embedding",
+    "embed_sequences": "virnucpro.embedding",
     "load_bundle": "virnucpro.bundles",
     "predict": "virnucpro.api",
+    "read_embeddings": "virnucpro.embedding",
 }
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from virnucpro.bundles import Manifest, load_bundle
+from virnucpro.bundles.assemble import bundle_with_head
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
-from virnucpro.errors import InputError, SettingsError
+from virnucpro.errors import SettingsError
 from virnucpro.execution import execute
+from virnucpro.inputs import checked_inputs
 from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.results.paths import Outputs
 from virnucpro.results.summary import PredictionFiles, Summary
-from virnucpro.sequences import SequenceFile
-from virnucpro.sequences.reader import STDIN
 
 
 def predict(
@@ -22,6 +22,7 @@ def predict(
     out: str | os.PathLike[str],
     *,
     bundle: str | os.PathLike[str] = "compact",
+    head: str | os.PathLike[str] | None = None,
     chunk_length: int | None = None,
     frames: Literal["open"] | None = None,
     device: str = "auto",
@@ -39,12 +40,14 @@ def predict(
     Args:
         inputs: FASTA or FASTQ files, plain, gz, bz2, xz or zst; `-` for standard input.
         out: output directory: new, empty, or of an earlier attempt at the same call.
-        bundle: name of an embedded bundle, or a bundle's directory.
+        bundle: name of a bundle, or its directory.
+        head: a head to use with the bundle's encoders instead of its own, as `500_model.pth`.
         chunk_length: bases of a chunk; by default what the bundle says.
         frames: how frames are drawn; by default what the bundle says.
         device: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas, as
             `cuda:0,cuda:1` or `cpu,cpu`; one worker each.
-        precision: `auto`, `fp32`, `bf16`, `fp16` or `fp8`.
+        precision: `auto` (fp16 where a GPU computes it fast, else fp32; weights in 8 or 4 bits
+            where 16 do not fit its memory), `fp32`, `bf16`, `fp16`, `fp8`, `int8` or `int4`.
         legacy: also write the original VirNucPro's two files.
         compressed: compress tables and sequences with gzip.
         block_chunks: most chunks of a block, the unit that an interruption loses.
@@ -61,7 +64,8 @@ def predict(
         RunError: `out` holds something else, or another run.
         SettingsError: a setting does not fit this machine or this bundle.
     """
-    paths = _paths(inputs)
+    if head is not None:
+        bundle = bundle_with_head(os.fspath(bundle), Path(head))
     loaded = load_bundle(bundle, is_checked=True)
     manifest = loaded.manifest
     length, notes = _chunk_length(manifest, chunk_length)
@@ -69,11 +73,9 @@ def predict(
         raise SettingsError(f"--frames {frames}: bundle {manifest.name} takes {manifest.frames}")
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
-    for path in paths:
-        _check_readable(path)
     job = Job(
         command="predict",
-        inputs=paths,
+        inputs=checked_inputs(inputs, "dna"),
         task=Prediction(os.fspath(bundle), loaded.sha256, length, block_chunks, precision),
         product=PredictionFiles(Outputs(Path(out), legacy, compressed), manifest.thresholds.virus),
         weights=f"{manifest.name} {manifest.version}",
@@ -89,17 +91,6 @@ def predict(
     return execute(job, device, executor, observer)
 
 
-def _paths(inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:
-    """Return the inputs as text, checked."""
-    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    paths = [os.fspath(path) for path in given]
-    if not paths:
-        raise InputError("no input: give at least one FASTA or FASTQ file")
-    if paths.count(STDIN) > 1:
-        raise InputError("standard input (-) can be read only once")
-    return paths
-
-
 def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:
     """Return the chunk length to use, and what the user should know of it."""
     length = manifest.chunk_lengths[0] if asked_for is None else asked_for
@@ -109,11 +100,3 @@ def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[
         return length, []
     known = ", ".join(map(str, manifest.chunk_lengths))
     return length, [f"{manifest.name} was trained for chunks of {known} bp, not {length}"]
-
-
-def _check_readable(path: str) -> None:
-    """Refuse a file that is missing, empty or of another kind before anything is written."""
-    if path == STDIN or Path(path).is_fifo():
-        return
-    with SequenceFile(path) as file:
-        next(iter(file), None)

@@ -64,8 +64,8 @@ def _plan(job: Job[SummaryT], crew: Crew, hello: Hello) -> Plan:
     names = [member.name for member in crew.members]
     size = input_bytes(job.inputs)
     return Plan(
-        job.product.outputs, job.weights, job.how, names, hello.kind, hello.precision, size,
-        [*job.notes, *hello.notes],
+        job.command, job.product.outputs, job.weights, job.how, names, hello.kind,
+        hello.precision, size, [*job.notes, *hello.notes],
     )  # fmt: skip
 
 

@@ -99,6 +99,7 @@ class Plan:
     """What a run is about to do.
 
     Attributes:
+        command: its name.
         outputs: every file that will be written.
         weights: name and version.
         how: the settings in words.
@@ -109,6 +110,7 @@ class Plan:
         notes: what the user should know before it starts.
     """
 
+    command: str
     outputs: Outputs
     weights: str
     how: str

@@ -36,7 +36,7 @@ class Reporter:
         for note in plan.notes:
             self._say(f"note: {note}", always=True)
         where = f"{', '.join(plan.devices)} ({plan.kind}, {plan.precision})"
-        self._say(f"{plan.weights} on {where}, {plan.how}")
+        self._say(f"{plan.command} with {plan.weights} on {where}, {plan.how}")
         self._say(f"will write in {plan.outputs.directory}:")
         for path, meaning in plan.outputs.described():
             self._say(f"  {path.name:<36} {meaning}")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.bench import bench
+from virnucpro.cli.embed import embed
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
@@ -26,6 +27,7 @@ app = typer.Typer(
     "interrupted.",
 )
 app.command()(predict)
+app.command()(embed)
 app.command()(bench)
 app.add_typer(models, name="models")
 

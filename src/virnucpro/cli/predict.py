@@ -1,19 +1,15 @@
 """`virnucpro predict`."""
 
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
+from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
     from virnucpro.results.summary import Summary
-
-#: Records named on the terminal that could not be processed; summary.json lists more.
-_PROBLEMS_SHOWN = 10
 
 
 def predict(
@@ -31,6 +27,10 @@ def predict(
     bundle: Annotated[
         str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
     ] = "compact",
+    head: Annotated[
+        Path | None,
+        typer.Option(help="A head to use with the bundle's encoders, as 500_model.pth."),
+    ] = None,
     chunk_length: Annotated[
         int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
     ] = None,
@@ -45,7 +45,10 @@ def predict(
         ),
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16 or fp8.")
+        str,
+        typer.Option(
+            help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4."
+        ),
     ] = "auto",
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")
@@ -66,18 +69,13 @@ def predict(
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
-    from virnucpro.engine.executors.launched import Rank  # noqa: PLC0415
-    from virnucpro.telemetry import Reporter  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, _terminate)
-    is_first = executor != "launched" or Rank.here().index == 0
-    quiet = quiet or not is_first
-    reporter = Reporter(quiet=quiet)
-    try:
-        summary = api.predict(
+    carry_out(
+        lambda observer: api.predict(
             inputs,
             out,
             bundle=bundle,
+            head=head,
             chunk_length=chunk_length,
             frames=cast("Literal['open'] | None", frames),
             device=device,
@@ -86,28 +84,14 @@ def predict(
             compressed=compressed,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
-            observer=reporter,
-        )
-    except KeyboardInterrupt as stop:
-        reporter.close()
-        typer.echo("virnucpro: stopped; the same command continues the run", err=True)
-        leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
-    finally:
-        reporter.close()
-    if not quiet:
-        typer.echo(_told(summary), err=True)
-    if summary.problems and is_first:
-        _list_problems(summary, out)
-    if summary.problems:
-        raise typer.Exit(SOME_NOT_PROCESSED)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came, as from Slurm; answered as a stop from the keyboard."""
-
-
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    raise _Terminated
+            observer=observer,
+        ),
+        _told,
+        lambda summary: summary.unscored["not processed"],
+        out,
+        executor=executor,
+        quiet=quiet,
+    )
 
 
 def _told(summary: "Summary") -> str:
@@ -118,14 +102,3 @@ def _told(summary: "Summary") -> str:
         f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; "
         f"{summary.records_per_second:,.0f} records/s"
     )
-
-
-def _list_problems(summary: "Summary", out: Path) -> None:
-    for problem in summary.problems[:_PROBLEMS_SHOWN]:
-        typer.echo(f"virnucpro: not processed: {problem}", err=True)
-    count = summary.unscored["not processed"]
-    if count > _PROBLEMS_SHOWN:
-        typer.echo(
-            f"virnucpro: {count - _PROBLEMS_SHOWN:,} more not processed; see {out}/summary.json",
-            err=True,
-        )

@@ -5,14 +5,13 @@ cuts the same blocks. A record with more chunks than a block holds is spread ove
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from virnucpro.sequences import Record, SequenceFile, chunk_count
 from virnucpro.sequences.chunking import chunk_start
-from virnucpro.sequences.nucleotides import foreign_letters
-from virnucpro.sequences.reader import STDIN
+from virnucpro.sequences.reader import STDIN, Kind, foreign_problem
 
 #: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
 #: that devices end together.
@@ -89,10 +88,67 @@ def cut_blocks(
     Raises:
         InputError: when a file cannot be read.
     """
+    return _gather(
+        (
+            (piece, max(1, piece.last_chunk - piece.first_chunk), bytes_read)
+            for number, record, problem, bytes_read in _read(paths, "dna")
+            for piece in _cut_record(number, record, chunk_length, block_chunks, problem)
+        ),
+        block_chunks,
+    )
+
+
+def cut_whole_records(paths: Sequence[str], kind: Kind, block_letters: int) -> Iterator[Block]:
+    """Read files one after the other; every record is one piece of one chunk.
+
+    Args:
+        paths: FASTA or FASTQ files, `-` for standard input.
+        kind: what the records are.
+        block_letters: most letters of a block, but for a longer record.
+
+    Raises:
+        InputError: when a file cannot be read.
+    """
+    return _gather(
+        (
+            (whole_piece(number, record, problem), len(record.sequence), bytes_read)
+            for number, record, problem, bytes_read in _read(paths, kind)
+        ),
+        block_letters,
+    )
+
+
+def records_in_blocks(
+    sequences: Iterable[tuple[str, str]], kind: Kind, block_letters: int
+) -> Iterator[Block]:
+    """Do the same with sequences in memory, given as id and letters."""
+
+    def piece(number: int, record: Record) -> Piece:
+        problem = _problem(record, kind)
+        where = f"sequence {number + 1} ({record.id})"
+        return whole_piece(number, record, f"{where}: {problem}" if problem else "")
+
+    records = (Record(header, letters) for header, letters in sequences)
+    pieces = (piece(number, record) for number, record in enumerate(records))
+    return _gather(((piece, piece.length, 0) for piece in pieces), block_letters)
+
+
+def whole_piece(number: int, record: Record, problem: str) -> Piece:
+    """Return a record as one piece of one chunk."""
+    sequence = "" if problem else record.sequence
+    return Piece(number, record.header, len(record.sequence), 1, 0, 1, 0, sequence, problem)
+
+
+def _gather(pieces: Iterable[tuple[Piece, int, int]], most: int) -> Iterator[Block]:
+    """Fill blocks.
+
+    Args:
+        pieces: each with its size and how many bytes were read for it.
+        most: the largest size of a block, but for a larger piece.
+    """
     block, filled = Block(0), 0
-    for piece, bytes_read in _read_pieces(paths, chunk_length, block_chunks):
-        size = max(1, piece.last_chunk - piece.first_chunk)
-        if block.pieces and filled + size > block_chunks:
+    for piece, size, bytes_read in pieces:
+        if block.pieces and filled + size > most:
             yield block
             block, filled = Block(block.index + 1), 0
         block.pieces.append(piece)
@@ -108,33 +164,29 @@ def input_bytes(paths: Sequence[str]) -> int:
     return sum(sizes) if all(sizes) else 0
 
 
-def _read_pieces(
-    paths: Sequence[str], chunk_length: int, block_chunks: int
-) -> Iterator[tuple[Piece, int]]:
-    """Yield every piece and how many bytes of the input were read for it."""
+def _read(paths: Sequence[str], kind: Kind) -> Iterator[tuple[int, Record, str, int]]:
+    """Yield every record's number, the record, why it cannot be processed, and bytes read."""
     number, problems, bytes_before = 0, 0, 0
     for path in paths:
-        with SequenceFile(path) as file:
+        with SequenceFile(path, kind) as file:
             for ordinal, record in enumerate(file, start=1):
-                problem = _problem(record)
+                problem = _problem(record, kind)
                 if problem:
                     problems += 1
                     line = file.line_of(ordinal) if problems <= _LINES_NAMED else None
                     at = f", line {line}" if line else ""
                     problem = f"{file.name}: record {ordinal} ({record.id}){at}: {problem}"
                     problem = " ".join(problem.splitlines())
-                for piece in _cut_record(number, record, chunk_length, block_chunks, problem):
-                    yield piece, bytes_before + file.position()
+                yield number, record, problem, bytes_before + file.position()
                 number += 1
             bytes_before += file.position()
 
 
-def _problem(record: Record) -> str:
+def _problem(record: Record, kind: Kind) -> str:
     """Say why a record cannot be processed; nothing when it can."""
-    if not record.sequence:
-        return "has no bases"
-    foreign = foreign_letters(record.sequence)
-    return f"letters that are not nucleotides ({foreign[:12]!r})" if foreign else ""
+    if not record.sequence.rstrip("*"):
+        return "has no bases" if kind == "dna" else "has no residues"
+    return foreign_problem(record.sequence, kind)
 
 
 def _cut_record(

@@ -3,14 +3,23 @@
 import ctypes
 import platform
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, NoReturn
 
 import msgspec
 import torch
 
 from virnucpro.bundles import Manifest
-from virnucpro.encoders.precision import DTYPES, check_precision, default_precision
+from virnucpro.encoders import DnabertSConfig, Esm2Config
+from virnucpro.encoders.precision import (
+    DTYPES,
+    check_precision,
+    default_precision,
+    memory_of,
+    stored_bits,
+)
 from virnucpro.errors import SettingsError
 
 #: Tokens of one forward pass on a CPU: few enough that activations stay in its cache (docs/log.md).
@@ -23,6 +32,12 @@ _FULL_WIDTH, _MOST_WAVES = 10240, 8
 _LIVE_COLUMNS = 20
 #: Share of the free memory that activations may take.
 _SHARE = 0.6
+#: Share of a device's memory that a process may count on, what CUDA takes of it, and tokens of the
+#: smallest pass worth making.
+_USABLE, _CONTEXT_BYTES, _LEAST_TOKENS = 0.95, 600 << 20, 2048
+
+#: Seconds that the thread that feeds a GPU waits at most for the one that prepares.
+_SWITCH_SECONDS = 2e-4
 
 # Options of mallopt(3), from glibc's malloc.h, and the largest values that help or are allowed.
 _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 1 << 29
@@ -59,6 +74,20 @@ class Device:
     def dtype(self) -> torch.dtype:
         """Type of the encoders' weights and activations."""
         return DTYPES[self.precision]
+
+
+class Settled(NamedTuple):
+    """Where and how a worker will compute.
+
+    Attributes:
+        device: with the precision chosen.
+        budgets: the largest that fit its free memory.
+        notes: what the user should know of the choice.
+    """
+
+    device: Device
+    budgets: Budgets
+    notes: tuple[str, ...] = ()
 
 
 def device_names(asked: str) -> list[str]:
@@ -124,6 +153,31 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
     return Device(device, precision, _kind(device))
 
 
+def settle_bundle(name: str, precision: str, bundle: Manifest) -> Settled:
+    """Choose device, precision and the largest budgets for a bundle, before it is loaded.
+
+    Args:
+        name: of the device; see `choose_device`.
+        precision: what the user asked for; `auto` takes what fits the device's memory.
+        bundle: whose networks will be loaded.
+
+    Raises:
+        SettingsError: when the device or the precision is not to be had, or nothing fits.
+    """
+    protein, dna = (part.config() for part in (bundle.protein_encoder, bundle.dna_encoder))
+    device, notes = _fitting(choose_device(name, precision), precision, [protein, dna])
+    return Settled(device, choose_budgets(device, bundle), notes)
+
+
+def settle_encoder(name: str, precision: str, config: Esm2Config | DnabertSConfig) -> Settled:
+    """Choose the same for a lone encoder, both of whose budgets are its; see `settle_bundle`."""
+    device, notes = _fitting(choose_device(name, precision), precision, [config])
+    if device.device.type == "cpu":
+        return Settled(device, Budgets(_CPU_BUDGET, _CPU_BUDGET), notes)
+    (budget,) = _budgets(device, [config])
+    return Settled(device, Budgets(budget, budget), notes)
+
+
 def choose_budgets(device: Device, bundle: Manifest) -> Budgets:
     """Return the largest budgets that keep a device busy and fit into its free memory.
 
@@ -131,14 +185,63 @@ def choose_budgets(device: Device, bundle: Manifest) -> Budgets:
     """
     if device.device.type == "cpu":
         return Budgets(_CPU_BUDGET, _CPU_BUDGET)
+    parts = (bundle.protein_encoder, bundle.dna_encoder)
+    return Budgets(*_budgets(device, [part.config() for part in parts]))
+
+
+def _fitting(
+    device: Device, asked: str, configs: Sequence[Esm2Config | DnabertSConfig]
+) -> tuple[Device, tuple[str, ...]]:
+    """Return a device with a precision whose weights fit, and what the user should know."""
+    if device.device.type == "cpu":
+        return device, ()
+    total = torch.cuda.get_device_properties(device.device).total_memory
+    precision = fitting_precision(total, device.precision, configs)
+    if precision is None or (precision != device.precision and asked != "auto"):
+        needed = _needed(configs, device.precision) / 2**30
+        raise SettingsError(
+            f"{needed:.1f} GiB are needed in {device.precision}, this {device.kind} has "
+            f"{total / 2**30:.1f}; {'give --precision auto' if precision else 'use smaller models'}"
+        )
+    if precision == device.precision:
+        return device, ()
+    needed = _needed(configs, device.precision) / 2**30
+    note = (
+        f"{device.precision} needs {needed:.1f} GiB, this {device.kind} has {total / 2**30:.1f}: "
+        f"weights are stored in {stored_bits(precision)} bits (--precision {precision})"
+    )
+    return replace(device, precision=precision), (note,)
+
+
+def fitting_precision(
+    total: int, precision: str, configs: Sequence[Esm2Config | DnabertSConfig]
+) -> str | None:
+    """Return a precision, or the next smaller storage whose weights fit, or None.
+
+    It depends on the kind of device alone, not on what else uses its memory.
+
+    Args:
+        total: bytes of the device.
+        precision: what is wanted.
+        configs: sizes of the networks.
+    """
+    choices = [precision, *(p for p in ("int8", "int4") if DTYPES[precision] == DTYPES[p])]
+    return next((p for p in choices if _needed(configs, p) <= _USABLE * total), None)
+
+
+def _needed(configs: Sequence[Esm2Config | DnabertSConfig], precision: str) -> float:
+    """Return the bytes of weights, of the smallest pass, and of what CUDA keeps for itself."""
+    widest = max(config.width for config in configs)
+    smallest_pass = _LEAST_TOKENS * widest * _LIVE_COLUMNS * DTYPES[precision].itemsize / _SHARE
+    return sum(memory_of(config, precision) for config in configs) + smallest_pass + _CONTEXT_BYTES
+
+
+def _budgets(device: Device, configs: Sequence[Esm2Config | DnabertSConfig]) -> list[int]:
     free, _ = torch.cuda.mem_get_info(device.device)
-    size = device.dtype.itemsize
-    protein, dna = bundle.protein_encoder, bundle.dna_encoder
-    weights = 12 * protein.layers * protein.width**2
-    weights += dna.layers * dna.width * (4 * dna.width + 3 * dna.feed_forward)
-    room = _SHARE * max(0, free - size * weights)
+    weights = sum(memory_of(config, device.precision) for config in configs)
+    room = _SHARE * max(0, free - weights)
     wave = _TILE_ROWS * torch.cuda.get_device_properties(device.device).multi_processor_count
-    return Budgets(*(_budget(wave, width, room, size) for width in (protein.width, dna.width)))
+    return [_budget(wave, config.width, room, device.dtype.itemsize) for config in configs]
 
 
 def _budget(wave: int, width: int, room: float, size: int) -> int:
@@ -149,7 +252,15 @@ def _budget(wave: int, width: int, room: float, size: int) -> int:
     return budget
 
 
-def keep_freed_memory() -> None:
+def ready_process(device: torch.device) -> None:
+    """Set what makes a process a good one to compute on a device."""
+    if device.type == "cpu":
+        _keep_freed_memory()
+    else:
+        sys.setswitchinterval(_SWITCH_SECONDS)
+
+
+def _keep_freed_memory() -> None:
     """Ask glibc to keep freed memory for the next forward pass instead of returning it.
 
     Activations are megabytes and come and go; without this each is mapped and zeroed by the

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.engine.blocks import Block, cut_blocks
-from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
+from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle
 from virnucpro.engine.shards import encode_shard, unscored_shard
-from virnucpro.engine.task import Settled
 from virnucpro.engine.worker import Worker
 from virnucpro.errors import BundleError
 
@@ -36,8 +35,7 @@ class Prediction:
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose what fits the bundle."""
-        chosen = choose_device(device, self.precision)
-        return Settled(chosen, choose_budgets(chosen, self._bundle(is_checked).manifest))
+        return settle_bundle(device, self.precision, self._bundle(is_checked=is_checked).manifest)
 
     def worker(self, device: Device, budgets: Budgets) -> Worker:
         """Load the bundle's networks."""
@@ -47,7 +45,7 @@ class Prediction:
         """Return a shard without scores."""
         return encode_shard(unscored_shard(block, self.chunk_length, problem))
 
-    def _bundle(self, is_checked: bool) -> Bundle:  # noqa: FBT001 (named at both calls)
+    def _bundle(self, *, is_checked: bool) -> Bundle:
         bundle = load_bundle(self.bundle, is_checked=is_checked)
         if bundle.sha256 != self.bundle_sha256:
             raise BundleError(f"{bundle.path}: is not the bundle that the run was given")

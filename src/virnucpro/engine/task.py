@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Budgets, Device
+from virnucpro.engine.devices import Budgets, Device, Settled
 from virnucpro.engine.work import Work
 
 
@@ -29,20 +29,6 @@ class BlockWorker(Protocol):
 
     def finish(self, pending: Any) -> tuple[int, bytes]:  # noqa: ANN401
         """Wait for what `submit` gave; return the block's index and the content of its shard."""
-
-
-class Settled(NamedTuple):
-    """Where and how a worker will compute.
-
-    Attributes:
-        device: with the precision chosen.
-        budgets: the largest that fit its free memory.
-        notes: what the user should know of the choice.
-    """
-
-    device: Device
-    budgets: Budgets
-    notes: tuple[str, ...] = ()
 
 
 class Task(Protocol):

@@ -1,6 +1,5 @@
 """What a device does with a block of `predict`: prepare it on the host, then score it."""
 
-import sys
 import threading
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -14,16 +13,14 @@ from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.encoders.packing import one_thread_an_operation
+from virnucpro.encoders.precision import stored_bits
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
-from virnucpro.engine.devices import Budgets, Device, choose_budgets, keep_freed_memory
+from virnucpro.engine.devices import Budgets, Device, choose_budgets, ready_process
 from virnucpro.engine.shards import encode_shard, make_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
-
-#: Seconds that the thread that feeds a GPU waits at most for the one that prepares.
-_SWITCH_SECONDS = 2e-4
 
 
 class Prepared(NamedTuple):
@@ -96,14 +93,12 @@ class Worker:
         budgets: Budgets | None = None,
         model: FrameClassifier | None = None,
     ) -> None:
-        if device.device.type == "cpu":
-            keep_freed_memory()
-        else:
-            sys.setswitchinterval(_SWITCH_SECONDS)
+        ready_process(device.device)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
         self._budgets = budgets or choose_budgets(device, bundle.manifest)
         self._tokenizer = bundle.tokenizer()
-        self._model = model or load_classifier(bundle, device.device, device.dtype)
+        bits = stored_bits(device.precision)
+        self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
         self._exact: FrameClassifier | None = None
         self.notes = self._model.speed_up(device.precision)
         self.work = Work()

@@ -7,15 +7,18 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import BinaryIO, NamedTuple, Self, cast
+from typing import BinaryIO, Literal, NamedTuple, Self, cast
 
 import dnaio
 from xopen import xopen
 
 from virnucpro.errors import InputError
 from virnucpro.sequences.nucleotides import foreign_letters
+from virnucpro.sequences.proteins import foreign_residues
 
 STDIN = "-"
+#: What the records of a file are.
+Kind = Literal["protein", "dna"]
 
 _COMPRESSIONS = {
     b"\x1f\x8b": "gz",
@@ -45,6 +48,13 @@ class Record(NamedTuple):
     def id(self) -> str:
         """The header's first word."""
         return record_id(self.header)
+
+
+def foreign_problem(sequence: str, kind: Kind) -> str:
+    """Say which letters of a record are not of its kind; nothing where all are."""
+    foreign = foreign_letters(sequence) if kind == "dna" else foreign_residues(sequence)
+    what = "nucleotides" if kind == "dna" else "residues"
+    return f"letters that are not {what} ({foreign[:12]!r})" if foreign else ""
 
 
 def record_id(header: str) -> str:
@@ -115,14 +125,15 @@ class SequenceFile:
 
     Args:
         path: a file, or `-` for standard input.
+        kind: what its records should be.
 
     Raises:
         InputError: when the file is missing, empty or neither FASTA nor FASTQ; while
-            iterating, when it is damaged or its first record is not of nucleotides.
+            iterating, when it is damaged or its first record is not of that kind.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, kind: Kind = "dna") -> None:
+        self.path, self._kind = path, kind
         self.name = "standard input" if path == STDIN else path
         self._read = 0
         with ExitStack() as stack:
@@ -146,7 +157,7 @@ class SequenceFile:
         """Undo the compression, look at the first letter and tell FASTA from FASTQ."""
         magic = self._raw.read(_LONGEST_MAGIC)
         if not magic:
-            raise InputError(f"{self.name}: the file is empty; there is nothing to predict")
+            raise InputError(f"{self.name}: the file is empty; give one with records")
         compression = next((c for m, c in _COMPRESSIONS.items() if magic.startswith(m)), None)
         chained = io.BufferedReader(_Chained(magic, self._raw), buffer_size=1 << 17)
         content = cast("BinaryIO", chained)
@@ -156,7 +167,7 @@ class SequenceFile:
         with self._damage_named():
             first = stream.peek(1)[:1]
         if not first:
-            raise InputError(f"{self.name}: the file is empty; there is nothing to predict")
+            raise InputError(f"{self.name}: the file is empty; give one with records")
         if first not in b">@":
             raise InputError(
                 f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@')"
@@ -197,13 +208,11 @@ class SequenceFile:
             yield record
 
     def _refuse_foreign(self, record: Record) -> None:
-        """Refuse a file whose first record is not of nucleotides: most likely it is protein."""
-        foreign = foreign_letters(record.sequence)
-        if foreign:
-            raise InputError(
-                f"{self.name}: record 1 ({record.id}), line 2: letters that are not nucleotides "
-                f"({foreign[:12]!r}); is this protein? Give DNA"
-            )
+        """Refuse a file whose first record is of another kind: most likely all of them are."""
+        problem = foreign_problem(record.sequence, self._kind)
+        if problem:
+            hint = "; is this protein? Give DNA" if self._kind == "dna" else "; give protein"
+            raise InputError(f"{self.name}: record 1 ({record.id}), line 2: {problem}{hint}")
 
     def position(self) -> int:
         """Return how many bytes of the file, as stored, have been read; 0 for a stream."""
@@ -219,7 +228,7 @@ class SequenceFile:
             return 4 * number - 3
         if not Path(self.path).is_file():
             return None
-        with SequenceFile(self.path) as again:
+        with SequenceFile(self.path, self._kind) as again:
             starts = (i for i, text in enumerate(again._stream, 1) if text.startswith(b">"))
             return next(islice(starts, number - 1, None), None)
 

@@ -1,0 +1,94 @@
+"""`virnucpro embed`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from virnucpro.cli.runs import carry_out
+
+if TYPE_CHECKING:
+    from virnucpro.encoders.pooling import Pooling
+    from virnucpro.jobs import Executor
+    from virnucpro.results.embeddings import EmbeddingSummary
+
+
+def embed(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="FASTA or FASTQ of proteins or DNA, plain or compressed; - for standard input.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Output directory, new or of the same command before."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact:protein, a directory, ..."
+        ),
+    ],
+    layer: Annotated[
+        int | None, typer.Option(help="Whose hidden states, from 1; by default the last.")
+    ] = None,
+    pooling: Annotated[
+        str, typer.Option(help="mean, cls, or tokens (every residue or byte pair).")
+    ] = "mean",
+    file_format: Annotated[
+        str, typer.Option("--format", help="parquet, hdf5, npz or safetensors.")
+    ] = "parquet",
+    dtype: Annotated[str, typer.Option(help="Of the numbers written: fp32 or fp16.")] = "fp32",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4."
+        ),
+    ] = "auto",
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun)."
+        ),
+    ] = "local",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
+) -> None:
+    """Write the vectors that an encoder gives proteins or DNA."""
+    from virnucpro import embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)
+
+    carry_out(
+        lambda observer: embedding.embed(
+            inputs,
+            out,
+            model=model,
+            layer=layer,
+            pooling=cast("Pooling", pooling),
+            file_format=file_format,
+            dtype=dtype,
+            device=device,
+            precision=precision,
+            executor=cast("Executor", executor),
+            observer=observer,
+        ),
+        _told,
+        lambda summary: summary.records - summary.embedded,
+        out,
+        executor=executor,
+        quiet=quiet,
+    )
+
+
+def _told(summary: "EmbeddingSummary") -> str:
+    return (
+        f"{summary.embedded:,} of {summary.records:,} records embedded, {summary.width:,} numbers "
+        f"a vector; {summary.records_per_second:,.0f} records/s, "
+        f"{summary.tokens_per_second:,.0f} tokens/s"
+    )

@@ -1,0 +1,84 @@
+"""What every command does that makes a run: signals, progress, what could not be processed."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+import typer
+
+from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
+
+if TYPE_CHECKING:
+    from virnucpro.jobs import Observer
+
+#: Records named on the terminal that could not be processed; summary.json lists more.
+_PROBLEMS_SHOWN = 10
+
+
+class _Summary(Protocol):
+    @property
+    def problems(self) -> list[str]: ...
+
+
+SummaryT = TypeVar("SummaryT", bound=_Summary)
+
+
+def carry_out(
+    run: "Callable[[Observer], SummaryT]",
+    told: Callable[[SummaryT], str],
+    not_processed: Callable[[SummaryT], int],
+    out: Path,
+    *,
+    executor: str,
+    quiet: bool,
+) -> None:
+    """Make a run and say what came of it.
+
+    Args:
+        run: does it, telling an observer.
+        told: the summary in a line.
+        not_processed: how many records were not.
+        out: the output directory.
+        executor: of several launched processes the first one speaks.
+        quiet: whether to say only what is wrong.
+    """
+    from virnucpro.engine.executors.launched import Rank  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.telemetry import Reporter  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _terminate)
+    is_first = executor != "launched" or Rank.here().index == 0
+    quiet = quiet or not is_first
+    reporter = Reporter(quiet=quiet)
+    try:
+        summary = run(reporter)
+    except KeyboardInterrupt as stop:
+        reporter.close()
+        typer.echo("virnucpro: stopped; the same command continues the run", err=True)
+        leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
+    finally:
+        reporter.close()
+    if not quiet:
+        typer.echo(told(summary), err=True)
+    if summary.problems and is_first:
+        _list_problems(summary.problems, not_processed(summary), out)
+    if summary.problems:
+        raise typer.Exit(SOME_NOT_PROCESSED)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from Slurm; answered as a stop from the keyboard."""
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _list_problems(problems: list[str], count: int, out: Path) -> None:
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        typer.echo(f"virnucpro: not processed: {problem}", err=True)
+    if count > _PROBLEMS_SHOWN:
+        typer.echo(
+            f"virnucpro: {count - _PROBLEMS_SHOWN:,} more not processed; see {out}/summary.json",
+            err=True,
+        )
