@@ -34,7 +34,7 @@ from virnucpro.bench.samples import (
 )
 from virnucpro.bench.timing import in_turn, wait_for
 from virnucpro.bundles import Bundle
-from virnucpro.encoders.precision import default_precision
+from virnucpro.encoders.precision import fast_precisions
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
 from virnucpro.engine.pipeline import Pipeline
@@ -94,7 +94,7 @@ def bench(
         budgets=msgspec.to_builtins(budgets),
         precisions=[],
     )
-    for precision in precisions or _fast_precisions(first.device):
+    for precision in precisions or fast_precisions(first.device):
         chosen = choose_device(device, precision)
         try:
             measured = _Measured(bundle, chosen, budgets, seconds, on_progress)
@@ -106,16 +106,6 @@ def bench(
             ) from error
         on_measured(report)
     return report
-
-
-def _fast_precisions(device: torch.device) -> list[str]:
-    """Return what the device has units for, its default first."""
-    if device.type == "cpu":
-        return ["fp32"]
-    capability = torch.cuda.get_device_capability(device)
-    found = [default_precision(device)]
-    found += ["bf16"] if capability >= (8, 0) else []
-    return found + (["fp8"] if capability >= (8, 9) else [])
 
 
 class _Measured:

@@ -1,0 +1,92 @@
+"""`virnucpro models verify`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from virnucpro.cli.exits import FAILED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from virnucpro.verification.report import Comparison, VerificationReport
+
+#: Columns of the table where no terminal says how wide it is.
+_FILE_WIDTH = 130
+
+
+def verify(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="virnucpro-500, virnucpro-300, or an encoder: esm2_t36_3B_UR50D, "
+            "esm2_t6_8M_UR50D, dnabert-s, virnucpro-500:protein."
+        ),
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="fp32, bf16, fp16, fp8, int8 or int4; can be repeated. By default all that the "
+            "device computes."
+        ),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
+) -> None:
+    """Compute what the published networks gave for some sequences, and compare.
+
+    Exit status 0 says as published, 1 that it is not.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from virnucpro.storage import write_whole  # noqa: PLC0415
+    from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
+
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    progress = Console(stderr=True, highlight=False)
+    report = compare(
+        name,
+        device=device,
+        precisions=precision or (),
+        on_progress=lambda line: progress.print(f"verifying {line}", markup=False),
+    )
+    if json is not None:
+        write_whole(json, report.to_json())
+    console.print(f"{report.name} on {report.device}; PyTorch {report.torch}", markup=False)
+    for note in report.notes:
+        console.print(note, markup=False)
+    if report.comparisons:
+        console.print(_table(report))
+    for skipped in report.skipped:
+        console.print(f"{skipped.precision}: skipped: {skipped.reason}", markup=False)
+    console.print(report.verdict, markup=False)
+    if not report.is_as_published:
+        raise typer.Exit(FAILED)
+
+
+def _table(report: "VerificationReport") -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table()
+    for name in (
+        "precision", "compared", "cosine", "largest difference", "relative error", "calls", "",
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if name in ("precision", "compared", "") else "right")
+    for row in report.comparisons:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: "Comparison") -> tuple[str, ...]:
+    return (
+        row.precision,
+        row.what,
+        "" if row.cosine is None else f"{row.cosine:.6f}",
+        f"{row.largest_difference:.2g}",
+        f"{row.relative_error:.2g}",
+        "" if row.labels is None else f"{row.labels_agreeing} of {row.labels}",
+        "[red]fail" if row.fault else "[green]pass",
+    )
