@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from checkpoints import SIZES, write_fair_esm
+from checkpoints import SIZES, write_transformers
 from rehearsal import measured
 
 _LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
@@ -50,9 +50,9 @@ def main() -> None:
         return
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "home" / name).exists():
-        write_fair_esm(directory / "esm2.pt", SIZES[arguments.model])
-        measured("models", "add", name, directory / "esm2.pt")
-        (directory / "esm2.pt").unlink()
+        write_transformers(directory / "esm2", SIZES[arguments.model])
+        measured("models", "add", name, directory / "esm2")
+        shutil.rmtree(directory / "esm2")
     if not proteins.exists():
         write_proteins(proteins, arguments.sequences, arguments.length)
     found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **vars(arguments)}

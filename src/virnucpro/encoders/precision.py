@@ -195,21 +195,27 @@ def _ways(precision: str, network: Encoder, reasons: list[str]) -> list[_Way]:
         return [_Way("fused steps for a CPU", _with_cpu_steps), _PLAIN]
     if device.type == "cpu" or precision == "fp32":
         return [_PLAIN]
+    size = network.config.width // network.config.heads
+    if size not in _KERNEL_HEADS:
+        reasons.append(f"no kernels for heads of {size} columns")
+        kernels = []
+    else:
+        kernels = _kernel_ways(precision, device, reasons)
+    return kernels if precision == "fp8" else [*kernels, _PLAIN]
+
+
+def _kernel_ways(precision: str, device: torch.device, reasons: list[str]) -> list[_Way]:
     try:
         from virnucpro.encoders.steps import fp8, fused  # noqa: PLC0415 (need Triton)
     except ImportError as error:
         reasons.append(f"Triton cannot be loaded ({error})")
-        return [] if precision == "fp8" else [_PLAIN]
-    size = network.config.width // network.config.heads
-    if size not in _KERNEL_HEADS:
-        reasons.append(f"no kernels for heads of {size} columns")
-        return [] if precision == "fp8" else [_PLAIN]
+        return []
     if precision == "fp8":
         return [_Way("8-bit products and kernels in Triton", fp8.quantise)]
     kernels = _Way("kernels in Triton around the library's products", fused.use_kernels)
     if torch.cuda.get_device_capability(device)[0] == 9:  # where they were measured to be faster
-        return [_Way("products and kernels in Triton", fused.use_products), kernels, _PLAIN]
-    return [kernels, _PLAIN]
+        return [_Way("products and kernels in Triton", fused.use_products), kernels]
+    return [kernels]
 
 
 def _with_cpu_steps(network: Encoder) -> None:
