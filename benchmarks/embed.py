@@ -46,7 +46,9 @@ def main() -> None:
     name = f"encoder-{arguments.model}"
     proteins = directory / f"{arguments.sequences}x{arguments.length}.fasta"
     if arguments.alone:
-        print(json.dumps(alone(name, proteins, arguments.device, arguments.precision)))
+        print(
+            json.dumps(alone(name, proteins, arguments.device.split(",")[0], arguments.precision))
+        )
         return
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "home" / name).exists():

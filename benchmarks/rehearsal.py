@@ -95,23 +95,24 @@ def added(directory: Path, name: str, model: str, layout: str) -> dict[str, Any]
 
 def measured(*arguments: object) -> dict[str, Any]:
     """Run the command; return seconds and the most memory it held."""
-    peaks = {"anonymous": 0, "files": 0}
+    own, mapped = [0], [0]
     started = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 (this package)
         [sys.executable, "-m", "virnucpro", *map(str, arguments)]
     )
     while process.poll() is None:
         held = [_held(p) for p in _family(process.pid)]
-        peaks["anonymous"] = max(peaks["anonymous"], sum(anonymous for anonymous, _ in held))
-        peaks["files"] = max(peaks["files"], sum(files for _, files in held))
+        own.append(sum(anonymous for anonymous, _ in held))
+        mapped.append(sum(files for _, files in held))
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{arguments}: status {process.returncode}")
     return {
         "command": " ".join(map(str, arguments[:2])),
         "seconds": round(time.perf_counter() - started, 1),
-        "GiB of memory, its own": _gib(peaks["anonymous"]),
-        "GiB of memory, mapped files": _gib(peaks["files"]),
+        "GiB of memory, its own": _gib(max(own)),
+        "of it in each quarter of the time": [_gib(max(part)) for part in _quarters(own)],
+        "GiB of memory, mapped files": _gib(max(mapped)),
     }
 
 
@@ -163,6 +164,11 @@ def _held(process: psutil.Process) -> tuple[int, int]:
     found = dict(line.split(":", 1) for line in lines if line.startswith("Rss"))
     anonymous, files = (int(found.get(n, "0 kB").split()[0]) << 10 for n in ("RssAnon", "RssFile"))
     return anonymous, files
+
+
+def _quarters(samples: list[int]) -> list[list[int]]:
+    size = -(-len(samples) // 4)
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 def _gib(size: float) -> float:
