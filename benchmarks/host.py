@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 from virnucpro.encoders import DnaTokenizer, protein_tokens
 from virnucpro.engine.blocks import Block, cut_blocks
 from virnucpro.engine.work import Work
-from virnucpro.sequences import Nucleotides, SequenceFile, chunk_records, find_open_frames
+from virnucpro.sequences import Nucleotides, SequenceFile, chunk_records, find_frames
 
 TOKENIZER = Path(__file__).parents[1] / "tests" / "data" / "dnabert_s.tokenizer.json"
 COMPARED_SEQUENCES = 20_000
@@ -87,7 +87,7 @@ class Host:
             lengths = sequences.offsets[1:] - sequences.offsets[:-1]
             chunks = chunk_records(lengths, self._chunk_length)
             shift = sequences.offsets[chunks.record]
-            frames = find_open_frames(sequences, chunks.start + shift, chunks.end + shift)
+            frames = find_frames(sequences, chunks.start + shift, chunks.end + shift)
         with self.work.timed("protein tokens"):
             protein = protein_tokens(frames.residues, frames.protein_offsets)
         with self.work.timed("DNA tokens"):

@@ -60,13 +60,16 @@ def shard_of(pieces: list[Piece]) -> Shard:
     chunks = [(i, piece, k) for i, piece in enumerate(pieces) for k in range(len(piece.chunks))]
     frames = [(c, f) for c, (_, piece, k) in enumerate(chunks) for f in piece.chunks[k].frames]
     chunk_rows = [(i, p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
-    frame_rows = [(c, FRAME_NAMES.index(f.name), f.protein_length) for c, f in frames]
+    frame_rows = []
+    for c, f in frames:
+        frame, (_, _, start, end) = FRAME_NAMES.index(f.name), chunk_rows[c]
+        frame_rows.append((c, frame, f.protein_length, 0, (end - start - frame % 3) // 3))
     return Shard(
         text_of("\n".join(piece.id for piece in pieces)),
         text_of("\n".join(piece.problem for piece in pieces)),
         np.array([piece_row(piece) for piece in pieces], dtype=np.int64),
         np.array(chunk_rows, dtype=np.int64).reshape(-1, 4),
-        np.array(frame_rows, dtype=np.int32).reshape(-1, 3),
+        np.array(frame_rows, dtype=np.int32).reshape(-1, 5),
         np.array([f[2:] for _, f in frames], dtype=np.float32).reshape(-1, 2),
         text_of("".join(piece.fasta for piece in pieces)),
     )

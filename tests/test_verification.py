@@ -22,7 +22,7 @@ from virnucpro.encoders.precision import DTYPES, computed_precisions
 from virnucpro.encoders.tokens import ESM2_UNK
 from virnucpro.errors import BundleError, SettingsError
 from virnucpro.reference import PACKAGED, read_reference
-from virnucpro.sequences import Nucleotides, find_open_frames
+from virnucpro.sequences import Nucleotides, find_frames
 from virnucpro.verification import verify
 from virnucpro.verification.compare import BOUNDS, UNCERTAIN
 from virnucpro.verification.report import VerificationReport
@@ -215,7 +215,7 @@ def test_the_packaged_frames_are_what_this_program_finds(tiny_bundle: Bundle) ->
     frames = read_reference().content.frames.frames
     dna = [frame.dna for frame in frames]
     ends = np.cumsum([len(letters) for letters in dna])
-    found = find_open_frames(Nucleotides.join(dna), ends - [len(x) for x in dna], ends)
+    found = find_frames(Nucleotides.join(dna), ends - [len(x) for x in dna], ends)
     first = {int(found.chunk[i]): int(i) for i in np.flatnonzero(found.frame == 0)}
     assert [found.protein(first[i]) for i in range(8)] == [frame.protein for frame in frames]
     assert [found.dna[first[i]] for i in range(8)] == dna

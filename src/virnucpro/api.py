@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
@@ -15,6 +15,7 @@ from virnucpro.inputs import checked_inputs
 from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.results.paths import Outputs
 from virnucpro.results.summary import PredictionFiles, Summary
+from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
@@ -24,7 +25,7 @@ def predict(
     bundle: str | os.PathLike[str] = "compact",
     head: str | os.PathLike[str] | None = None,
     chunk_length: int | None = None,
-    frames: Literal["open"] | None = None,
+    frames: FrameKind | None = None,
     device: str = "auto",
     precision: str = "auto",
     legacy: bool = False,
@@ -69,23 +70,28 @@ def predict(
     loaded = load_bundle(bundle, is_checked=True)
     manifest = loaded.manifest
     length, notes = _chunk_length(manifest, chunk_length)
-    if frames not in (None, manifest.frames):
-        raise SettingsError(f"--frames {frames}: bundle {manifest.name} takes {manifest.frames}")
+    drawn = frames or manifest.frames
+    if drawn not in get_args(FrameKind):
+        raise SettingsError(f"--frames {drawn}: give {', '.join(get_args(FrameKind))}")
+    if drawn != manifest.frames:
+        notes.append(f"{manifest.name} was trained for {manifest.frames} frames, not {drawn}")
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
     job = Job(
         command="predict",
         inputs=checked_inputs(inputs, "dna"),
-        task=Prediction(os.fspath(bundle), loaded.sha256, length, block_chunks, precision),
+        task=Prediction(
+            os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision
+        ),
         product=PredictionFiles(Outputs(Path(out), legacy, compressed), manifest.thresholds.virus),
         weights=f"{manifest.name} {manifest.version}",
         weights_sha256=loaded.sha256,
         check=loaded.check,
         settings={
-            "chunk_length": length, "frames": manifest.frames, "block_chunks": block_chunks,
+            "chunk_length": length, "frames": drawn, "block_chunks": block_chunks,
             "legacy": legacy, "compressed": compressed,
         },
-        how=f"chunks of {length} bp, {manifest.frames} frames",
+        how=f"chunks of {length} bp, {drawn} frames",
         notes=notes,
     )  # fmt: skip
     return execute(job, device, executor, observer)

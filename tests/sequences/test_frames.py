@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from virnucpro.sequences import FRAME_NAMES, Frames, Nucleotides, find_open_frames
+from virnucpro.sequences import FRAME_NAMES, Frames, Nucleotides, find_frames
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -81,7 +81,7 @@ def frames_of(records: list[str], windows: list[list[tuple[int, int]]]) -> list[
         for start, end in of_record
     ]
     start, end = np.array(borders, dtype=np.int64).reshape(-1, 2).T
-    return open_frames(find_open_frames(sequences, start, end))
+    return open_frames(find_frames(sequences, start, end))
 
 
 def whole(records: list[str]) -> list[OpenFrame]:

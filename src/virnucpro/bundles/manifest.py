@@ -1,12 +1,14 @@
 """`bundle.json`: what a bundle, or a lone encoder, holds (docs/bundles.md)."""
 
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from virnucpro.encoders import DnabertSConfig, Esm2Config
 from virnucpro.errors import BundleError
+from virnucpro.sequences.frames import FrameKind
 
 FORMAT = 1
 MANIFEST_FILE = "bundle.json"
@@ -30,6 +32,9 @@ _Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 _Length = Annotated[int, msgspec.Meta(ge=3, le=1_000_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+_Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+_Knots = msgspec.Meta(min_length=2, max_length=200)
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +86,42 @@ class Thresholds(_Part, frozen=True, kw_only=True):
     virus: _Share
 
 
+class Calibration(_Part, frozen=True, kw_only=True):
+    """A line from the p_virus of a record to the probability that it is viral.
+
+    Attributes:
+        scores: p_virus of each knot, rising from 0 to 1.
+        probabilities: P(virus) at each knot, rising.
+        prevalence: share of viruses among the scored records that the probabilities are for.
+        chunk_length: bases of a chunk that it was fitted for.
+        frames: how frames were drawn from a chunk.
+        data: what it was fitted on, and how.
+        metrics: what was measured on data that it was not fitted on.
+    """
+
+    scores: Annotated[tuple[_Share, ...], _Knots]
+    probabilities: Annotated[tuple[_Probability, ...], _Knots]
+    prevalence: _Probability
+    chunk_length: _Length
+    frames: FrameKind
+    data: _Text
+    metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        """Refuse a line that does not rise all the way from score 0 to score 1.
+
+        Raises:
+            ValueError: as msgspec expects it.
+        """
+        if len(self.scores) != len(self.probabilities):
+            raise ValueError("a calibration has as many probabilities as scores")
+        if (self.scores[0], self.scores[-1]) != (0, 1):
+            raise ValueError("the scores of a calibration go from 0 to 1")
+        for knots in (self.scores, self.probabilities):
+            if not all(before < after for before, after in pairwise(knots)):
+                raise ValueError("scores and probabilities of a calibration rise at each knot")
+
+
 class File(_Part, frozen=True, kw_only=True):
     """One file of the bundle."""
 
@@ -88,7 +129,7 @@ class File(_Part, frozen=True, kw_only=True):
     bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Manifest(_Part, frozen=True, kw_only=True):
+class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """Everything a bundle says of itself.
 
     Attributes:
@@ -98,12 +139,14 @@ class Manifest(_Part, frozen=True, kw_only=True):
         protein_encoder: sizes of the ESM-2.
         dna_encoder: sizes of the DNABERT-S.
         head: size of the head.
-        frames: how frames are drawn; `open` keeps those without a stop.
+        frames: how frames are drawn from a chunk; see `sequences.frames.FrameKind`.
+        least_residues: of a stretch or of a whole frame.
         chunk_lengths: chunk lengths in bases it was trained for, the default first.
         thresholds: when a record is called.
         provenance: where weights, data and licence come from.
         metrics: what was measured, on what.
         files: digest and size of every file.
+        calibration: what its scores mean; none where nobody has fitted it.
     """
 
     format: int
@@ -112,12 +155,14 @@ class Manifest(_Part, frozen=True, kw_only=True):
     protein_encoder: ProteinEncoder
     dna_encoder: DnaEncoder
     head: HeadSize
-    frames: Literal["open"]
+    frames: FrameKind
+    least_residues: _Width = 1
     chunk_lengths: Annotated[tuple[_Length, ...], msgspec.Meta(min_length=1)]
     thresholds: Thresholds
     provenance: dict[str, str]
     metrics: dict[str, dict[str, float]]
     files: dict[str, File]
+    calibration: Calibration | None = None
 
     def lone(self, kind: Kind) -> "EncoderManifest":
         """Describe one of the encoders by itself."""

@@ -1,7 +1,7 @@
 """`virnucpro predict`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,6 +10,7 @@ from virnucpro.cli.runs import carry_out
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
     from virnucpro.results.summary import Summary
+    from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
@@ -36,7 +37,7 @@ def predict(
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(help="How frames are drawn: open; by default what the bundle says."),
+        typer.Option(help="open, segments or whole; by default what the bundle says."),
     ] = None,
     device: Annotated[
         str,
@@ -77,7 +78,7 @@ def predict(
             bundle=bundle,
             head=head,
             chunk_length=chunk_length,
-            frames=cast("Literal['open'] | None", frames),
+            frames=cast("FrameKind | None", frames),
             device=device,
             precision=precision,
             legacy=legacy,

@@ -9,6 +9,7 @@ from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle
 from virnucpro.engine.shards import encode_shard, unscored_shard
 from virnucpro.engine.worker import Worker
 from virnucpro.errors import BundleError
+from virnucpro.sequences.frames import FrameKind
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Prediction:
         bundle: name of an embedded bundle, or a bundle's directory.
         bundle_sha256: digest of its manifest.
         chunk_length: bases of a chunk.
+        frames: how frames are drawn.
         block_chunks: most chunks of a block.
         precision: what the user asked for.
     """
@@ -26,6 +28,7 @@ class Prediction:
     bundle: str
     bundle_sha256: str
     chunk_length: int
+    frames: FrameKind
     block_chunks: int
     precision: str
 
@@ -39,7 +42,8 @@ class Prediction:
 
     def worker(self, device: Device, budgets: Budgets) -> Worker:
         """Load the bundle's networks."""
-        return Worker(self._bundle(is_checked=True), device, self.chunk_length, budgets)
+        bundle = self._bundle(is_checked=True)
+        return Worker(bundle, device, self.chunk_length, budgets, frames=self.frames)
 
     def unscored(self, block: Block, problem: str) -> bytes:
         """Return a shard without scores."""

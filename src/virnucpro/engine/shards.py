@@ -22,7 +22,8 @@ class Shard(NamedTuple):
         piece_P6: record number, length, chunks of the record, first chunk, one past the last
             chunk, and bytes of `fasta`, of each piece, int64.
         chunk_C4: index of the piece, number from 1, start and end of each chunk, int64.
-        frame_S3: index of the chunk, frame and protein length of each open frame, int32.
+        frame_S5: index of the chunk, frame, protein length, first codon and codons of each frame,
+            int32.
         scores_S2: P(other) and P(virus) of each open frame, fp32.
         fasta: FASTA text of the pieces whose record is viral, or not known yet to be.
     """
@@ -31,14 +32,14 @@ class Shard(NamedTuple):
     problems: NDArray[np.uint8]
     piece_P6: NDArray[np.int64]
     chunk_C4: NDArray[np.int64]
-    frame_S3: NDArray[np.int32]
+    frame_S5: NDArray[np.int32]
     scores_S2: NDArray[np.float32]
     fasta: NDArray[np.uint8]
 
     def chunk_scores(self) -> ChunkScores:
         """Return scores and calls of the shard's chunks."""
         return score_chunks(
-            self.frame_S3[:, 0].astype(np.int64), self.scores_S2, len(self.chunk_C4)
+            self.frame_S5[:, 0].astype(np.int64), self.scores_S2, len(self.chunk_C4)
         )
 
 
@@ -59,22 +60,24 @@ def make_shard(
         for piece, call in zip(pieces, calls.tolist(), strict=True)
     ]
     lengths = np.diff(frames.protein_offsets)
-    frame_S3 = np.column_stack([frames.chunk, frames.frame, lengths]).astype(np.int32)
-    return _shard(pieces, "", np.column_stack(chunks), frame_S3, scores_S2, fasta)
+    frame_S5 = np.column_stack(
+        [frames.chunk, frames.frame.astype(np.int64), lengths, frames.first_codon, frames.codons]
+    ).astype(np.int32)
+    return _shard(pieces, "", np.column_stack(chunks), frame_S5, scores_S2, fasta)
 
 
 def unscored_shard(block: Block, chunk_length: int, problem: str) -> Shard:
     """Return a shard that says of each record of a block why it was not scored."""
     fasta = [b"" if piece.is_whole else _fasta(piece, chunk_length) for piece in block.pieces]
-    chunk_C4, frame_S3 = np.empty((0, 4), np.int64), np.empty((0, 3), np.int32)
-    return _shard(block.pieces, problem, chunk_C4, frame_S3, np.empty((0, 2), np.float32), fasta)
+    chunk_C4, frame_S5 = np.empty((0, 4), np.int64), np.empty((0, 5), np.int32)
+    return _shard(block.pieces, problem, chunk_C4, frame_S5, np.empty((0, 2), np.float32), fasta)
 
 
 def _shard(
     pieces: list[Piece],
     problem: str,
     chunk_C4: NDArray[np.int64],
-    frame_S3: NDArray[np.int32],
+    frame_S5: NDArray[np.int32],
     scores_S2: NDArray[np.float32],
     fasta: list[bytes],
 ) -> Shard:
@@ -88,7 +91,7 @@ def _shard(
         _text("\n".join(p.problem or problem for p in pieces).encode()),
         np.array(piece_P6, dtype=np.int64),
         chunk_C4,
-        frame_S3,
+        frame_S5,
         scores_S2,
         _text(b"".join(fasta)),
     )

@@ -20,7 +20,15 @@ from virnucpro.engine.devices import Budgets, Device, choose_budgets, ready_proc
 from virnucpro.engine.shards import encode_shard, make_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
-from virnucpro.sequences import Chunks, Frames, Nucleotides, chunk_records, find_open_frames
+from virnucpro.sequences import (
+    Chunks,
+    FrameRule,
+    Frames,
+    Nucleotides,
+    chunk_records,
+    find_frames,
+)
+from virnucpro.sequences.frames import FrameKind
 
 
 class Prepared(NamedTuple):
@@ -79,6 +87,7 @@ class Worker:
         chunk_length: bases of a chunk.
         budgets: most tokens of a forward pass; by default what fits this device.
         model: the bundle's network, where it is loaded already; its encoders may be changed.
+        frames: which frames to draw; by default as the bundle says.
 
     Attributes:
         work: what was done so far.
@@ -92,10 +101,13 @@ class Worker:
         chunk_length: int,
         budgets: Budgets | None = None,
         model: FrameClassifier | None = None,
+        frames: FrameKind | None = None,
     ) -> None:
         ready_process(device.device)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
         self._budgets = budgets or choose_budgets(device, bundle.manifest)
+        manifest = bundle.manifest
+        self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
         self._tokenizer = bundle.tokenizer()
         bits = stored_bits(device.precision)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
@@ -114,7 +126,7 @@ class Worker:
         with self.work.timed("chunks and frames"):
             sequences = Nucleotides.join([piece.sequence for piece in block.pieces])
             chunks, shift = self._chunks(block, sequences)
-            frames = find_open_frames(sequences, chunks.start + shift, chunks.end + shift)
+            frames = find_frames(sequences, chunks.start + shift, chunks.end + shift, self._rule)
         with self.work.timed("tokens"):
             protein = protein_tokens(frames.residues, frames.protein_offsets)
             dna = self.tokenize(frames.dna)

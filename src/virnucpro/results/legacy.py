@@ -53,8 +53,8 @@ class LegacyFiles:
 
     def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
         """Append a shard; `ids` are the ids of its pieces."""
-        frame = shard.frame_S3[:, 1].astype(np.uint8)
-        chunk_ids = _chunk_ids(shard, ids, shard.frame_S3[:, 0])
+        frame = shard.frame_S5[:, 1].astype(np.uint8)
+        chunk_ids = _chunk_ids(shard, ids, shard.frame_S5[:, 0])
         frame_table = {
             "Sequence_ID": chunk_ids + names(frame, FRAME_NAMES),
             "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),

@@ -55,8 +55,8 @@ class Counts:
         self.records += len(finished.ids)
         self.bases += int(finished.lengths.sum())
         self.chunks += len(shard.chunk_C4)
-        self.chunks_unscored += len(shard.chunk_C4) - len(np.unique(shard.frame_S3[:, 0]))
-        self.open_frames += len(shard.frame_S3)
+        self.chunks_unscored += len(shard.chunk_C4) - len(np.unique(shard.frame_S5[:, 0]))
+        self.open_frames += len(shard.frame_S5)
         for code, count in Counter(finished.scores.call.tolist()).items():
             self.calls[CALL_NAMES[code]] += count
         is_unscored = (finished.scores.call == UNSCORED).tolist()

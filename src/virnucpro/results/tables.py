@@ -47,31 +47,22 @@ def _probability(values: NDArray[np.floating]) -> pl.Series:
 
 def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
     """Return the rows of frames.tsv; `ids` are the ids of the shard's pieces."""
-    chunk, frame, protein_length = shard.frame_S3.T
+    chunk, frame, protein_length, first_codon, codons = shard.frame_S5.T
     piece, number, chunk_start, chunk_end = shard.chunk_C4[chunk].T
-    start, end = frame_span(frame, chunk_start, chunk_end)
+    skipped, bases = frame % 3 + 3 * first_codon, 3 * codons
+    start = np.where(frame < 3, chunk_start + skipped, chunk_end - skipped - bases)
     return pl.DataFrame(
         {
             "record": ids.gather(piece),
             "chunk": number,
             "start": start,
-            "end": end,
+            "end": start + bases,
             "frame": names(frame.astype(np.uint8), FRAME_NAMES),
             "protein_length": protein_length,
             "p_virus": _probability(shard.scores_S2[:, 1]),
             "call": names(frame_calls(shard.scores_S2), CALL_NAMES),
         }
     )
-
-
-def frame_span(
-    frame: NDArray[np.int32], chunk_start: NDArray[np.int64], chunk_end: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the bases that the codons of each frame cover, on the forward strand."""
-    offset = frame % 3
-    bases = (chunk_end - chunk_start - offset) // 3 * 3
-    start = np.where(frame < 3, chunk_start + offset, chunk_end - offset - bases)
-    return start, start + bases
 
 
 def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFrame:

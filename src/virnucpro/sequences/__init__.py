@@ -1,13 +1,14 @@
 """Records, chunks and reading frames: all that comes before a network (numpy, no torch)."""
 
 from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
-from virnucpro.sequences.frames import FRAME_NAMES, Frames, find_open_frames
+from virnucpro.sequences.frames import FRAME_NAMES, FrameRule, Frames, find_frames
 from virnucpro.sequences.nucleotides import Nucleotides
 from virnucpro.sequences.reader import Record, SequenceFile
 
 __all__ = [
     "FRAME_NAMES",
     "Chunks",
+    "FrameRule",
     "Frames",
     "Nucleotides",
     "Record",
@@ -15,5 +16,5 @@ __all__ = [
     "chunk_count",
     "chunk_records",
     "chunk_starts",
-    "find_open_frames",
+    "find_frames",
 ]

@@ -1,10 +1,10 @@
 """Six-frame translation of many chunks at once.
 
-A frame is open when its protein is not empty and holds no stop. Genetic code 1 (NCBI
-transl_table=1). A codon with a letter other than A, C, G, T is dropped from the protein.
+Genetic code 1 (NCBI transl_table=1). A codon with a letter other than A, C, G, T is dropped from
+the protein.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,19 +40,42 @@ def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.ui
 _BASE_CODE, _FORWARD_CODON, _REVERSE_CODON = _codon_tables()
 
 
+#: `open`: a frame whose protein is not empty and holds no stop, entire (the original's rule).
+#: `segments`: of each frame the longest stretch without a stop. `whole`: each frame entire, with
+#: its stops.
+FrameKind = Literal["open", "segments", "whole"]
+
+
+class FrameRule(NamedTuple):
+    """Which frames are drawn from a chunk.
+
+    Attributes:
+        kind: see `FrameKind`.
+        least_residues: of a stretch or of a whole frame; of an open frame it is 1.
+    """
+
+    kind: FrameKind = "open"
+    least_residues: int = 1
+
+
 class Frames(NamedTuple):
-    """Open frames of several chunks, ordered by chunk and then F1..R3.
+    """Frames of several chunks, ordered by chunk and then F1..R3.
 
     Attributes:
         chunk: index of the chunk, int64.
         frame: index into `FRAME_NAMES`, uint8.
-        residues: amino-acid letters of all proteins end to end, uint8.
+        first_codon: where in the frame, in its direction, the codons begin, int64.
+        codons: how many there are, those dropped from the protein included, int64.
+        residues: amino-acid letters of all proteins end to end, stops as `*`, uint8.
         protein_offsets: where each protein starts in `residues`, one more entry than frames.
-        dna: the nucleotides of each frame, `strand[offset : offset + 3 * len(protein) + 1]`.
+        dna: the nucleotides of each frame: of an open one `strand[offset : offset + 3 *
+            len(protein) + 1]` as the original cuts it, of others the codons'.
     """
 
     chunk: NDArray[np.int64]
     frame: NDArray[np.uint8]
+    first_codon: NDArray[np.int64]
+    codons: NDArray[np.int64]
     residues: NDArray[np.uint8]
     protein_offsets: NDArray[np.int64]
     dna: list[str]
@@ -79,15 +102,19 @@ def _translate(letters_N: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
     return _FORWARD_CODON[codon], _REVERSE_CODON[codon]
 
 
-def find_open_frames(
-    sequences: Nucleotides, start: NDArray[np.int64], end: NDArray[np.int64]
+def find_frames(
+    sequences: Nucleotides,
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    rule: FrameRule = FrameRule(),  # noqa: B008 (immutable)
 ) -> Frames:
-    """Translate the chunks `start[i]:end[i]` of `sequences.letters_N` and keep the open frames.
+    """Translate the chunks `start[i]:end[i]` of `sequences.letters_N` and draw frames.
 
     Args:
         sequences: the records' letters; chunk borders are positions in `letters_N`.
         start: first base of each chunk.
         end: one past the last base of each chunk.
+        rule: which frames.
     """
     letters_N = sequences.letters_N
     if len(letters_N) < 3:
@@ -99,6 +126,22 @@ def find_open_frames(
     left_CF = np.where(
         np.arange(6) < 3, start[:, None] + offset, end[:, None] - offset - 3 * codons_CF
     )
+    draw = _open_frames if rule.kind == "open" else _drawn_frames
+    found = draw(strands, codons_CF, left_CF, rule)
+    bases = 3 * np.diff(found.protein_offsets) + 1 if rule.kind == "open" else 3 * found.codons
+    chunk = found.chunk
+    skipped = found.frame.astype(np.int64) % 3 + 3 * found.first_codon
+    dna = _cut_dna(sequences, found.frame >= 3, skipped, start[chunk], end[chunk], bases)
+    return found._replace(dna=dna)
+
+
+def _open_frames(
+    strands: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    codons_CF: NDArray[np.int64],
+    left_CF: NDArray[np.int64],
+    _rule: FrameRule,
+) -> Frames:
+    """Keep the frames without a stop; only their codons are gathered."""
     open_CF = np.zeros(codons_CF.shape, dtype=np.bool_)
     length_CF = np.zeros(codons_CF.shape, dtype=np.int64)
     for strand, columns in ((0, slice(0, 3)), (1, slice(3, 6))):
@@ -108,11 +151,59 @@ def find_open_frames(
         length_CF[:, columns] = coded[right] - coded[left]
         open_CF[:, columns] = (stops[right] == stops[left]) & (length_CF[:, columns] > 0)
     chunk, frame = np.nonzero(open_CF)
-    residues = _gather_residues(strands, frame, left_CF[chunk, frame], codons_CF[chunk, frame])
-    lengths = length_CF[chunk, frame]
-    protein_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    dna = _cut_dna(sequences, frame, start[chunk], end[chunk], 3 * lengths + 1)
-    return Frames(chunk, frame.astype(np.uint8), residues, protein_offsets, dna)
+    codons = codons_CF[chunk, frame]
+    residues = _gather_residues(strands, frame, left_CF[chunk, frame], codons)
+    offsets = _offsets(length_CF[chunk, frame])
+    kept = residues[residues != _DROPPED]
+    first = np.zeros_like(codons)
+    return Frames(chunk, frame.astype(np.uint8), first, codons, kept, offsets, [])
+
+
+def _drawn_frames(
+    strands: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    codons_CF: NDArray[np.int64],
+    left_CF: NDArray[np.int64],
+    rule: FrameRule,
+) -> Frames:
+    """Draw one stretch of codons of each frame: the longest without a stop, or all of them.
+
+    A run is what lies between two stops; all runs of all frames lie end to end, R in all.
+    """
+    chunk, frame = np.nonzero(codons_CF)
+    codons = codons_CF[chunk, frame]
+    residues = _gather_residues(strands, frame, left_CF[chunk, frame], codons)
+    frame_starts = _offsets(codons)
+    begins = np.zeros(len(residues), dtype=np.bool_)
+    begins[frame_starts[:-1]] = True
+    is_cut = (residues == _STOP) if rule.kind == "segments" else np.zeros_like(begins)
+    run = np.cumsum(begins | is_cut) - 1
+    runs = int(run[-1]) + 1 if len(run) else 0
+    counted = (residues != _DROPPED) & (residues != _STOP)
+    length_R = np.bincount(run[counted], minlength=runs)
+    starts_R = np.flatnonzero(begins | is_cut)
+    owner_R = np.searchsorted(frame_starts, starts_R, side="right") - 1
+    order = np.lexsort((np.arange(runs), -length_R, owner_R))
+    best = order[np.concatenate([[True], np.diff(owner_R[order]) > 0])] if runs else order
+    best = best[length_R[best] >= max(1, rule.least_residues)]
+    is_chosen_R = np.zeros(runs, dtype=np.bool_)
+    is_chosen_R[best] = True
+    chosen = is_chosen_R[run] & ~is_cut
+    which = owner_R[best]
+    first = starts_R[best] + is_cut[starts_R[best]] - frame_starts[which]
+    kept = chosen & (residues != _DROPPED)
+    return Frames(
+        chunk[which],
+        frame[which].astype(np.uint8),
+        first,
+        np.bincount(run[chosen], minlength=runs)[best],
+        residues[kept],
+        _offsets(np.bincount(run[kept], minlength=runs)[best]),
+        [],
+    )
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _gather_residues(
@@ -121,31 +212,30 @@ def _gather_residues(
     left: NDArray[np.int64],
     codons: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Read the residues of each frame in its own direction, without the dropped codons."""
+    """Read the residues of each frame in its own direction, dropped codons as zeros."""
     reverse = frame >= 3
     first = np.where(reverse, left + 3 * (codons - 1), left) + len(strands[0]) * reverse
     step = np.where(reverse, -3, 3)
     within = np.arange(codons.sum()) - np.repeat(np.cumsum(codons) - codons, codons)
     where = np.repeat(first, codons) + np.repeat(step, codons) * within
     gathered: NDArray[np.uint8] = np.concatenate(strands)[where]
-    residues: NDArray[np.uint8] = gathered[gathered != _DROPPED]
-    return residues
+    return gathered
 
 
 def _cut_dna(
     sequences: Nucleotides,
-    frame: NDArray[np.int64],
+    is_reverse: NDArray[np.bool_],
+    skipped: NDArray[np.int64],
     start: NDArray[np.int64],
     end: NDArray[np.int64],
     bases: NDArray[np.int64],
 ) -> list[str]:
-    """Return `strand[offset : offset + bases]` of each frame's chunk."""
+    """Return `strand[skipped : skipped + bases]` of each frame's chunk."""
     forward = sequences.forward_text()
     reverse = sequences.reverse_text()
-    is_reverse = frame >= 3
     # The reverse strand of chunk start:end begins at position total - end of the reversed text.
     strand_start = np.where(is_reverse, len(forward) - end, start)
-    cut_start = strand_start + frame % 3
+    cut_start = strand_start + skipped
     cut_end = np.minimum(cut_start + bases, strand_start + end - start)
     return [
         reverse[a:b] if backward else forward[a:b]

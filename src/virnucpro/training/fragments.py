@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from virnucpro.encoders import DnaTokenizer, Pack, Tokens, pack_sequences, protein_tokens
 from virnucpro.errors import InputError
-from virnucpro.sequences import Nucleotides, SequenceFile, find_open_frames
+from virnucpro.sequences import Nucleotides, SequenceFile, find_frames
 
 #: Fragment lengths in bases and how often each is cut.
 FRAGMENT_LENGTHS = {150: 0.15, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.35}
@@ -175,7 +175,7 @@ def frame_batch(
     sequences: Nucleotides, is_virus: NDArray[np.bool_], tokenizer: DnaTokenizer
 ) -> FrameBatch:
     """Return the open frames of `sequences`, each taken as one chunk."""
-    frames = find_open_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:])
+    frames = find_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:])
     protein, protein_place = _pack_all(protein_tokens(frames.residues, frames.protein_offsets))
     dna, dna_place = _pack_all(crop_to_multiple(tokenizer(frames.dna), DNA_MULTIPLE))
     labels = torch.from_numpy(is_virus[frames.chunk].astype(np.int64))

@@ -28,7 +28,7 @@ MakeProcess = Callable[[Prediction], Process]
 
 @pytest.fixture(scope="module")
 def task(tiny_bundle: Bundle) -> Prediction:
-    return Prediction(str(tiny_bundle.path), tiny_bundle.sha256, 300, 2048, "fp32")
+    return Prediction(str(tiny_bundle.path), tiny_bundle.sha256, 300, "open", 2048, "fp32")
 
 
 @pytest.fixture
