@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -160,15 +161,22 @@ def embed_sequences(
         SettingsError: a setting does not fit this machine or this encoder.
     """
     loaded, task = _task(model, layer, pooling, dtype, precision)
-    blocks = records_in_blocks(sequences, loaded.kind, task.block_letters)
+    ids: deque[str] = deque()
+
+    def noted() -> Iterator[tuple[str, str]]:
+        for id_, letters in sequences:
+            ids.append(id_)
+            yield id_, letters
+
+    blocks = records_in_blocks(noted(), loaded.kind, task.block_letters)
     with started_crew(task, device, executor) as crew:
         loaded.check()
         for shard in _Stream(crew, blocks).shards():
             part, end = part_of(shard), 0
-            for id_, count in zip(part.ids, part.counts.tolist(), strict=True):
+            for count in part.counts.tolist():
                 start, end = end, end + count
                 values_nD = part.values_RD[start:end].copy()
-                yield id_, values_nD if pooling == "tokens" else values_nD[0]
+                yield ids.popleft(), values_nD if pooling == "tokens" else values_nD[0]
 
 
 def _task(
@@ -197,7 +205,8 @@ class _Stream:
 
     def shards(self) -> Iterator[EmbeddingShard]:
         """Yield each block's shard; blocks are read no further ahead than is useful."""
-        threading.Thread(target=self._run, daemon=True).start()
+        runner = threading.Thread(target=self._run, daemon=True)
+        runner.start()
         waiting: dict[int, bytes] = {}
         following = 0
         try:
@@ -213,7 +222,9 @@ class _Stream:
                     self._room.release()
         finally:
             self._is_over = True
-            self._room.release()
+            self._crew.stop()
+            if threading.main_thread().is_alive():  # else threads do not go on any more
+                runner.join()
 
     def _run(self) -> None:
         def set_aside(_block: Block, reason: str) -> None:
@@ -231,11 +242,12 @@ class _Stream:
         except BaseException as error:  # noqa: BLE001 (raised again where shards are taken)
             self._results.put(error)
 
-    def _with_room(self) -> Iterator[Block]:
+    def _with_room(self) -> Iterator[Block | None]:
         for block in self._blocks:
-            self._room.acquire()
-            if self._is_over:
-                return
+            while not self._room.acquire(blocking=False):
+                if self._is_over:
+                    return
+                yield None
             yield block
 
 

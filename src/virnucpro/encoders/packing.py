@@ -1,7 +1,8 @@
 """Sequences of different lengths laid end to end, so that no token is padding."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -249,11 +250,26 @@ def _side_by_side(
     embed: Callable[[NDArray[np.int64], Pack], Tensor],
     packs: Iterable[tuple[NDArray[np.int64], Pack]],
 ) -> list[tuple[NDArray[np.int64], Tensor]]:
-    """Embed packs in as many threads as PyTorch may use."""
+    """Embed packs in as many threads as PyTorch may use, few of them ahead.
+
+    An interpreter that ends waits for what its threads were given.
+    """
+    found: list[tuple[NDArray[np.int64], Tensor]] = []
+    waiting: deque[tuple[NDArray[np.int64], Future[Tensor]]] = deque()
+
+    def take() -> None:
+        which, means = waiting.popleft()
+        found.append((which, means.result()))
+
     with one_thread_an_operation() as threads, ThreadPoolExecutor(threads) as pool:
         try:
-            waiting = [(which, pool.submit(embed, which, pack)) for which, pack in packs]
-            return [(which, means.result()) for which, means in waiting]
+            for which, pack in packs:
+                waiting.append((which, pool.submit(embed, which, pack)))
+                if len(waiting) > 2 * threads:
+                    take()
+            while waiting:
+                take()
+            return found
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

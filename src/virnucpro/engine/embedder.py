@@ -22,6 +22,7 @@ from virnucpro.engine.embedding_shards import make_embedding_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences.proteins import residues_of
+from virnucpro.sequences.reader import record_id
 
 
 class PreparedRecords(NamedTuple):
@@ -149,7 +150,8 @@ class Embedder:
         for i in pending.too_long:
             piece = block.pieces[i]
             problems[i] = (
-                f"record {piece.record + 1}: {piece.length:,} letters need more memory than "
+                f"record {piece.record + 1} ({record_id(piece.header)}): {piece.length:,} letters "
+                "need more memory than "
                 "the device has; embed it on a larger one"
             )
         for i, count in zip(which.tolist(), rows_S.tolist(), strict=True):

@@ -107,6 +107,7 @@ class Crew:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.members = [Member(place, place.make_link()) for place in places]
+        self._stopped = threading.Event()
 
     @property
     def work(self) -> Work:
@@ -158,7 +159,7 @@ class Crew:
         Raises:
             VirnucproError: as a worker did; the blocks in hand are done first.
         """
-        round_ = _Round(Handout(blocks), budgets, events, len(self.members))
+        round_ = _Round(Handout(blocks), budgets, events, len(self.members), self._stopped)
         threads = [
             threading.Thread(target=round_.serve, args=(member,), daemon=True)
             for member in self.members
@@ -177,7 +178,12 @@ class Crew:
             raise round_.error
 
     def stop(self) -> None:
-        """Let go of all workers at once: each may take a second."""
+        """Let go of all workers at once: each may take a second. What runs ends."""
+        self._stopped.set()
+        if not threading.main_thread().is_alive():  # the interpreter ends: no thread starts any more
+            for member in self.members:
+                member.link.stop()
+            return
         threads = [threading.Thread(target=member.link.stop) for member in self.members]
         for thread in threads:
             thread.start()
@@ -188,9 +194,16 @@ class Crew:
 class _Round:
     """What the threads of the workers share."""
 
-    def __init__(self, handout: Handout, budgets: Budgets, events: Events, members: int) -> None:
+    def __init__(
+        self,
+        handout: Handout,
+        budgets: Budgets,
+        events: Events,
+        members: int,
+        stopped: threading.Event,
+    ) -> None:
         self.handout, self._budgets, self._events = handout, budgets, events
-        self._members = members
+        self._members, self._stopped = members, stopped
         self._lock = threading.Lock()
         self.error: BaseException | None = None
 
@@ -199,8 +212,16 @@ class _Round:
         try:
             self._serve(member)
         except BaseException as error:  # noqa: BLE001 (raised again by `Crew.run`)
-            self._fail(error)
-            member.in_hand.clear()
+            if not self._is_left:
+                self._fail(error)
+        if self._is_left:
+            self.handout.stop()
+        member.in_hand.clear()
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether nobody waits for results: the crew is stopped, or the interpreter ends."""
+        return self._stopped.is_set() or not threading.main_thread().is_alive()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -210,7 +231,7 @@ class _Round:
     def _serve(self, member: Member) -> None:
         in_hand = member.in_hand
         is_started, fruitless = False, 0
-        while in_hand or not self.handout.is_over:
+        while (in_hand or not self.handout.is_over) and not self._is_left:
             try:
                 if not is_started:
                     self._start(member)
@@ -221,7 +242,7 @@ class _Round:
                     continue
                 result = member.link.receive()
             except WorkerDiedError as death:
-                if self.handout.is_over and not in_hand:
+                if self._is_left or (self.handout.is_over and not in_hand):
                     return
                 fruitless += 1
                 most = _DEATHS if in_hand else _STARTS

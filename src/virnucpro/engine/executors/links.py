@@ -144,6 +144,7 @@ class InProcess:
         """Let its threads begin nothing new."""
         if self._pipeline is not None:
             self._pipeline.stop()
+        self._results.put(WorkerDiedError("it was let go of"))  # wakes whoever waits for a result
 
 
 def failure_of(message: object) -> VirnucproError | WorkerDiedError:

@@ -1,0 +1,288 @@
+"""`virnucpro embed` with what it cannot embed or must refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import virnucpro
+from processes import EXAMPLES, run
+from virnucpro.bundles import Bundle
+from virnucpro.results.embedding_files import FORMATS
+
+if TYPE_CHECKING:
+    from virnucpro.encoders.pooling import Pooling
+
+TORCHRUN = [
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc-per-node=2", "--module"),
+]
+#: A block of these is of 2^15 letters, so that there are several.
+TOKENS = ["--pooling", "tokens"]
+CPU = ["--device", "cpu"]
+
+
+def vectors(out: Path) -> tuple[list[str], list[NDArray[np.floating[Any]]]]:
+    ids, values = zip(*virnucpro.read_embeddings(out), strict=True)
+    return list(ids), list(values)
+
+
+def assert_same_values(found: Path, expected: Path) -> None:
+    (ids, values), (expected_ids, expected_values) = vectors(found), vectors(expected)
+    assert ids == expected_ids
+    for ours, theirs in zip(values, expected_values, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+BAD = {"none": "", "digits": "MKV1LL2", "stops": "**", "spaced": "MK VL"}
+
+
+def test_records_that_cannot_be_embedded_are_listed_and_left_out(
+    protein: str, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "mixed.fa", tmp_path / "out"
+    bad = "".join(f">{name}\n{letters}\n" for name, letters in BAD.items())
+    path.write_text(f">first\nMKVLA\n{bad}>last word\nMKK\n")
+    done = run("embed", path, "-o", out, "--model", protein, *CPU, "-q")
+    assert done.returncode == 3
+    said = done.stderr.splitlines()
+    assert len(said) == len(BAD)
+    told = [
+        "record 2 (none), line 3: has no residues",
+        "record 3 (digits), line 5: letters that are not residues ('12')",
+        "record 4 (stops), line 7: has no residues",
+        "record 5 (spaced), line 9: letters that are not residues (' ')",
+    ]
+    assert said == [f"virnucpro: not processed: {path}: {line}" for line in told]
+    assert vectors(out)[0] == ["first", "last"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["records"], summary["embedded"], summary["vectors"]) == (6, 2, 2)
+    assert summary["problems"] == [f"{path}: {line}" for line in told]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_nothing_but_records_that_cannot_be_embedded(
+    protein: str, dna: str, tmp_path: Path, format_: str
+) -> None:
+    path = tmp_path / "none.fa"
+    path.write_text(">a\n\n>b\n\n")
+    models: dict[Pooling, str] = {"mean": protein, "tokens": dna}
+    for pooling, model in models.items():
+        out = tmp_path / pooling
+        summary = virnucpro.embed(
+            path, out, model=model, pooling=pooling, file_format=format_, device="cpu"
+        )  # fmt: skip
+        assert (summary.records, summary.embedded, len(summary.problems)) == (2, 0, 2)
+        assert list(virnucpro.read_embeddings(out)) == []
+
+
+def test_dna_given_to_a_protein_encoder_is_read_as_residues(protein: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("embed", EXAMPLES[1], "-o", out, "--model", protein, *CPU, *TOKENS, "-q")
+    assert done.returncode == 0, done.stderr
+    entries = [entry.split("\n", 1) for entry in Path(EXAMPLES[1]).read_text().split(">")[1:]]
+    ids, values = vectors(out)
+    assert ids == [header.split()[0] for header, _ in entries]
+    assert [len(rows) for rows in values] == [len("".join(x.split())) for _, x in entries]
+
+
+class Places(NamedTuple):
+    """What refused commands are about."""
+
+    protein: str
+    dna: str
+    bundle: str
+    proteins: Path
+    finished: Path
+    predicted: Path
+    empty: Path
+    new: Path
+
+    def embed(self, *options: object, of: object = None, model: object = None) -> list[str]:
+        """Return a command; what it leaves out is right."""
+        words = ["embed", of or self.proteins, "--model", model or self.protein, *CPU, *options]
+        where = [] if "-o" in options else ["-o", self.new]
+        return [str(word) for word in (*words, *where)]
+
+
+#: Commands that are refused, and what each is told.
+REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
+    "layer 0": (lambda p: p.embed("--layer", "0"), "--layer 0: "),
+    "layer -1": (lambda p: p.embed("--layer", "-1"), "has layers 1 to 2"),
+    "layer 3": (lambda p: p.embed("--layer", "3"), "has layers 1 to 2"),
+    "pooling": (lambda p: p.embed("--pooling", "max"), "--pooling max: give mean, cls, tokens"),
+    "format": (
+        lambda p: p.embed("--format", "csv"),
+        "--format csv: give parquet, hdf5, npz, safetensors",
+    ),
+    "dtype": (lambda p: p.embed("--dtype", "float32"), "--dtype float32: give fp32, fp16"),
+    "precision": (lambda p: p.embed("--precision", "fp7"), "--precision fp7: give auto, fp32"),
+    "fp16 on a CPU": (lambda p: p.embed("--precision", "fp16"), "on a CPU give fp32 or bf16"),
+    "device": (lambda p: p.embed("--device", "tpu"), "--device tpu"),
+    "executor": (lambda p: p.embed("--executor", "slurm"), "give local, ray, launched"),
+    "not launched": (lambda p: p.embed("--executor", "launched"), "start it with torchrun"),
+    "model": (lambda p: p.embed(model="nonesuch"), "no encoder 'nonesuch': give "),
+    "published": (
+        lambda p: p.embed(model="esm2_t6_8M_UR50D"),
+        "type virnucpro models fetch esm2_t6_8M_UR50D",
+    ),
+    "whole bundle": (
+        lambda p: p.embed(model=p.bundle),
+        "a whole bundle; give {0.bundle}:protein or {0.bundle}:dna",
+    ),
+    "compact": (
+        lambda p: p.embed(model="compact"),
+        "a whole bundle; give compact:protein or compact:dna",
+    ),
+    "kind": (lambda p: p.embed(model=f"{p.bundle}:rna"), "no encoder"),
+    "protein as DNA": (
+        lambda p: p.embed(model=p.dna),
+        "record 1 (p0), line 2: letters that are not nucleotides",
+    ),
+    "empty": (lambda p: p.embed(of=p.empty), "{0.empty}: the file is empty"),
+    "missing": (lambda p: p.embed(of="nonesuch.fa"), "nonesuch.fa: cannot be read"),
+    "directory": (lambda p: p.embed(of=p.finished), "is a directory; give its files"),
+    "twice": (lambda p: p.embed("-", of="-"), "can be read only once"),
+    "other pooling": (
+        lambda p: p.embed("-o", p.finished, "--pooling", "cls"),
+        "{0.finished}: holds another run (pooling was mean, is cls); ",
+    ),
+    "other layer": (
+        lambda p: p.embed("-o", p.finished, "--layer", "1"),
+        "(layer was 2, is 1); ",
+    ),
+    "other format": (
+        lambda p: p.embed("-o", p.finished, "--format", "npz"),
+        "(format was parquet, is npz); ",
+    ),
+    "other dtype": (
+        lambda p: p.embed("-o", p.finished, "--dtype", "fp16"),
+        "(dtype was fp32, is fp16); ",
+    ),
+    "other model": (
+        lambda p: p.embed("-o", p.finished, model="compact:protein"),
+        "is compact:protein; ",
+    ),
+    "other precision": (
+        lambda p: p.embed("-o", p.finished, "--precision", "bf16"),
+        "(precision was fp32, is bf16); ",
+    ),
+    "other input": (
+        lambda p: p.embed("-o", p.finished, of=EXAMPLES[1]),
+        "input was {0.proteins}, is ",
+    ),
+    "of predict": (
+        lambda p: p.embed("-o", p.predicted, of=EXAMPLES[1]),
+        "command was predict, is embed; ",
+    ),
+    "predict": (
+        lambda p: ["predict", EXAMPLES[1], "-o", str(p.finished), *CPU],
+        "command was embed, is predict; ",
+    ),
+    "predict with a lone encoder": (
+        lambda p: ["predict", EXAMPLES[1], "-o", str(p.new), "--bundle", p.protein],
+        "no bundle '{0.protein}'",
+    ),
+}
+#: Runs command lines, each in a process of its own that need not load PyTorch anew.
+_FORKS = """
+import json, os, sys, tempfile, traceback
+from virnucpro import api, embedding
+from virnucpro.cli.app import main
+
+def carry_out(arguments, said):
+    os.dup2(said.fileno(), 2)
+    sys.argv = ["virnucpro", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        os._exit(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(99)
+
+found = []
+for arguments in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as said:
+        child = os.fork()
+        if not child:
+            carry_out(arguments, said)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        found.append([status, said.read().decode(), os.path.exists(sys.argv[1])])
+json.dump(found, sys.stdout)
+"""
+
+
+class Refusal(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    said: str
+    has_left_something: bool
+
+
+@pytest.fixture(scope="module")
+def places(
+    small_bundle: Bundle,
+    protein: str,
+    dna: str,
+    proteins: Path,
+    finished: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Places:
+    directory = tmp_path_factory.mktemp("places")
+    (directory / "empty.fa").touch()
+    predicted = directory / "predicted"
+    bundle, empty, new = str(small_bundle.path), directory / "empty.fa", directory / "new"
+    virnucpro.predict(EXAMPLES[1], predicted, bundle=bundle, device="cpu")
+    return Places(protein, dna, bundle, proteins, finished, predicted, empty, new)
+
+
+@pytest.fixture(scope="module")
+def refusals(places: Places) -> dict[str, Refusal]:
+    commands = [command(places) for command, _ in REFUSED.values()]
+    launched = {"RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKS, str(places.new)],
+        input=json.dumps(commands), capture_output=True, check=False, text=True,
+        env={name: value for name, value in os.environ.items() if name not in launched},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [Refusal(*ended) for ended in json.loads(done.stdout)]
+    return dict(zip(REFUSED, found, strict=True))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_one_line_and_leaves_nothing(
+    refusals: dict[str, Refusal], places: Places, name: str
+) -> None:
+    status, said, has_left_something = refusals[name]
+    assert status == 1, said
+    assert said.count("\n") == 1
+    assert said.startswith("virnucpro: error: ")
+    assert REFUSED[name][1].format(places) in said
+    assert not has_left_something
+
+
+def test_wrong_usage_has_status_2_and_help_loads_no_torch(tmp_path: Path) -> None:
+    for arguments in (["embed"], ["embed", "x.fa", "-o", tmp_path], ["embed", "--layer", "two"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+    code = (
+        "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "embed", "--help"]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--pooling" in done.stdout

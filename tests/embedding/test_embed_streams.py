@@ -1,0 +1,195 @@
+"""Streams of `embed_sequences`: left early, with slow workers, with blocks that kill."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import psutil
+import pytest
+
+import virnucpro
+from virnucpro import embedding
+from virnucpro.encoders.pooling import Pooling
+from virnucpro.engine.blocks import Block, records_in_blocks
+from virnucpro.engine.devices import Budgets
+from virnucpro.engine.embedding_shards import EmbeddingShard, make_embedding_shard
+from virnucpro.engine.executors.crew import Crew, Place
+from virnucpro.engine.executors.handout import Handout
+from virnucpro.engine.executors.links import Hello, Ready
+from virnucpro.engine.task import Result
+from virnucpro.engine.work import Work
+from virnucpro.results.embeddings import part_of
+
+PROTEINS = [
+    ("b", "MKVLAAGGTW"),
+    ("a", "mkk*"),
+    ("b", "M"),
+    ("long", "ACDEFGHIKLMNPQRSTVWY" * 120),
+    ("é", "MX-BZ"),
+]
+DNA = [("x", "ACGTTGCA" * 20), ("n", "acgtnnnacgt"), ("one", "A")]
+
+
+def gone_in_time(is_gone: Callable[[], bool], seconds: float = 8) -> bool:
+    """Wait for something to end."""
+    deadline = time.monotonic() + seconds
+    while not is_gone() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return is_gone()
+
+
+def endless() -> Iterator[tuple[str, str]]:
+    """Yield proteins for ever."""
+    for number in itertools.count():
+        yield f"s{number}", "MKVLAAGGTW"[: 1 + number % 10] * 3
+
+
+_SLOW = 150
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+@pytest.mark.parametrize("times", [1, _SLOW])
+def test_a_hundred_of_an_endless_stream_leave_nothing_running(
+    protein: str, device: str, times: int
+) -> None:
+    def left() -> tuple[set[threading.Thread], set[psutil.Process]]:
+        children = set(psutil.Process().children(recursive=True))
+        return set(threading.enumerate()) - threads, children - processes
+
+    threads, processes = set[threading.Thread](), set[psutil.Process]()
+    threads, processes = left()
+    records = ((f"s{i}", "MKVLAAGGTW" * times) for i in itertools.count())
+    stream = virnucpro.embed_sequences(records, model=protein, device=device)
+    found = list(itertools.islice(stream, 100))
+    started = time.monotonic()
+    stream.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 10
+    assert [id_ for id_, _ in found] == [f"s{i}" for i in range(100)]
+    assert gone_in_time(lambda: left() == (set(), set())), left()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+def test_an_interpreter_ends_that_left_a_stream_open(protein: str, device: str) -> None:
+    code = (
+        "import itertools, sys, virnucpro\n"
+        f"endless = ((f's{{i}}', 'MKVLAAGGTW' * {_SLOW}) for i in itertools.count())\n"
+        "stream = virnucpro.embed_sequences(endless, model=sys.argv[1], device=sys.argv[2])\n"
+        "print(len(list(itertools.islice(stream, 100))))\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, protein, device],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        for _ in range(3 if device == "cpu" else 1)
+    ]  # fmt: skip
+    for process in processes:
+        said, errors = process.communicate(timeout=60)
+        assert (process.returncode, said, errors) == (0, "100\n", "")
+    assert gone_in_time(lambda: not of_command(protein))
+
+
+def of_command(model: str) -> list[psutil.Process]:
+    """Return processes of others that name a model."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if model in (process.info["cmdline"] or []) and process.pid != os.getpid()
+    ]
+
+
+def test_sequences_are_read_no_further_ahead_than_is_useful(
+    protein: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virnucpro.engine.embedding._BLOCK_LETTERS", 100)
+    read = itertools.count()
+    records = ((f"s{next(read)}", "M" * 50) for _ in itertools.repeat(None))
+    stream = virnucpro.embed_sequences(records, model=protein, device="cpu")
+    assert next(read) == 0  # nothing is read before the first is asked for
+    for _ in range(10):
+        next(stream)
+    time.sleep(0.5)
+    assert next(read) < 60
+    stream.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "tokens"])
+def test_a_block_that_kills_its_workers_has_a_problem_for_each_record(
+    protein: str, pooling: Pooling
+) -> None:
+    _, task = embedding._task(protein, None, pooling, "fp16", "auto")
+    (block,) = records_in_blocks([("a", "MK"), ("b c", "M1"), ("é", "M")], "protein", 100)
+    shard = EmbeddingShard.decode(task.unscored(block, "two workers died on it"))
+    problems = shard.problems.tobytes().decode().split("\n")
+    assert problems[::2] == ["two workers died on it"] * 2
+    assert "letters that are not residues ('1')" in problems[1]
+    assert shard.ids.tobytes().decode() == "a\nb\né"
+    assert shard.values_RD.shape == (0, 16)
+    assert shard.values_RD.dtype == np.float16
+    part = part_of(shard)
+    assert (part.ids, len(part.counts), len(part.lengths)) == ([], 0, 0)
+
+
+class MadeLink:
+    """A worker that gives each record the number of its block."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._in_hand: deque[Block] = deque()
+
+    def hello(self) -> Hello:
+        return Hello("made", "fp32", Budgets(1, 1))
+
+    def start(self, _budgets: Budgets) -> Ready:
+        return Ready([], [])
+
+    def send(self, block: Block) -> None:
+        self._in_hand.append(block)
+
+    def receive(self) -> Result:
+        time.sleep(self._seconds)
+        block = self._in_hand.popleft()
+        count = len(block.pieces)
+        values_RD = np.full((count, 1), block.index, np.float32)
+        shard = make_embedding_shard(block, [""] * count, [1] * count, values_RD)
+        return Result(block.index, shard.encode(), Work())
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+def test_a_slow_worker_that_is_waited_for_does_not_wait_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody reads ahead of what the slow one has, and then it wants another block."""
+    finish, slow = Handout.finish, MadeLink(0.2)
+    receive, serving = slow.receive, set[int]()
+
+    def noted() -> Result:
+        serving.add(threading.get_ident())
+        return receive()
+
+    def finished(handout: Handout) -> None:
+        finish(handout)
+        if threading.get_ident() in serving:
+            time.sleep(0.02)  # as when other threads have the interpreter
+
+    monkeypatch.setattr(slow, "receive", noted)
+    monkeypatch.setattr(Handout, "finish", finished)
+    crew = Crew([Place("slow", lambda: slow), Place("fast", lambda: MadeLink(0.03))])
+    blocks = records_in_blocks(((f"s{i}", "MKVLAAGGTW") for i in range(100)), "protein", 10)
+    found: list[int] = []
+
+    def take() -> None:
+        found.extend(int(s.values_RD[0, 0]) for s in embedding._Stream(crew, blocks).shards())
+
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
+    taker.join(15)
+    assert found == list(range(100))
