@@ -9,6 +9,7 @@ from virnucpro.engine.shards import Shard, encode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
+from virnucpro.results.probabilities import Calibrating
 from virnucpro.sequences import FRAME_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"
@@ -75,12 +76,14 @@ def shard_of(pieces: list[Piece]) -> Shard:
     )
 
 
-def merge(shards: list[list[Piece]], outputs: Outputs) -> Counts:
+def merge(
+    shards: list[list[Piece]], outputs: Outputs, calibrating: Calibrating | None = None
+) -> Counts:
     """Write shards and merge them into the output directory."""
     outputs.directory.mkdir(parents=True, exist_ok=True)
     store = ShardStore(outputs.directory / "shards")
     for index, pieces in enumerate(shards):
         store.write(index, bytes(32), encode_shard(shard_of(pieces)))
-    counts = merge_shards(store, len(shards), outputs, 0.5)
+    counts = merge_shards(store, len(shards), outputs, 0.5, calibrating)
     store.remove()
     return counts

@@ -12,21 +12,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from virnucpro.api import predict
     from virnucpro.bundles import load_bundle
+    from virnucpro.calibration import calibrate
     from virnucpro.embedding import embed, embed_sequences, read_embeddings
+    from virnucpro.evaluation import evaluate
+    from virnucpro.fitting import train
     from virnucpro.results.summary import Summary
 
 __all__ = [
-    "Summary", "embed", "embed_sequences", "load_bundle", "predict", "read_embeddings",
-]  # fmt: skip
+    "Summary",
+    "calibrate",
+    "embed",
+    "embed_sequences",
+    "evaluate",
+    "load_bundle",
+    "predict",
+    "read_embeddings",
+    "train",
+]
 
 # Imported on first use: PyTorch takes seconds to load, `--help` and `--version` do without.
 _HOMES = {
     "Summary": "virnucpro.results.summary",
+    "calibrate": "virnucpro.calibration",
     "embed": "virnucpro.embedding",
     "embed_sequences": "virnucpro.embedding",
+    "evaluate": "virnucpro.evaluation",
     "load_bundle": "virnucpro.bundles",
     "predict": "virnucpro.api",
     "read_embeddings": "virnucpro.embedding",
+    "train": "virnucpro.fitting",
 }
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
@@ -14,8 +14,13 @@ from virnucpro.execution import execute
 from virnucpro.inputs import checked_inputs
 from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.results.paths import Outputs
+from virnucpro.results.probabilities import Calibrating
 from virnucpro.results.summary import PredictionFiles, Summary
 from virnucpro.sequences.frames import FrameKind
+
+#: Below every p_virus. Which records --max-fdr calls is known at the end, so that the letters of
+#: all that have a score are kept until then.
+_ANY_SCORE = -1.0
 
 
 def predict(
@@ -26,6 +31,8 @@ def predict(
     head: str | os.PathLike[str] | None = None,
     chunk_length: int | None = None,
     frames: FrameKind | None = None,
+    prevalence: float | Literal["auto"] | None = None,
+    max_fdr: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     legacy: bool = False,
@@ -45,6 +52,10 @@ def predict(
         head: a head to use with the bundle's encoders instead of its own, as `500_model.pth`.
         chunk_length: bases of a chunk; by default what the bundle says.
         frames: how frames are drawn; by default what the bundle says.
+        prevalence: share of viruses among the scored records, which probabilities depend on;
+            `auto` to estimate it from them; by default that of the bundle's calibration.
+        max_fdr: call virus up to this expected share of false viruses, in place of the bundle's
+            threshold.
         device: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas, as
             `cuda:0,cuda:1` or `cpu,cpu`; one worker each.
         precision: `auto` (fp16 where a GPU computes it fast, else fp32; weights in 8 or 4 bits
@@ -75,21 +86,29 @@ def predict(
         raise SettingsError(f"--frames {drawn}: give {', '.join(get_args(FrameKind))}")
     if drawn != manifest.frames:
         notes.append(f"{manifest.name} was trained for {manifest.frames} frames, not {drawn}")
+    calibrating = _calibrating(manifest, prevalence, max_fdr)
+    if calibrating:
+        notes += _calibration_notes(calibrating, prevalence, length, drawn)
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
     job = Job(
         command="predict",
         inputs=checked_inputs(inputs, "dna"),
         task=Prediction(
-            os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision
+            os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision,
+            letters_above=None if max_fdr is None else _ANY_SCORE,
         ),
-        product=PredictionFiles(Outputs(Path(out), legacy, compressed), manifest.thresholds.virus),
+        product=PredictionFiles(
+            Outputs(Path(out), legacy, compressed), manifest.thresholds.virus, calibrating
+        ),
         weights=f"{manifest.name} {manifest.version}",
         weights_sha256=loaded.sha256,
         check=loaded.check,
         settings={
             "chunk_length": length, "frames": drawn, "block_chunks": block_chunks,
             "legacy": legacy, "compressed": compressed,
+            "prevalence": str(calibrating.prevalence or "auto") if calibrating else "none",
+            "max_fdr": "none" if max_fdr is None else str(max_fdr),
         },
         how=f"chunks of {length} bp, {drawn} frames",
         notes=notes,
@@ -106,3 +125,44 @@ def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[
         return length, []
     known = ", ".join(map(str, manifest.chunk_lengths))
     return length, [f"{manifest.name} was trained for chunks of {known} bp, not {length}"]
+
+
+def _calibrating(
+    manifest: Manifest, prevalence: float | Literal["auto"] | None, max_fdr: float | None
+) -> Calibrating | None:
+    """Return how scores become probabilities; None where the bundle does not say it."""
+    for option, share in (("--prevalence", prevalence), ("--max-fdr", max_fdr)):
+        if share is None:
+            continue
+        if manifest.calibration is None:
+            raise SettingsError(
+                f"{option} {share}: {manifest.name} has no calibration; fit one with virnucpro "
+                "calibrate, or leave it out"
+            )
+        if share != "auto" and not 0 < float(share) < 1:
+            raise SettingsError(f"{option} {share}: give a share between 0 and 1, as 0.05")
+    if manifest.calibration is None:
+        return None
+    known = manifest.calibration.prevalence if prevalence is None else prevalence
+    return Calibrating(manifest.calibration, None if known == "auto" else float(known), max_fdr)
+
+
+def _calibration_notes(
+    calibrating: Calibrating,
+    prevalence: float | Literal["auto"] | None,
+    chunk_length: int,
+    frames: FrameKind,
+) -> list[str]:
+    """Return what the user should know of probabilities."""
+    fitted, notes = calibrating.calibration, []
+    if prevalence is None:
+        notes.append(
+            f"probabilities are for samples with {fitted.prevalence:.0%} viruses; --prevalence "
+            "takes the share that you expect, or auto to estimate it"
+        )
+    if (chunk_length, frames) != (fitted.chunk_length, fitted.frames):
+        notes.append(
+            f"the calibration was fitted for chunks of {fitted.chunk_length} bp and "
+            f"{fitted.frames} frames: probabilities may be off"
+        )
+    return notes

@@ -118,7 +118,7 @@ OUT_OF_RANGE: dict[str, Callable[[Json], object]] = {
     "negative threshold": set_in("thresholds", virus=-0.1),
     "no chunk length": lambda m: m.update(chunk_lengths=[]),
     "chunk length of two bases": lambda m: m.update(chunk_lengths=[300, 2]),
-    "unknown frames": lambda m: m.update(frames="whole"),
+    "unknown frames": lambda m: m.update(frames="half"),
     "empty name": lambda m: m.update(name=""),
     "metric as text": lambda m: m.update(metrics={"a": {"b": "c"}}),
 }

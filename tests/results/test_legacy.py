@@ -143,12 +143,12 @@ def test_records_table(written: Path) -> None:
     rolled_up = (1 + (delta * weight).sum() / weight.sum()) / 2
     assert (written / "records.tsv").read_bytes() == table(
         [
-            "record length chunks open_frames p_virus call tier",
-            "r1 400 2 3 0.439497 other low",
-            "Closed 300 1 0  unscored ",
-            "r1 91 1 2 0.500000 virus low",
-            "nothing 0 0 0  unscored ",
-            f"a 3300 11 10 {rolled_up:.6f} other high",
+            "record length chunks open_frames p_virus call tier probability fdr",
+            "r1 400 2 3 0.439497 other low  ",
+            "Closed 300 1 0  unscored   ",
+            "r1 91 1 2 0.500000 virus low  ",
+            "nothing 0 0 0  unscored   ",
+            f"a 3300 11 10 {rolled_up:.6f} other high  ",
         ]
     )
 

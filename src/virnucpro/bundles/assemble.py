@@ -5,16 +5,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
+from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
+from virnucpro.bundles.convert import convert_head
 from virnucpro.bundles.digests import Record, record
 from virnucpro.bundles.files import Content, Linked
-from virnucpro.bundles.manifest import EncoderManifest, Kind, Manifest, Thresholds
+from virnucpro.bundles.manifest import Calibration, EncoderManifest, Kind, Manifest, Thresholds
 from virnucpro.bundles.models import Model, load_model
 from virnucpro.bundles.parts import (
     DNABERT_S,
@@ -31,6 +33,8 @@ from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_
 from virnucpro.bundles.store import EMBEDDED, Bundle, home, load_bundle, write_directory
 from virnucpro.errors import BundleError
 
+#: What the name of a bundle ends with to which a calibration was given.
+_CALIBRATED = "+calibration"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -165,14 +169,68 @@ def _with_head(
         chunk_lengths=(length,) if length else old.chunk_lengths,
         provenance={**old.provenance, HEAD: part.said},
         metrics={},
+        calibration=None,
     )
-    linked = {
-        file: Linked(bundle.path / file, expected)
-        for file, expected in old.files.items()
-        if file != layout.HEAD_FILE
-    }
+    linked = _linked(bundle, [file for file in layout.FILES if file != layout.HEAD_FILE])
     _settle(place, description, {**linked, **part.contents})
     return load_bundle(place, is_checked=True)
+
+
+def with_calibration(
+    bundle: Bundle,
+    calibration: Calibration,
+    *,
+    name: str | None = None,
+    directory: Path | None = None,
+) -> Bundle:
+    """Make a bundle of the same files, which are linked, that says what its scores mean.
+
+    Args:
+        bundle: whose files these are.
+        calibration: fitted on what the bundle gave.
+        name: what to call it; or
+        directory: where to put it, new.
+
+    Raises:
+        BundleError: when the name or the directory is taken.
+    """
+    old = bundle.manifest
+    if name in PUBLISHED or name in ENCODERS:
+        raise BundleError(f"{name}: comes without a calibration; give the bundle another name")
+    place = _free_place(name) if name is not None else directory
+    if place is None or place.exists():
+        raise BundleError(f"{place}: is there already; give a new directory")
+    called = name or old.name.removesuffix(_CALIBRATED)[: 100 - len(_CALIBRATED)] + _CALIBRATED
+    description = msgspec.structs.replace(old, name=called, calibration=calibration)
+    _settle(place, description, _linked(bundle, layout.FILES))
+    return load_bundle(place, is_checked=True)
+
+
+def with_trained_head(
+    bundle: Bundle, head: Mapping[str, Tensor], directory: Path, description: Manifest
+) -> Bundle:
+    """Make a bundle of the same encoders, which are linked, with a head that was just trained.
+
+    Args:
+        bundle: whose encoders these are.
+        head: its weights.
+        directory: where to put it, new.
+        description: what the manifest says beside sizes and files.
+
+    Raises:
+        BundleError: when the directory is taken.
+    """
+    if directory.exists():
+        raise BundleError(f"{directory}: is there already; give a new directory")
+    sizes, state = convert_head(head, str(directory))
+    linked = _linked(bundle, [file for file in layout.FILES if file != layout.HEAD_FILE])
+    described = msgspec.structs.replace(description, head=sizes, calibration=None)
+    _settle(directory, described, {**linked, layout.HEAD_FILE: state})
+    return load_bundle(directory, is_checked=True)
+
+
+def _linked(bundle: Bundle, files: Iterable[str]) -> dict[str, Linked]:
+    return {file: Linked(bundle.path / file, bundle.manifest.files[file]) for file in files}
 
 
 def _free_place(name: str) -> Path:

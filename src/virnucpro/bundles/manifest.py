@@ -1,6 +1,6 @@
 """`bundle.json`: what a bundle, or a lone encoder, holds (docs/bundles.md)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -86,26 +86,18 @@ class Thresholds(_Part, frozen=True, kw_only=True):
     virus: _Share
 
 
-class Calibration(_Part, frozen=True, kw_only=True):
-    """A line from the p_virus of a record to the probability that it is viral.
+class CalibrationLine(_Part, frozen=True, kw_only=True):
+    """A rising line from the p_virus of a record to the probability that it is viral.
 
     Attributes:
+        chunks: it is for records with so many scored chunks, or more.
         scores: p_virus of each knot, rising from 0 to 1.
         probabilities: P(virus) at each knot, rising.
-        prevalence: share of viruses among the scored records that the probabilities are for.
-        chunk_length: bases of a chunk that it was fitted for.
-        frames: how frames were drawn from a chunk.
-        data: what it was fitted on, and how.
-        metrics: what was measured on data that it was not fitted on.
     """
 
+    chunks: _Width
     scores: Annotated[tuple[_Share, ...], _Knots]
     probabilities: Annotated[tuple[_Probability, ...], _Knots]
-    prevalence: _Probability
-    chunk_length: _Length
-    frames: FrameKind
-    data: _Text
-    metrics: dict[str, float]
 
     def __post_init__(self) -> None:
         """Refuse a line that does not rise all the way from score 0 to score 1.
@@ -114,12 +106,45 @@ class Calibration(_Part, frozen=True, kw_only=True):
             ValueError: as msgspec expects it.
         """
         if len(self.scores) != len(self.probabilities):
-            raise ValueError("a calibration has as many probabilities as scores")
+            raise ValueError("a line of a calibration has as many probabilities as scores")
         if (self.scores[0], self.scores[-1]) != (0, 1):
             raise ValueError("the scores of a calibration go from 0 to 1")
-        for knots in (self.scores, self.probabilities):
-            if not all(before < after for before, after in pairwise(knots)):
-                raise ValueError("scores and probabilities of a calibration rise at each knot")
+        if not (_rise(self.scores) and _rise(self.probabilities)):
+            raise ValueError("scores and probabilities of a calibration rise at each knot")
+
+
+class Calibration(_Part, frozen=True, kw_only=True):
+    """What scores mean, by how many chunks they are of.
+
+    Attributes:
+        lines: the first for records with one scored chunk, the next ones for more.
+        prevalence: share of viruses among the scored records that the probabilities are for.
+        chunk_length: bases of a chunk that it was fitted for.
+        frames: how frames were drawn from a chunk.
+        data: what it was fitted on, and how.
+        metrics: what was measured on data that it was not fitted on.
+    """
+
+    lines: Annotated[tuple[CalibrationLine, ...], msgspec.Meta(min_length=1, max_length=20)]
+    prevalence: _Probability
+    chunk_length: _Length
+    frames: FrameKind
+    data: _Text
+    metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        """Refuse lines that leave out a number of chunks.
+
+        Raises:
+            ValueError: as msgspec expects it.
+        """
+        chunks = [line.chunks for line in self.lines]
+        if chunks[0] != 1 or not _rise(chunks):
+            raise ValueError("the lines of a calibration are for 1 chunk, then for more and more")
+
+
+def _rise(numbers: Sequence[float]) -> bool:
+    return all(before < after for before, after in pairwise(numbers))
 
 
 class File(_Part, frozen=True, kw_only=True):

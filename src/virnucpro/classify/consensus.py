@@ -82,13 +82,13 @@ def score_chunks(chunk_of_frame: Int64, scores_S2: NDArray[np.float32], chunks: 
 
 
 def score_records(
-    record_of_chunk: Int64, chunks: ChunkScores, records: int, threshold: float
+    record_of_chunk: Int64, chunks: ChunkScores, records: int, threshold: float | Float64
 ) -> RecordScores:
     """Roll the chunks of each record up into one score, call and tier.
 
     delta = P(virus) - P(other) of a chunk, weight = sqrt(|delta|); the weighted delta of a record
-    is sum(delta * weight) / sum(weight). A record is virus when its p_virus is above `threshold`,
-    or equal to it while one of its chunks is virus.
+    is sum(delta * weight) / sum(weight). A record is virus when its p_virus is above `threshold`
+    (one for all, or one for each), or equal to it while one of its chunks is virus.
     """
     scored = chunks.call != UNSCORED
     record, s0, s1 = record_of_chunk[scored], chunks.p_other[scored], chunks.p_virus[scored]

@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.bench import bench
+from virnucpro.cli.calibrate import calibrate
 from virnucpro.cli.embed import embed
+from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError
 
 app = typer.Typer(
@@ -28,6 +31,9 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(embed)
+app.command()(train)
+app.command()(evaluate)
+app.command()(calibrate)
 app.command()(bench)
 app.add_typer(models, name="models")
 

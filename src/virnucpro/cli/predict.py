@@ -1,7 +1,7 @@
 """`virnucpro predict`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -38,6 +38,20 @@ def predict(
     frames: Annotated[
         str | None,
         typer.Option(help="open, segments or whole; by default what the bundle says."),
+    ] = None,
+    prevalence: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of viruses to expect among scored records, as 0.01, or auto to estimate "
+            "it; needs a calibrated bundle."
+        ),
+    ] = None,
+    max_fdr: Annotated[
+        float | None,
+        typer.Option(
+            help="Call virus up to this share of false viruses, as 0.05, in place of the bundle's "
+            "threshold; needs a calibrated bundle."
+        ),
     ] = None,
     device: Annotated[
         str,
@@ -79,6 +93,8 @@ def predict(
             head=head,
             chunk_length=chunk_length,
             frames=cast("FrameKind | None", frames),
+            prevalence=_share(prevalence),
+            max_fdr=max_fdr,
             device=device,
             precision=precision,
             legacy=legacy,
@@ -95,11 +111,28 @@ def predict(
     )
 
 
+def _share(text: str | None) -> 'float | Literal["auto"] | None':
+    if text is None or text == "auto":
+        return cast('Literal["auto"] | None', text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text}: give a share such as 0.01, or auto", param_hint="--prevalence"
+        ) from error
+
+
 def _told(summary: "Summary") -> str:
     calls, unscored = summary.calls, summary.unscored
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
+    expected = ""
+    if summary.records_expected_viral is not None:
+        expected = (
+            f"{summary.records_expected_viral:,.0f} viruses expected "
+            f"(prevalence {summary.prevalence:.2%}); "
+        )
     return (
         f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
-        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; "
+        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; {expected}"
         f"{summary.records_per_second:,.0f} records/s"
     )

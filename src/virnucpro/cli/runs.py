@@ -22,6 +22,7 @@ class _Summary(Protocol):
 
 
 SummaryT = TypeVar("SummaryT", bound=_Summary)
+AnyT = TypeVar("AnyT")
 
 
 def carry_out(
@@ -43,6 +44,21 @@ def carry_out(
         executor: of several launched processes the first one speaks.
         quiet: whether to say only what is wrong.
     """
+    summary, is_first = answered(run, executor=executor, quiet=quiet)
+    if is_first and not quiet:
+        typer.echo(told(summary), err=True)
+    if summary.problems and is_first:
+        _list_problems(summary.problems, not_processed(summary), out)
+    if summary.problems:
+        raise typer.Exit(SOME_NOT_PROCESSED)
+
+
+def answered(run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool) -> tuple[AnyT, bool]:
+    """Make a run, answer signals, and show how it goes.
+
+    Returns:
+        what `run` returns, and whether this is the first of several launched processes.
+    """
     from virnucpro.engine.executors.launched import Rank  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.telemetry import Reporter  # noqa: PLC0415
 
@@ -58,12 +74,7 @@ def carry_out(
         leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
     finally:
         reporter.close()
-    if not quiet:
-        typer.echo(told(summary), err=True)
-    if summary.problems and is_first:
-        _list_problems(summary.problems, not_processed(summary), out)
-    if summary.problems:
-        raise typer.Exit(SOME_NOT_PROCESSED)
+    return summary, is_first
 
 
 class _Terminated(KeyboardInterrupt):

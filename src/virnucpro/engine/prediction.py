@@ -23,6 +23,8 @@ class Prediction:
         frames: how frames are drawn.
         block_chunks: most chunks of a block.
         precision: what the user asked for.
+        letters_above: shards keep the letters of records whose p_virus is above; by default
+            above the bundle's threshold.
     """
 
     bundle: str
@@ -31,6 +33,7 @@ class Prediction:
     frames: FrameKind
     block_chunks: int
     precision: str
+    letters_above: float | None = None
 
     def cut(self, inputs: Sequence[str]) -> Iterator[Block]:
         """Cut records into chunks, and these into blocks."""
@@ -43,7 +46,14 @@ class Prediction:
     def worker(self, device: Device, budgets: Budgets) -> Worker:
         """Load the bundle's networks."""
         bundle = self._bundle(is_checked=True)
-        return Worker(bundle, device, self.chunk_length, budgets, frames=self.frames)
+        return Worker(
+            bundle,
+            device,
+            self.chunk_length,
+            budgets,
+            frames=self.frames,
+            letters_above=self.letters_above,
+        )
 
     def unscored(self, block: Block, problem: str) -> bytes:
         """Return a shard without scores."""

@@ -212,14 +212,25 @@ def _start(directory: Path, binding: Binding, budgets: Budgets) -> Run:
     return run
 
 
-def _continue(directory: Path, binding: Binding) -> Run | None:
+def read_run(directory: Path) -> RunManifest | None:
+    """Return what `run.json` says; None where there is none.
+
+    Raises:
+        RunError: when it cannot be read.
+    """
     path = directory / MANIFEST_FILE
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=RunManifest)
-    except FileNotFoundError:
+        return msgspec.json.decode(path.read_bytes(), type=RunManifest)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise RunError(f"{path}: cannot be read ({error}); give a new directory") from error
+
+
+def _continue(directory: Path, binding: Binding) -> Run | None:
+    manifest = read_run(directory)
+    if manifest is None:
+        return None
     found = differences(manifest.binding, binding)
     if found:
         raise RunError(

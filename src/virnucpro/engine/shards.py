@@ -25,7 +25,7 @@ class Shard(NamedTuple):
         frame_S5: index of the chunk, frame, protein length, first codon and codons of each frame,
             int32.
         scores_S2: P(other) and P(virus) of each open frame, fp32.
-        fasta: FASTA text of the pieces whose record is viral, or not known yet to be.
+        fasta: FASTA text of the pieces whose record is viral, or may turn out to be.
     """
 
     ids: NDArray[np.uint8]
@@ -49,12 +49,12 @@ def make_shard(
     frames: Frames,
     scores_S2: NDArray[np.float32],
     chunk_length: int,
-    threshold: float,
+    letters_above: float,
 ) -> Shard:
-    """Put a block's scores and the letters of its viral records into a shard."""
+    """Put a block's scores, and the letters of records with a p_virus above, into a shard."""
     pieces = block.pieces
     chunk_scores = score_chunks(frames.chunk, scores_S2, len(chunks.record))
-    calls = score_records(chunks.record, chunk_scores, len(pieces), threshold).call
+    calls = score_records(chunks.record, chunk_scores, len(pieces), letters_above).call
     fasta = [
         _fasta(piece, chunk_length) if not piece.is_whole or call == 1 else b""
         for piece, call in zip(pieces, calls.tolist(), strict=True)

@@ -88,6 +88,8 @@ class Worker:
         budgets: most tokens of a forward pass; by default what fits this device.
         model: the bundle's network, where it is loaded already; its encoders may be changed.
         frames: which frames to draw; by default as the bundle says.
+        letters_above: shards keep the letters of records whose p_virus is above; by default
+            above the bundle's threshold.
 
     Attributes:
         work: what was done so far.
@@ -102,12 +104,15 @@ class Worker:
         budgets: Budgets | None = None,
         model: FrameClassifier | None = None,
         frames: FrameKind | None = None,
+        letters_above: float | None = None,
     ) -> None:
         ready_process(device.device)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
         self._budgets = budgets or choose_budgets(device, bundle.manifest)
         manifest = bundle.manifest
         self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
+        threshold = manifest.thresholds.virus
+        self._letters_above = threshold if letters_above is None else letters_above
         self._tokenizer = bundle.tokenizer()
         bits = stored_bits(device.precision)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
@@ -179,9 +184,9 @@ class Worker:
     def finish(self, pending: Pending) -> tuple[int, bytes]:
         """Wait for a block's scores and put them into a shard."""
         (block, chunks, frames, *_), scores_S2 = self.collect(pending)
-        threshold = self._bundle.manifest.thresholds.virus
+        length, letters_above = self._chunk_length, self._letters_above
         with self.work.timed("shards"):
-            shard = make_shard(block, chunks, frames, scores_S2, self._chunk_length, threshold)
+            shard = make_shard(block, chunks, frames, scores_S2, length, letters_above)
             return block.index, encode_shard(shard)
 
     def _scores(

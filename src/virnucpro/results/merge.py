@@ -1,4 +1,4 @@
-"""Shards to tables: reads them once, in order, and holds one at a time."""
+"""Shards to tables: reads them in order and holds one at a time."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 
 from virnucpro.classify import CALL_NAMES
-from virnucpro.classify.consensus import UNSCORED
+from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
 from virnucpro.results.paths import Outputs
+from virnucpro.results.probabilities import Calibrating, Probabilities, count_kinds
 from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
 from virnucpro.results.tables import TableWriter, chunk_rows, frame_rows, record_rows
 
@@ -35,6 +36,10 @@ class Counts:
         open_frames: frames scored.
         calls: records by call.
         unscored: unscored records by reason.
+        calibrated: whether the bundle says what its scores mean; nothing of the next three if not.
+        prevalence: share of viruses among the scored records that probabilities are for.
+        prevalence_estimated: whether it was estimated from these records.
+        records_expected_viral: the sum of their probabilities.
         problems: one line for each record that could not be processed, the first of them.
     """
 
@@ -47,7 +52,17 @@ class Counts:
     unscored: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys((NO_OPEN_FRAME, NOT_PROCESSED), 0)
     )
+    calibrated: bool = False
+    prevalence: float | None = None
+    prevalence_estimated: bool = False
+    records_expected_viral: float | None = None
     problems: list[str] = field(default_factory=list)
+
+    def note(self, found: Probabilities) -> None:
+        """Note what the scores of all records mean together."""
+        self.calibrated, self.prevalence = True, found.prevalence
+        self.prevalence_estimated = found.is_estimated
+        self.records_expected_viral = round(found.expected, 3)
 
     def add(self, shard: Shard, finished: FinishedRecords) -> None:
         """Count a shard and the records that end in it."""
@@ -69,17 +84,34 @@ class Counts:
         self.problems += problems[: PROBLEMS_LISTED - len(self.problems)]
 
 
-def merge_shards(store: ShardStore, shards: int, outputs: Outputs, threshold: float) -> Counts:
+def merge_shards(
+    store: ShardStore,
+    shards: int,
+    outputs: Outputs,
+    threshold: float,
+    calibrating: Calibrating | None = None,
+) -> Counts:
     """Write every table of a run from its first `shards` shards.
+
+    A calibration needs all scores first, so that the shards are read twice.
 
     Args:
         store: the shards.
         shards: how many there are.
         outputs: where to write; the files appear together, when all of them are whole.
         threshold: a record is virus above this p_virus.
+        calibrating: how scores become probabilities, where the bundle says it.
     """
-    counts = Counts()
-    assembler = RecordAssembler(store, threshold)
+    counts, probabilities = Counts(), None
+    if calibrating is not None:
+        kinds = count_kinds(store, shards, calibrating.calibration)
+        probabilities = Probabilities.of(kinds, calibrating, threshold)
+        counts.note(probabilities)
+
+    def threshold_of(chunks: Int64) -> Float64 | float:
+        return threshold if probabilities is None else probabilities.threshold_of(chunks)
+
+    assembler = RecordAssembler(store, threshold_of)
     with PartialFiles() as files:
         frames, chunks, records = (
             TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
@@ -94,7 +126,7 @@ def merge_shards(store: ShardStore, shards: int, outputs: Outputs, threshold: fl
             finished = assembler.add(index, shard, scores, names)
             frames.write(frame_rows(shard, ids))
             chunks.write(chunk_rows(shard, scores, ids))
-            records.write(record_rows(finished))
+            records.write(record_rows(finished, probabilities))
             viral.writelines(finished.fasta)
             if legacy:
                 legacy.add(shard, scores, ids)

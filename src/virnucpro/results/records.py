@@ -1,5 +1,6 @@
 """Records from chunks, also where a record goes on over several shards."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,12 +9,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.classify import ChunkScores, RecordScores, score_records
-from virnucpro.classify.consensus import VIRUS
+from virnucpro.classify.consensus import UNSCORED, VIRUS, Float64, Int64
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+#: From scored chunks of records to the p_virus above which they are virus.
+ThresholdOf = Callable[[Int64], Float64 | float]
 
 
 class FinishedRecords(NamedTuple):
@@ -23,6 +27,7 @@ class FinishedRecords(NamedTuple):
         ids: their ids.
         lengths: bases of each, int64.
         chunks: chunks of each, int64.
+        scored_chunks: of these, with a score, int64.
         frames: open frames of each, int64.
         scores: score, call and tier of each.
         problems: why each cannot be processed, empty where it can.
@@ -32,6 +37,7 @@ class FinishedRecords(NamedTuple):
     ids: pl.Series
     lengths: NDArray[np.int64]
     chunks: NDArray[np.int64]
+    scored_chunks: NDArray[np.int64]
     frames: NDArray[np.int64]
     scores: RecordScores
     problems: list[str]
@@ -57,12 +63,12 @@ class RecordAssembler:
 
     Args:
         store: the shards, of which a record's FASTA text is read again once its call is known.
-        threshold: a record is virus above this p_virus.
+        threshold_of: says which p_virus a virus is above.
     """
 
-    def __init__(self, store: ShardStore, threshold: float) -> None:
+    def __init__(self, store: ShardStore, threshold_of: ThresholdOf) -> None:
         self._store = store
-        self._threshold = threshold
+        self._threshold_of = threshold_of
         self._unfinished = _Unfinished()
 
     def add(self, index: int, shard: Shard, scores: ChunkScores, ids: list[str]) -> FinishedRecords:
@@ -78,7 +84,8 @@ class RecordAssembler:
         all_scores = ChunkScores(*(column[finished] for column in columns))
         place = np.searchsorted(number[ends], record_C[finished])
         count = int(ends.sum())
-        result = score_records(place, all_scores, count, self._threshold)
+        scored = np.bincount(place[all_scores.call != UNSCORED], minlength=count)
+        result = score_records(place, all_scores, count, self._threshold_of(scored))
         fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
@@ -89,6 +96,7 @@ class RecordAssembler:
             ),
             length[ends],
             chunks[ends],
+            scored,
             np.bincount(place, weights=all_scores.frames, minlength=count).astype(np.int64),
             result,
             problems,

@@ -9,6 +9,7 @@ from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
+from virnucpro.results.probabilities import Calibrating
 
 FORMAT = 1
 
@@ -28,6 +29,11 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         open_frames: frames scored.
         calls: records by call.
         unscored: unscored records by reason.
+        calibrated: whether the bundle says what its scores mean.
+        prevalence: share of viruses among the scored records that probabilities are for; null
+            without a calibration.
+        prevalence_estimated: whether it was estimated from these records.
+        records_expected_viral: the sum of their probabilities; null without a calibration.
         problems: one line for each record that could not be processed, the first 1,000.
         resumed_records: records whose scores an earlier attempt left.
         packs_cut: packs of this attempt that did not fit into memory and were done in two.
@@ -51,6 +57,10 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_frames: int
     calls: dict[str, int]
     unscored: dict[str, int]
+    calibrated: bool
+    prevalence: float | None
+    prevalence_estimated: bool
+    records_expected_viral: float | None
     problems: list[str]
     resumed_records: int
     packs_cut: int
@@ -103,15 +113,17 @@ class PredictionFiles:
     Attributes:
         outputs: the files.
         threshold: a record is virus above this p_virus.
+        calibrating: how scores become probabilities, where the bundle says it.
     """
 
     outputs: Outputs
     threshold: float
+    calibrating: Calibrating | None = None
     summary_type = Summary
 
     def merge(self, store: ShardStore, shards: int) -> Counts:
         """Write the tables."""
-        return merge_shards(store, shards, self.outputs, self.threshold)
+        return merge_shards(store, shards, self.outputs, self.threshold, self.calibrating)
 
     def summary(
         self, found: Counts, progress: Progress, seconds: dict[str, float], binding: Binding

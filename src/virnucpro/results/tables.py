@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from virnucpro.classify import CALL_NAMES, TIER_NAMES, ChunkScores, frame_calls
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
+from virnucpro.results.probabilities import Probabilities
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences import FRAME_NAMES
 
@@ -82,9 +83,13 @@ def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFram
     )
 
 
-def record_rows(records: FinishedRecords) -> pl.DataFrame:
-    """Return the rows of records.tsv."""
+def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> pl.DataFrame:
+    """Return the rows of records.tsv; what scores mean is empty where no bundle says it."""
     scores = records.scores
+    missing = np.full(len(records.ids), np.nan)
+    probability, fdr = missing, missing
+    if calibrated is not None:
+        probability, fdr = calibrated.columns(scores.p_virus, records.scored_chunks)
     tiers = pl.Series([*TIER_NAMES, None], dtype=pl.String)
     tier = np.where(scores.call == UNSCORED, len(TIER_NAMES), scores.tier)
     return pl.DataFrame(
@@ -96,5 +101,7 @@ def record_rows(records: FinishedRecords) -> pl.DataFrame:
             "p_virus": _probability(scores.p_virus),
             "call": names(scores.call, CALL_NAMES),
             "tier": tiers.gather(tier.astype(np.uint32)),
+            "probability": _probability(probability),
+            "fdr": _probability(fdr),
         }
     )

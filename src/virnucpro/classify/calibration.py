@@ -1,0 +1,90 @@
+"""What a record's score means: the chance that it is viral, and what share of calls is false.
+
+A bundle's `Calibration` is a rising line from p_virus to the probability of a virus, in data with
+a known share of viruses; one line for each of a few numbers of scored chunks, since many chunks
+that agree say more than one. Elsewhere that share is another; the rest is arithmetic on it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.bundles.manifest import Calibration
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+#: An estimated share of viruses has 6 decimals and is neither 0 nor 1.
+_DECIMALS = 6
+_LEAST = 10**-_DECIMALS
+
+
+def line_numbers(calibration: Calibration, chunks: Int64) -> Int64:
+    """Return which line is for records with so many scored chunks; any where there is none."""
+    first = [line.chunks for line in calibration.lines]
+    return np.searchsorted(first, np.maximum(chunks, 1), side="right").astype(np.int64) - 1
+
+
+def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Float64:
+    """Return P(virus) of records where the share of viruses is the calibration's.
+
+    Args:
+        calibration: of the bundle that gave the scores.
+        line: number of the line for each record.
+        scores: p_virus of each record, from 0 to 1.
+    """
+    found = np.empty(len(scores))
+    for number, knots in enumerate(calibration.lines):
+        here = line == number
+        found[here] = np.interp(scores[here], knots.scores, knots.probabilities)
+    return found
+
+
+def at_prevalence(probability: Float64, before: float, after: float) -> Float64:
+    """Turn probabilities for one share of viruses into those for another.
+
+    The odds are multiplied by the ratio of the shares' odds: Saerens, Latinne and Decaestecker
+    2002, equation 2.4. What it takes for granted is that viral records, and the others, score as
+    those of the data that the calibration was fitted on.
+    """
+    virus = probability * after / before
+    other = (1 - probability) * (1 - after) / (1 - before)
+    return virus / (virus + other)
+
+
+def estimate_prevalence(probability: Float64, counts: Int64, before: float) -> float:
+    """Return the share of viruses that makes a sample's scores most likely.
+
+    It is what the EM of Saerens et al. climbs to. The likelihood is concave in the share, so the
+    zero of its slope is found by halving an interval, which is sure to end.
+
+    Args:
+        probability: P(virus) for a share of `before`, of each kind of record.
+        counts: how many records there are of each kind.
+        before: share of viruses that the calibration is for.
+
+    Returns:
+        a number with 6 decimals from 0.000001 to 0.999999.
+    """
+    virus, other = probability / before, (1 - probability) / (1 - before)
+    low, high = _LEAST, 1.0 - _LEAST
+    while high - low > _LEAST / 10:
+        share = (low + high) / 2
+        slope = float((counts * (virus - other) / (share * virus + (1 - share) * other)).sum())
+        low, high = (share, high) if slope > 0 else (low, share)
+    return float(round((low + high) / 2, _DECIMALS))
+
+
+def false_discovery_rates(probability: Float64, counts: Int64) -> Float64:
+    """Return the share of false viruses to expect among each kind of record and all above it.
+
+    That is the mean of 1 - P(virus) over the records whose P(virus) is as high or higher.
+
+    Args:
+        probability: P(virus) of each kind of record.
+        counts: how many records there are of each kind, one or more.
+    """
+    falling, kind = np.unique(-probability, return_inverse=True)
+    records = np.bincount(kind, weights=counts)
+    rates: Float64 = np.cumsum(records * (1 + falling)) / np.cumsum(records)
+    return rates[kind]

@@ -1,0 +1,107 @@
+"""`virnucpro train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from virnucpro.cli.runs import answered
+
+if TYPE_CHECKING:
+    from virnucpro.jobs import Executor, Observer
+    from virnucpro.sequences.frames import FrameKind
+    from virnucpro.training.groups import Grouping
+    from virnucpro.training.heads import Epoch
+
+
+def train(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="FASTA, FASTQ or GenBank named virus* and other*, a directory of such, or "
+            "CLASS=FILE; with --labels files of any name.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Output directory, new or of the same command before."),
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="A table: record or id, and is_virus or class.")
+    ] = None,
+    encoders: Annotated[str, typer.Option(help="The bundle whose encoders are used.")] = "compact",
+    chunk_length: Annotated[
+        int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="open, segments or whole; by default what the bundle says."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="default, or original (as the original VirNucPro trains).")
+    ] = "default",
+    group: Annotated[
+        str,
+        typer.Option(help="What is never parted: clusters (of similar ones), genome or record."),
+    ] = "clusters",
+    dev_share: Annotated[float, typer.Option(help="Share of the bases held out.")] = 0.1,
+    coding_only: Annotated[
+        bool, typer.Option("--coding-only", help="Frames in annotated coding sequences (GenBank).")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "trained",
+    seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 1,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16 or fp8.")
+    ] = "auto",
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
+) -> None:
+    """Train a head on labelled sequences, and write a bundle."""
+    from virnucpro import fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    def told(epoch: "Epoch") -> None:
+        say(
+            f"epoch {epoch.number}: loss {epoch.train_loss:.4f}, held out {epoch.dev_loss:.4f}, "
+            f"AUROC of frames {epoch.dev_auroc:.4f}"
+        )
+
+    def run(observer: "Observer") -> None:
+        report = fitting.train(
+            inputs,
+            out,
+            labels=labels,
+            encoders=encoders,
+            chunk_length=chunk_length,
+            frames=cast("FrameKind | None", frames),
+            recipe=recipe,
+            group=cast("Grouping", group),
+            dev_share=dev_share,
+            coding_only=coding_only,
+            name=name,
+            seed=seed,
+            device=device,
+            precision=precision,
+            executor=cast("Executor", executor),
+            observer=observer,
+            on_note=lambda note: typer.echo(f"note: {note}", err=True),
+            on_epoch=told,
+        )
+        dev = report.metrics["dev"]
+        say(
+            f"kept epoch {report.best}: AUROC of chunks held out {dev['auroc']:.4f}, recall at "
+            f"5 % false positives {dev['recall at 5 % false positives']:.3f}"
+        )
+        say(f"virnucpro predict --bundle {out / fitting.BUNDLE} takes it now")
+
+    answered(run, executor=executor, quiet=quiet)

@@ -1,0 +1,279 @@
+"""`train`: from labelled sequences to a bundle that `predict --bundle` takes."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.assemble import with_trained_head
+from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
+from virnucpro.engine.devices import choose_device
+from virnucpro.engine.features import Features
+from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.execution import execute
+from virnucpro.jobs import Executor, Job, Observer
+from virnucpro.results.files import PartialFiles
+from virnucpro.sequences.frames import FrameKind
+from virnucpro.storage import write_whole
+from virnucpro.training.card import Report, card_of, curves_csv, report_of
+from virnucpro.training.curves import check_extra, draw_curves
+from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
+from virnucpro.training.genbank import CodingIndex
+from virnucpro.training.groups import Grouping, Split, group_by, split
+from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
+from virnucpro.training.labelled import Labelled, read_classes
+
+RECORDS_FILE, FEATURES, BUNDLE, REPORT_FILE = "records.fasta", "features", "bundle", "training.json"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is trained, checked.
+
+    Attributes:
+        encoders: the bundle whose encoders these are.
+        chunk_length: bases of a chunk.
+        frames: how frames are drawn.
+        recipe: of the head.
+    """
+
+    encoders: Bundle
+    chunk_length: int
+    frames: FrameKind
+    recipe: HeadRecipe
+
+
+def train(
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    encoders: str | os.PathLike[str] = "compact",
+    chunk_length: int | None = None,
+    frames: FrameKind | None = None,
+    recipe: str | HeadRecipe = "default",
+    group: Grouping = "clusters",
+    dev_share: float = 0.1,
+    coding_only: bool = False,
+    name: str = "trained",
+    seed: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    executor: Executor = "local",
+    observer: Observer | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> Report:
+    """Train a head on the embeddings of labelled sequences, and write a bundle under `out`.
+
+    The same call continues where an earlier one was interrupted: features are extracted once. The
+    same data, settings and kind of device give the same bundle.
+
+    Args:
+        inputs: FASTA, FASTQ or GenBank files or directories whose names begin with virus or other,
+            or `CLASS=FILE`; with `labels` files of any name.
+        out: output directory: new, empty, or of an earlier attempt at the same call.
+        labels: a table with the columns `record` or `id`, and `is_virus` or `class`.
+        encoders: the bundle whose encoders are used, as they are.
+        chunk_length: bases of a chunk; by default as the bundle says.
+        frames: how frames are drawn; by default as the bundle says.
+        recipe: `default`, `original` (as the original VirNucPro trains) or one of your own.
+        group: what is never parted between training and the sequences held out: `clusters` of
+            similar sequences, a `genome`, or a `record`.
+        dev_share: share of the bases held out.
+        coding_only: learn from the frames in annotated coding sequences alone (GenBank).
+        name: of the bundle.
+        seed: of the split, the weights and the order.
+        device: as for `predict`.
+        precision: as for `predict`.
+        executor: as for `predict`.
+        observer: is told how the extraction goes.
+        on_note: is told what the user should know of the data.
+        on_epoch: is told of each pass.
+
+    Returns:
+        what `training.json` holds; the bundle is in `out`/bundle.
+
+    Raises:
+        InputError: the data cannot be read, or one of virus and other is missing.
+        BundleError: the encoders are unknown, incomplete or damaged.
+        RunError: `out` holds something else, or another training.
+        SettingsError: a setting does not fit.
+    """
+    check_extra()
+    plan = _plan(encoders, chunk_length, frames, recipe, group, dev_share, seed)
+    directory = Path(out)
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    labelled = read_classes(given, Path(labels) if labels is not None else None)
+    parts = split(labelled.records, group_by(labelled.records, group), dev_share, seed)
+    for note in (*labelled.notes, *parts.notes):
+        on_note(note)
+    settings = {"group": group, "dev_share": dev_share, "coding_only": coding_only, "name": name}
+    _bind(directory, plan, settings)
+    _write_records(directory / RECORDS_FILE, labelled)
+    features = _extracted(directory, plan, device, precision, executor, observer)
+    train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
+    kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
+    dna_width = plan.encoders.manifest.dna_encoder.width
+    fitted = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
+    report = report_of(fitted, features, labelled, parts, (train_part, dev_part), plan.recipe)
+    _write_results(directory, plan, labelled, fitted, report, name)
+    return report
+
+
+def _plan(
+    encoders: str | os.PathLike[str],
+    chunk_length: int | None,
+    frames: str | None,
+    recipe: str | HeadRecipe,
+    group: str,
+    dev_share: float,
+    seed: int,
+) -> _Plan:
+    """Check the settings."""
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise SettingsError(f"--recipe {recipe}: give {', '.join(RECIPES)}")
+    if group not in get_args(Grouping):
+        raise SettingsError(f"--group {group}: give {', '.join(get_args(Grouping))}")
+    if not 0 < dev_share < 1:
+        raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
+    bundle = load_bundle(encoders)
+    drawn = frames or bundle.manifest.frames
+    known = {kind: kind for kind in get_args(FrameKind)}
+    if drawn not in known:
+        raise SettingsError(f"--frames {drawn}: give {', '.join(known)}")
+    length = chunk_length or bundle.manifest.chunk_lengths[0]
+    if length < 3:
+        raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
+    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    return _Plan(bundle, length, known[drawn], replace(chosen, seed=seed))
+
+
+def _bind(directory: Path, plan: _Plan, settings: Mapping[str, object]) -> None:
+    """Hold a directory to one training."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = msgspec.json.encode(
+        {
+            "encoders_sha256": plan.encoders.sha256, "chunk_length": plan.chunk_length,
+            "frames": plan.frames, **settings, **asdict(plan.recipe),
+        }
+    )  # fmt: skip
+    path = directory / "settings.json"
+    if not path.exists():
+        if any(directory.iterdir()):
+            raise RunError(f"{directory}: is not empty and holds no training; give a new directory")
+        write_whole(path, content)
+    before, now = (msgspec.json.decode(x) for x in (path.read_bytes(), content))
+    differs = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
+    if differs:
+        raise RunError(
+            f"{directory}: holds another training ({'; '.join(differs)}); give a new directory"
+        )
+
+
+def _write_records(path: Path, labelled: Labelled) -> None:
+    """Write the sequences as they are learned from; their names are their numbers."""
+    if path.exists():
+        return
+    with PartialFiles() as files:
+        file = files.open(path)
+        for number, record in enumerate(labelled.records):
+            file.write(f">{number} {record.class_name}:{record.id}\n{record.letters}\n".encode())
+
+
+def _extracted(
+    directory: Path,
+    plan: _Plan,
+    device: str,
+    precision: str,
+    executor: Executor,
+    observer: Observer | None,
+) -> FeatureSet:
+    """Embed every frame, or go on with it."""
+    bundle = plan.encoders
+    manifest = bundle.manifest
+    task = Features(
+        bundle=os.fspath(bundle.path), bundle_sha256=bundle.sha256, chunk_length=plan.chunk_length,
+        frames=plan.frames, block_chunks=DEFAULT_BLOCK_CHUNKS, precision=precision,
+    )  # fmt: skip
+    width = manifest.dna_encoder.width + manifest.protein_encoder.width
+    job = Job(
+        command="features",
+        inputs=[str(directory / RECORDS_FILE)],
+        task=task,
+        product=FeatureFiles(FeatureOutputs(directory / FEATURES), width),
+        weights=f"{manifest.name} {manifest.version}",
+        weights_sha256=bundle.sha256,
+        check=bundle.check,
+        settings={"chunk_length": plan.chunk_length, "frames": plan.frames},
+        how=f"chunks of {plan.chunk_length} bp, {plan.frames} frames",
+    )
+    summary = execute(job, device, executor, observer)
+    if not summary.frames:
+        raise InputError("no frame to learn from: no sequence has one without a stop")
+    return FeatureSet.open(directory / FEATURES)
+
+
+def _examples(
+    features: FeatureSet, labelled: Labelled, parts: Split, *, coding_only: bool
+) -> tuple[Examples, Examples]:
+    """Return the frames to learn from and those held out."""
+    frame_S6 = features.frame_S6
+    record = np.asarray(frame_S6[:, 0])
+    is_virus = np.array([r.is_virus for r in labelled.records])
+    kept = _coding(frame_S6, labelled) if coding_only else np.ones(len(record), dtype=np.bool_)
+    found = []
+    for what, members in (("training", parts.train), ("held out", parts.dev)):
+        rows = np.flatnonzero(np.isin(record, members) & kept)
+        labels = is_virus[record[rows]]
+        if len(rows) == 0 or labels.all() or not labels.any():
+            raise InputError(
+                f"of the sequences {what}, {int(labels.sum()):,} frames are viral and "
+                f"{int((~labels).sum()):,} are not; give more sequences of either kind"
+            )
+        found.append(Examples(features.features_SF, rows, labels))
+    return found[0], found[1]
+
+
+def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_]:
+    """Tell which frames lie in annotated coding sequences."""
+    records = labelled.records
+    if all(record.exons is None for record in records):
+        raise InputError("--coding-only: no sequence has annotation; give GenBank files")
+    index = CodingIndex([r.exons for r in records], [len(r.letters) for r in records])
+    record, _, start, end, frame, _ = np.asarray(frame_S6).T
+    offset = frame % 3  # of the codons within a chunk that would begin, or end, so far off
+    forward = frame < 3
+    first, last = np.where(forward, start - offset, start), np.where(forward, end, end + offset)
+    return index.lies_in_coding(record, first, last, frame)
+
+
+def _write_results(
+    directory: Path, plan: _Plan, labelled: Labelled, fitted: FittedHead, report: Report, name: str
+) -> None:
+    """Write curves, report and card, and at last the bundle."""
+    write_whole(directory / "curves.csv", curves_csv(fitted.epochs))
+    draw_curves(fitted, directory / "curves.png")
+    old = plan.encoders.manifest
+    description = msgspec.structs.replace(
+        old,
+        name=name,
+        version="1",
+        frames=plan.frames,
+        chunk_lengths=(plan.chunk_length,),
+        provenance={
+            **{part: said for part, said in old.provenance.items() if part != "head"},
+            "head": f"trained on {len(labelled.records):,} sequences; see README.md",
+        },
+        metrics=report.metrics,
+    )
+    write_whole(directory / REPORT_FILE, report.to_json())
+    if not (directory / BUNDLE).exists():
+        with_trained_head(plan.encoders, fitted.state, directory / BUNDLE, description)
+    write_whole(directory / BUNDLE / "README.md", card_of(report, name, old.name).encode())

@@ -1,0 +1,183 @@
+"""What a training says of itself: report, curves and the card of the bundle."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from virnucpro.classify import score_chunks
+from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.training.features import FeatureSet
+from virnucpro.training.groups import Split
+from virnucpro.training.heads import Epoch, Examples, FittedHead, HeadRecipe
+from virnucpro.training.labelled import Labelled
+from virnucpro.training.metrics import auroc, recall, threshold_at
+
+FORMAT = 1
+#: Share of false positives at which recall is said.
+_FALSE_POSITIVES = 0.05
+#: Frames that the head is asked about at a time.
+_BAND = 1 << 14
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `training.json`.
+
+    Attributes:
+        format: version of this format.
+        classes: sequences of each class to learn from, and held out.
+        frames: frames to learn from, and held out.
+        epochs: what each pass gave.
+        best: number of the epoch whose weights were kept.
+        recipe: of the head.
+        metrics: of the chunks held out, by class and in all.
+        notes: what the user should know of the data.
+    """
+
+    format: int
+    classes: dict[str, tuple[int, int]]
+    frames: tuple[int, int]
+    epochs: list[Epoch]
+    best: int
+    recipe: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    notes: list[str]
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def report_of(
+    fitted: FittedHead,
+    features: FeatureSet,
+    labelled: Labelled,
+    parts: Split,
+    frames: tuple[Examples, Examples],
+    recipe: HeadRecipe,
+) -> Report:
+    """Put together what a training gave, and measure it on the sequences held out.
+
+    Args:
+        fitted: the head.
+        features: of all frames.
+        labelled: the sequences.
+        parts: which of them were learned from, and which held out.
+        frames: those learned from, and those held out.
+        recipe: of the head.
+    """
+    classes = {}
+    for name in labelled.classes:
+        of_class = [i for i, r in enumerate(labelled.records) if r.class_name == name]
+        counts = [int(np.isin(of_class, members).sum()) for members in (parts.train, parts.dev)]
+        classes[name] = (counts[0], counts[1])
+    return Report(
+        format=FORMAT,
+        classes=classes,
+        frames=(len(frames[0].rows), len(frames[1].rows)),
+        epochs=fitted.epochs,
+        best=fitted.best,
+        recipe=msgspec.to_builtins(recipe),
+        metrics=_metrics(fitted, features, labelled, frames[1]),
+        notes=[*labelled.notes, *parts.notes],
+    )
+
+
+def curves_csv(epochs: list[Epoch]) -> bytes:
+    """Return the passes as a table."""
+    rows = [",".join(f"{value:.6g}" for value in epoch) for epoch in epochs]
+    return "\n".join([",".join(Epoch._fields), *rows, ""]).encode()
+
+
+def card_of(report: Report, name: str, encoders: str) -> str:
+    """Return the card of a trained bundle in Markdown."""
+    classes = "\n".join(f"| {c} | {a:,} | {b:,} |" for c, (a, b) in report.classes.items())
+    keys = sorted({key for values in report.metrics.values() for key in values})
+    metrics = "\n".join(
+        f"| {group} | {' | '.join(_number(values.get(key)) for key in keys)} |"
+        for group, values in report.metrics.items()
+    )
+    notes = "".join(f"* {note}\n" for note in report.notes)
+    return f"""# {name}
+
+A head trained by `virnucpro train` on the encoders of {encoders}, which were left as they are.
+
+## Data
+
+| class | sequences to learn from | held out |
+|---|---|---|
+{classes}
+
+{report.frames[0]:,} frames to learn from, {report.frames[1]:,} held out. No group of sequences
+is on both sides.
+{notes}
+## Measured on what was held out
+
+Chunks with a frame; a chunk's score is its largest P(virus) less its largest P(other). The epoch
+was chosen on these sequences, so the figures are a little too good.
+
+| | {" | ".join(keys)} |
+|---|{"---|" * len(keys)}
+{metrics}
+
+## Limits
+
+Says nothing of kinds of sequences that are not among the classes above. Chunks without a frame
+are not scored. P(virus) is not calibrated: `virnucpro calibrate` does that.
+"""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value > 1 else f"{value:.3f}"
+
+
+def _metrics(
+    fitted: FittedHead, features: FeatureSet, labelled: Labelled, dev: Examples
+) -> dict[str, dict[str, float]]:
+    """Return measures of the chunks held out, in all and of each class."""
+    frame_S6 = np.asarray(features.frame_S6[dev.rows])
+    chunks, chunk_S = np.unique(frame_S6[:, :2], axis=0, return_inverse=True)
+    scores = score_chunks(chunk_S.reshape(-1), _scores(fitted, dev), len(chunks))
+    delta = scores.p_virus - scores.p_other
+    records = [labelled.records[i] for i in chunks[:, 0].tolist()]
+    is_virus = np.array([record.is_virus for record in records])
+    class_name = np.array([record.class_name for record in records])
+    threshold = threshold_at(_FALSE_POSITIVES, delta[~is_virus])
+    called = scores.call == 1
+    found = {
+        "dev": {
+            "chunks": float(len(chunks)),
+            "auroc": auroc(delta, is_virus),
+            "recall at 5 % false positives": recall(delta[is_virus], threshold),
+            "recall": float(called[is_virus].mean()),
+            "false positives": float(called[~is_virus].mean()),
+        }
+    }
+    for name in labelled.classes:
+        of_class = class_name == name
+        if not of_class.any():
+            continue
+        measures = {"chunks": float(of_class.sum())}
+        if is_virus[of_class].all():
+            measures["recall at 5 % false positives"] = recall(delta[of_class], threshold)
+            measures["recall"] = float(called[of_class].mean())
+        else:
+            measures["false positives"] = float(called[of_class].mean())
+        found[f"dev {name}"] = measures
+    return found
+
+
+@torch.no_grad()
+def _scores(fitted: FittedHead, dev: Examples) -> NDArray[np.float32]:
+    """Return P(other) and P(virus) of the frames held out, by the weights that are kept."""
+    hidden, width = fitted.state["hidden_layer.weight"].shape
+    head = Head(HeadConfig(0, width, hidden))
+    head.load_state_dict(fitted.state)
+    head.eval()
+    found = []
+    nothing = torch.empty(0)
+    for x_SF, _ in dev.batches(np.arange(len(dev.rows)), _BAND, torch.device("cpu")):
+        found.append(torch.softmax(head(nothing.expand(len(x_SF), 0), x_SF), dim=1))
+    return torch.cat(found).numpy()

@@ -1,0 +1,126 @@
+"""Shards of features to arrays on disk that training maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.engine.binding import Binding
+from virnucpro.engine.features import FeatureShard
+from virnucpro.engine.scoring import Progress
+from virnucpro.engine.store import ShardStore
+from virnucpro.results.files import partial_path
+from virnucpro.storage import sync_directory
+
+_FILES = {
+    "features": ("features.npy", "what the head takes, a row each frame, fp32"),
+    "frames": ("frames.npy", "record, chunk, start, end, frame and residues of each row"),
+    "summary": ("summary.json", "counts and speed"),
+    "run": ("run.json", "what was run, with what"),
+}
+
+
+class FeatureSet(NamedTuple):
+    """Features of the frames of many records, mapped.
+
+    Attributes:
+        frame_S6: as in `FeatureShard`.
+        features_SF: fp32.
+    """
+
+    frame_S6: NDArray[np.int64]
+    features_SF: NDArray[np.float32]
+
+    @classmethod
+    def open(cls, directory: Path) -> "FeatureSet":
+        """Map what a run of the task `Features` wrote."""
+        found = (np.load(directory / _FILES[n][0], mmap_mode="r") for n in ("frames", "features"))
+        return cls(*found)
+
+
+class FeatureSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `summary.json` of an extraction."""
+
+    frames: int
+    width: int
+    seconds: dict[str, float]
+    tokens_per_second: float
+
+    @property
+    def problems(self) -> list[str]:
+        """None: records that cannot be processed do not come this far."""
+        return []
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+@dataclass(frozen=True)
+class FeatureOutputs:
+    """The files of an extraction.
+
+    Attributes:
+        directory: the output directory.
+    """
+
+    directory: Path
+
+    def path(self, name: str) -> Path:
+        """Return where one file lies."""
+        return self.directory / _FILES[name][0]
+
+    def described(self) -> list[tuple[Path, str]]:
+        """Return every file and what is in it."""
+        return [(self.path(name), text) for name, (_, text) in _FILES.items()]
+
+    def are_complete(self) -> bool:
+        """Tell whether every file is there."""
+        return all(path.is_file() for path, _ in self.described())
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """The `Product` of an extraction.
+
+    Attributes:
+        outputs: the files.
+        width: numbers of a frame.
+    """
+
+    outputs: FeatureOutputs
+    width: int
+    summary_type: ClassVar[type[FeatureSummary]] = FeatureSummary
+
+    def merge(self, store: ShardStore, shards: int) -> int:
+        """Write the arrays, one shard at a time; return how many frames there are."""
+        sizes = [len(FeatureShard.decode(store.load(i)).frame_S6) for i in range(shards)]
+        total = sum(sizes)
+        features = self._new("features", (total, self.width), np.dtype(np.float32))
+        frames = self._new("frames", (total, 6), np.dtype(np.int64))
+        end = 0
+        for i, size in enumerate(sizes):
+            start, end = end, end + size
+            shard = FeatureShard.decode(store.load(i))
+            features[start:end], frames[start:end] = shard.features_SF, shard.frame_S6
+        for name, array in (("features", features), ("frames", frames)):
+            array.flush()
+            partial_path(self.outputs.path(name)).replace(self.outputs.path(name))
+        sync_directory(self.outputs.directory)
+        return total
+
+    def _new(self, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
+        beside = partial_path(self.outputs.path(name))
+        return np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape)
+
+    def summary(
+        self, found: int, progress: Progress, seconds: dict[str, float], _binding: Binding
+    ) -> FeatureSummary:
+        """Put counts and times together."""
+        scoring = max(seconds["scoring"], 1e-9)
+        rounded = {stage: round(time, 3) for stage, time in seconds.items()}
+        rate = round(progress.work.tokens / scoring, 1)
+        return FeatureSummary(found, self.width, rounded, rate)

@@ -1,0 +1,233 @@
+"""GenBank flat files: sequences with their coding exons, and which frames lie in one.
+
+The original VirNucPro trains on frames inside annotated coding sequences (Li et al., Briefings in
+Bioinformatics 2025). Format: https://www.insdc.org/submitting-standards/feature-table/.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.errors import InputError, SettingsError
+from virnucpro.sequences.reader import foreign_problem
+from virnucpro.training.sources import open_content
+
+if TYPE_CHECKING:
+    from Bio.SeqFeature import SeqFeature
+    from Bio.SeqRecord import SeqRecord
+
+Int64 = NDArray[np.int64]
+
+#: Bytes at a file's beginning among which the first record's LOCUS line is looked for: files of
+#: GenBank's releases begin with a few lines about the release.
+_HEAD = 4096
+#: Of what Biopython only warns about, what tells that letters are missing.
+_INCOMPLETE = "Expected sequence length|Premature end"
+
+
+class Exon(NamedTuple):
+    """Consecutive bases of one coding sequence.
+
+    Attributes:
+        start: first base on the record's forward strand, 0-based.
+        end: one past the last base.
+        strand: 1 forward, -1 reverse.
+        phase: bases between the exon's beginning, in its direction, and its first whole codon.
+    """
+
+    start: int
+    end: int
+    strand: int
+    phase: int
+
+
+class AnnotatedRecord(NamedTuple):
+    """One record of a GenBank file.
+
+    Attributes:
+        id: its accession with version; the name of its LOCUS line where it has none.
+        sequence: its letters, upper-case.
+        exons: of all its coding sequences, pseudogenes left out.
+    """
+
+    id: str
+    sequence: str
+    exons: tuple[Exon, ...]
+
+
+def is_genbank(path: str) -> bool:
+    """Tell by its content whether a file, plain or compressed, is a GenBank flat file.
+
+    What cannot be looked into (a stream, a damaged or missing file) is not.
+    """
+    if not Path(path).is_file():
+        return False
+    try:
+        with open_content(path) as file:
+            head = file.read(_HEAD).lstrip()
+    except Exception:  # noqa: BLE001 (whoever reads the file says what is wrong with it)
+        return False
+    return head.startswith(b"LOCUS ") or (b"\nLOCUS " in head and head[:1] not in b">@")
+
+
+def read_genbank(path: str) -> Iterator[AnnotatedRecord]:
+    """Yield the records of a GenBank flat file, plain or compressed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when it is damaged, a record has no letters or a coding sequence makes no
+            sense, with the file and the record.
+        SettingsError: when Biopython is not installed.
+    """
+    try:
+        from Bio import SeqIO  # noqa: PLC0415 (an extra)
+    except ModuleNotFoundError:
+        raise SettingsError(
+            f"{path}: GenBank needs Biopython; pip install 'virnucpro[train]'"
+        ) from None
+    with ExitStack() as stack:
+        with _problem_named(path, 1):
+            content = stack.enter_context(open_content(path))
+            text = stack.enter_context(TextIOWrapper(content, "utf-8", errors="replace"))
+            records = SeqIO.parse(text, "genbank")
+        for number in count(1):
+            with _problem_named(path, number):
+                found = next(records, None)
+            if found is None:
+                return
+            with _problem_named(path, number, found.id or found.name):
+                record = _annotated(found)
+                if number == 1:
+                    _refuse_foreign(record.sequence)
+            yield record
+
+
+@contextmanager
+def _problem_named(path: str, number: int, name: str = "") -> Iterator[None]:
+    """Turn whatever the parser raises on damaged text into one line with file and record."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", _INCOMPLETE)
+            yield
+    except InputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read at record {number} ({reason})") from error
+    except Exception as error:
+        where = f"record {number} ({name})" if name else f"record {number}"
+        reason = str(error)[:200] or type(error).__name__
+        raise InputError(f"{path}: {where}: not as GenBank should be ({reason})") from error
+
+
+def _annotated(record: "SeqRecord") -> AnnotatedRecord:
+    name = record.id if record.id and record.id != "<unknown id>" else record.name
+    if record.seq is None or not record.seq.defined:
+        raise ValueError("it has no letters: fetch the file with sequences")
+    sequence = str(record.seq).upper()
+    exons = [
+        exon
+        for feature in record.features
+        if feature.type == "CDS" and not {"pseudo", "pseudogene"} & feature.qualifiers.keys()
+        for exon in _exons(feature, len(sequence))
+    ]
+    return AnnotatedRecord(name, sequence, tuple(exons))
+
+
+def _exons(feature: "SeqFeature", length: int) -> Iterator[Exon]:
+    """Yield the exons of a coding sequence; where their order is not told, none."""
+    location = feature.location
+    if location is None:
+        raise ValueError("the location of a CDS cannot be read")
+    if getattr(location, "operator", "join") == "order":
+        return
+    codon_start = feature.qualifiers.get("codon_start", ["1"])[0]
+    if codon_start not in {"1", "2", "3"}:
+        raise ValueError(f"CDS {location}: codon_start is {codon_start!r}, not 1, 2 or 3")
+    skipped = int(codon_start) - 1
+    for part in location.parts:
+        start, end = int(part.start), int(part.end)
+        if part.ref is None:
+            if not 0 <= start <= end <= length:
+                raise ValueError(f"CDS {location} does not lie on the record's {length} bases")
+            yield Exon(start, end, part.strand or 1, skipped % 3)
+        skipped -= end - start
+
+
+def _refuse_foreign(sequence: str) -> None:
+    problem = foreign_problem(sequence, "dna")
+    if problem:
+        raise ValueError(f"{problem}; is this protein? Give DNA")
+
+
+class CodingIndex:
+    """Which frames lie in a coding exon, in its strand and phase; for millions at once.
+
+    Each strand and position modulo 3 is a lane in which all records lie one after the other. An
+    exon that holds a frame starts at or before it, and of those that do one reaches furthest.
+
+    Args:
+        exons: of each record; None for a record without annotation, where every frame counts.
+        lengths: bases of each record.
+    """
+
+    def __init__(self, exons: Sequence[Sequence[Exon] | None], lengths: Sequence[int]) -> None:
+        self._is_free = np.array([e is None for e in exons], dtype=np.bool_)
+        self._offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = [(i, *exon) for i, found in enumerate(exons) for exon in found or ()]
+        record, start, end, strand, phase = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+        is_reverse = strand < 0
+        first = np.where(is_reverse, end - phase, start + phase)
+        base = self._lane(record, first, is_reverse)
+        order = np.argsort(base + start)
+        self._starts = np.concatenate([[-1], (base + start)[order]])
+        self._reach = np.maximum.accumulate(np.concatenate([[-1], (base + end)[order]]))
+
+    def _lane(self, record: Int64, first: Int64, is_reverse: NDArray[np.bool_]) -> Int64:
+        """Return where the record begins in the lane of codons that begin at `first`."""
+        base: Int64 = (3 * is_reverse + first % 3) * self._offsets[-1] + self._offsets[record]
+        return base
+
+    def lies_in_coding(
+        self,
+        record: Int64,
+        start: Int64,
+        end: Int64,
+        frame: NDArray[np.integer],
+        first_codon: Int64 | int = 0,
+        codons: Int64 | None = None,
+    ) -> NDArray[np.bool_]:
+        """Tell for each frame whether all its codons are codons of one exon.
+
+        Args:
+            record: index of the frame's record.
+            start: first base of its chunk on the record's forward strand.
+            end: one past the last base of its chunk.
+            frame: 0 to 5 for F1..F3, R1..R3 (`virnucpro.sequences.FRAME_NAMES`).
+            first_codon: codons of the frame before those asked for (`Frames.first_codon`).
+            codons: how many are asked for (`Frames.codons`); by default all that the chunk holds.
+
+        Returns:
+            one truth value a frame; false where it has no codon.
+        """
+        is_reverse = frame >= 3
+        skipped = frame.astype(np.int64) % 3 + 3 * np.asarray(first_codon, dtype=np.int64)
+        if codons is None:
+            codons = np.maximum(end - start - skipped, 0) // 3
+        first = np.where(is_reverse, end - skipped, start + skipped)
+        left = np.where(is_reverse, first - 3 * codons, first)
+        base = self._lane(record, first, is_reverse)
+        before = np.searchsorted(self._starts, base + left, side="right") - 1
+        is_inside = self._reach[before] >= base + left + 3 * codons
+        inside: NDArray[np.bool_] = (codons > 0) & (is_inside | self._is_free[record])
+        return inside

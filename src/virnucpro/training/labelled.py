@@ -1,0 +1,197 @@
+"""Labelled sequences in memory: read from files of many kinds, cleaned of what misleads."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from virnucpro.errors import InputError
+from virnucpro.sequences import Nucleotides, SequenceFile
+from virnucpro.sequences.reader import foreign_problem
+from virnucpro.training.genbank import Exon, is_genbank, read_genbank
+from virnucpro.training.sources import (
+    Label,
+    Source,
+    class_sources,
+    few,
+    files_of,
+    is_virus_class,
+    read_labels,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecord:
+    """One sequence and what is known of it.
+
+    Attributes:
+        id: the header's first word; a GenBank record's accession with version.
+        class_name: its class, such as `virus_phage`.
+        is_virus: its label.
+        genome: where a table of labels says it is from; empty where none does.
+        letters: the sequence, upper-case.
+        exons: coding exons of a GenBank record; None where there is no annotation.
+    """
+
+    id: str
+    class_name: str
+    is_virus: bool
+    genome: str
+    letters: str
+    exons: tuple[Exon, ...] | None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled sequences, each once.
+
+    Attributes:
+        records: in an order that does not depend on the order of the files.
+        conflicts: ids of records with the same sequence under both labels, all of them left out.
+        notes: lines to say to the user.
+    """
+
+    records: list[LabelledRecord]
+    conflicts: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in order."""
+        return sorted({record.class_name for record in self.records})
+
+
+def read_classes(
+    inputs: Sequence[str | os.PathLike[str]], labels: str | os.PathLike[str] | None = None
+) -> Labelled:
+    """Read labelled FASTA, FASTQ and GenBank files, plain or compressed.
+
+    A record without letters or with letters that are no nucleotides is left out. A sequence that
+    comes twice under one label, as it is or as its reverse complement, is kept once; one that
+    comes under both labels is left out.
+
+    Args:
+        inputs: without `labels`, files and directories of files named after their class, and
+            `CLASS=FILE`; with it, any files and directories of files.
+        labels: a table that names the class of each record (`sources.read_labels`).
+
+    Raises:
+        InputError: when a file cannot be read, a class or a label is missing.
+        SettingsError: when there is a GenBank file and Biopython is not installed.
+    """
+    if not inputs:
+        raise InputError("no input: give files named virus* and other*, CLASS=FILE, or labels")
+    notes: list[str] = []
+    if labels is None:
+        records = list(_read(class_sources(inputs, notes), notes))
+    else:
+        table = read_labels(labels)
+        sources = [Source(file, None) for given in inputs for file in files_of(os.fspath(given))]
+        records = list(_matched(_read(sources, notes), table, os.fspath(labels), notes))
+    if not records:
+        raise InputError("the input holds no labelled nucleotide record")
+    _require_both_labels(records, "the input holds only")
+    records.sort(key=lambda r: (r.class_name, r.exons is None, r.id, r.genome, r.letters))
+    cleaned = _each_once(records, notes)
+    if not cleaned.records:
+        raise InputError("every sequence comes under both labels: give each under one")
+    _require_both_labels(cleaned.records, "without the sequences under both labels there are only")
+    return cleaned
+
+
+def _read(sources: Sequence[Source], notes: list[str]) -> Iterator[LabelledRecord]:
+    """Yield the records of all files that hold nucleotides."""
+    for path, class_name in sources:
+        bad: list[str] = []
+        unannotated = 0
+        name = class_name or ""
+        for identifier, letters, exons in _records_of(path):
+            if not letters or foreign_problem(letters, "dna"):
+                bad.append(identifier)
+                continue
+            unannotated += exons == ()
+            yield LabelledRecord(identifier, name, is_virus_class(name), "", letters, exons)
+        if bad:
+            notes.append(
+                f"{path}: {len(bad)} records left out, without letters or with letters that are "
+                f"not nucleotides ({few(bad)})"
+            )
+        if unannotated:
+            notes.append(f"{path}: {unannotated} records have no coding sequence annotated")
+
+
+def _records_of(path: str) -> Iterator[tuple[str, str, tuple[Exon, ...] | None]]:
+    if is_genbank(path):
+        yield from read_genbank(path)
+        return
+    with SequenceFile(path) as file:
+        for record in file:
+            yield record.id, record.sequence.upper(), None
+
+
+def _matched(
+    records: Iterator[LabelledRecord], table: dict[str, Label], name: str, notes: list[str]
+) -> Iterator[LabelledRecord]:
+    """Yield the records that the table names, with what it says of them."""
+    found: set[str] = set()
+    unnamed: list[str] = []
+    for record in records:
+        label = table.get(record.id)
+        if label is None:
+            unnamed.append(record.id)
+            continue
+        found.add(record.id)
+        is_virus = is_virus_class(label.class_name)
+        yield LabelledRecord(
+            record.id, label.class_name, is_virus, label.genome, record.letters, record.exons
+        )
+    missing = [identifier for identifier in table if identifier not in found]
+    if not found:
+        raise InputError(
+            f"{name}: names no record of the input (it has {few(missing, 2)}; the input has "
+            f"{few(unnamed, 2) or 'no record'})"
+        )
+    if missing:
+        notes.append(
+            f"{name}: {len(missing)} of {len(table)} labels have no record: {few(missing)}"
+        )
+    if unnamed:
+        notes.append(f"{name}: {len(unnamed)} records have no label, left out: {few(unnamed)}")
+
+
+def _require_both_labels(records: Sequence[LabelledRecord], problem: str) -> None:
+    for label, missing in ((True, "other"), (False, "virus")):
+        if all(record.is_virus == label for record in records):
+            names = few(sorted({record.class_name for record in records}))
+            raise InputError(f"{problem} {names}: give sequences of a class {missing}* as well")
+
+
+def _digest(letters: str) -> bytes:
+    """Return the same 16 bytes for a sequence and its reverse complement."""
+    strands = Nucleotides.join([letters])
+    either = min(letters, strands.reverse_text())
+    return hashlib.blake2b(either.encode(), digest_size=16).digest()
+
+
+def _each_once(records: Sequence[LabelledRecord], notes: list[str]) -> Labelled:
+    """Keep each sequence once, and none that comes under both labels."""
+    same: dict[bytes, list[LabelledRecord]] = {}
+    for record in records:
+        same.setdefault(_digest(record.letters), []).append(record)
+    kept = [found[0] for found in same.values() if len({r.is_virus for r in found}) == 1]
+    conflicts = [
+        tuple(f"{r.class_name}:{r.id}" for r in found)
+        for found in same.values()
+        if len({r.is_virus for r in found}) == 2
+    ]
+    excluded = sum(map(len, conflicts))
+    repeated = len(records) - excluded - len(kept)
+    if repeated:
+        notes.append(f"{repeated} records repeat a sequence of their label, each kept once")
+    if conflicts:
+        pairs = [" = ".join(found[:3]) for found in conflicts]
+        notes.append(
+            f"{len(conflicts)} sequences come under both labels, {excluded} records left out: "
+            f"{few(pairs)}"
+        )
+    return Labelled(kept, conflicts, notes)

@@ -1,0 +1,164 @@
+"""Which sequences are alike, from a sample of their k-mers.
+
+A sequence's sketch is the set of its canonical 21-mers whose hash is below a threshold: FracMinHash
+(Irber et al., bioRxiv 2022, doi:10.1101/2022.01.11.475838), in the line of MinHash (Ondov et al.,
+Genome Biology 2016). The share of one sketch that is also in another estimates the share of k-mers.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+
+#: Letters of a word: the usual choice for genomes, too long to be shared by chance.
+K = 21
+#: Hashes kept of all sequences together, about; it bounds the memory to some hundred MB.
+HASHES = 1 << 23
+#: Share of the smaller sketch that two sequences have in common when they are alike: 94 %
+#: identity where one is contained in the other (0.94 ** 21 = 0.27).
+CONTAINMENT = 0.3
+#: Sequences with a common hash that each is compared to.
+NEIGHBOURS = 16
+#: Letters hashed at once: their codes fit a core's cache.
+_BATCH = 1 << 17
+
+_OTHER = 4
+_CODE = np.full(256, _OTHER, dtype=np.uint8)
+_CODE[list(b"ACGT")] = range(4)
+
+
+def clusters(
+    sequences: Sequence[str], containment: float = CONTAINMENT, hashes: int = HASHES
+) -> Int64:
+    """Return the cluster of each sequence: single linkage of those that are alike.
+
+    Of all k-mers such a share is kept that about `hashes` are left: each k-mer of a small set, one
+    in 24 of 200 Mbp. A sequence none of whose k-mers is kept is a cluster of its own.
+
+    Args:
+        sequences: upper-case letters; k-mers with a letter other than A, C, G, T are skipped.
+        containment: least share of the smaller of two sketches that both have.
+        hashes: hashes to keep.
+
+    Returns:
+        for each sequence the lowest index of its cluster.
+    """
+    hash_H, sequence_H = _sketches(sequences, hashes)
+    sizes = np.bincount(sequence_H, minlength=len(sequences))
+    first, second, shared = _shared(hash_H, sequence_H, len(sequences))
+    alike = shared >= containment * np.minimum(sizes[first], sizes[second])
+    return _linked(len(sequences), first[alike], second[alike])
+
+
+def _sketches(sequences: Sequence[str], hashes: int) -> tuple[UInt64, Int64]:
+    """Return the distinct hashes of each sequence and whose they are, sorted by sequence."""
+    bases = sum(map(len, sequences))
+    limit = np.uint64(min(1.0, hashes / max(1, bases)) * (2**64 - 2**12))
+    found = [
+        (hash_P[kept], owner_P[kept])
+        for letters, owner_P in _batches(sequences)
+        for hash_P, is_kmer in [_hashes(letters)]
+        for kept in [is_kmer & (hash_P <= limit)]
+    ]
+    hash_H = np.concatenate([h for h, _ in found] or [np.empty(0, dtype=np.uint64)])
+    sequence_H = np.concatenate([s for _, s in found] or [np.empty(0, dtype=np.int64)])
+    order = np.lexsort((hash_H, sequence_H))
+    hash_H, sequence_H = hash_H[order], sequence_H[order]
+    is_new = np.ones(len(order), dtype=np.bool_)
+    is_new[1:] = (np.diff(hash_H) != 0) | (np.diff(sequence_H) != 0)
+    return hash_H[is_new], sequence_H[is_new]
+
+
+def _batches(sequences: Sequence[str]) -> Iterator[tuple[NDArray[np.uint8], Int64]]:
+    """Yield letters of many sequences, a gap between two, and whose the k-mer at each place is."""
+    texts: list[str] = []
+    owners: list[int] = []
+    letters = 0
+    for index, sequence in enumerate(sequences):
+        for start in range(0, len(sequence) - K + 1, _BATCH):
+            texts.append(sequence[start : start + _BATCH + K - 1])
+            owners.append(index)
+            letters += len(texts[-1])
+            if letters >= _BATCH:
+                yield _joined(texts, owners)
+                texts, owners, letters = [], [], 0
+    if texts:
+        yield _joined(texts, owners)
+
+
+def _joined(texts: list[str], owners: list[int]) -> tuple[NDArray[np.uint8], Int64]:
+    joined = np.frombuffer("-".join(texts).encode("ascii"), dtype=np.uint8)
+    owner_P = np.repeat(np.array(owners, dtype=np.int64), [len(text) + 1 for text in texts])
+    return joined, owner_P[: len(joined) - K + 1]
+
+
+def _hashes(letters: NDArray[np.uint8]) -> tuple[UInt64, NDArray[np.bool_]]:
+    """Return the hash of the canonical k-mer at each place, and where there is a k-mer."""
+    code = _CODE[letters]
+    other = np.concatenate([[0], np.cumsum(code == _OTHER)])
+    is_kmer = other[K:] == other[:-K]
+    base = (code & 3).astype(np.uint64)
+    places = len(base) - K + 1
+    forward_P, reverse_P = np.zeros((2, places), dtype=np.uint64)
+    for i in range(K):
+        forward_P <<= 2
+        forward_P |= base[i : i + places]
+        reverse_P |= (base[i : i + places] ^ 3) << (2 * i)
+    return _mixed(np.minimum(forward_P, reverse_P)), is_kmer
+
+
+def _mixed(values: UInt64) -> UInt64:
+    """Return SplitMix64's output for each value (Steele et al., OOPSLA 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _shared(hash_H: UInt64, sequence_H: Int64, count: int) -> tuple[Int64, Int64, Int64]:
+    """Return pairs of sequences and how many hashes they share.
+
+    All pairs of the sequences with a common hash would be too many where thousands are nearly the
+    same. So sequences are ranked by their lowest hash, which brings those with many hashes in
+    common together (MinHash), and each is compared to the next `NEIGHBOURS` that have the hash.
+    The counts are exact where no more have it, and otherwise never too high.
+    """
+    lowest = np.full(count, 2**64 - 1, dtype=np.uint64)
+    starts = np.flatnonzero(np.diff(sequence_H, prepend=-1))
+    lowest[sequence_H[starts]] = hash_H[starts]
+    by_rank = np.argsort(lowest, kind="stable")
+    rank = np.empty(count, dtype=np.int64)
+    rank[by_rank] = np.arange(count)
+    order = np.lexsort((rank[sequence_H], hash_H))
+    hash_H, rank_H = hash_H[order], rank[sequence_H[order]]
+    codes: Int64 = np.empty(0, dtype=np.int64)
+    shared: Int64 = np.empty(0, dtype=np.int64)
+    for step in range(1, NEIGHBOURS + 1):
+        same = hash_H[step:] == hash_H[:-step]
+        found, times = np.unique(
+            rank_H[:-step][same] * count + rank_H[step:][same], return_counts=True
+        )
+        codes, which = np.unique(np.concatenate([codes, found]), return_inverse=True)
+        weights = np.concatenate([shared, times])
+        shared = np.bincount(which, weights, minlength=len(codes)).astype(np.int64)
+    first, second = np.divmod(codes, count)
+    return by_rank[first], by_rank[second], shared
+
+
+def _linked(count: int, first: Int64, second: Int64) -> Int64:
+    """Return for each of `count` things the lowest that it is linked to, however indirectly."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    return np.array([root(index) for index in range(count)], dtype=np.int64)

@@ -1,0 +1,309 @@
+"""From labelled records to probabilities and calls by a false discovery rate, as a user does it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import virnucpro
+from processes import (
+    EXAMPLES,
+    ROOT,
+    assert_same_files,
+    contents,
+    kill_after_shards,
+    run,
+    start,
+)
+from virnucpro.bundles import load_bundle
+from virnucpro.errors import SettingsError
+
+TRUTH = ROOT / "examples" / "truth.tsv"
+OPTIONS = ["--block-chunks", "8", "--device", "cpu"]
+#: Calls some records that the threshold does not.
+LENIENT = ["--max-fdr", "0.35", "--prevalence", "auto"]
+
+Arguments = list[str | Path]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("plain") / "out"
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def calibrated(plain: Path) -> Path:
+    """Return a bundle that was calibrated on the examples."""
+    made = plain.parent / "bundle"
+    done = run("calibrate", plain, TRUTH, "-o", made)
+    assert done.returncode == 0, done.stderr
+    assert "expected calibration error" in done.stdout
+    assert f"virnucpro predict --bundle {made} takes it now" in done.stdout
+    return made
+
+
+@pytest.fixture(scope="module")
+def lenient(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run with calls by a false discovery rate."""
+    out = tmp_path_factory.mktemp("lenient") / "out"
+    done = run("predict", *EXAMPLES, "-o", out, "--bundle", calibrated, *OPTIONS, *LENIENT)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def table(out: Path) -> pl.DataFrame:
+    return pl.read_csv(out / "records.tsv", separator="\t", infer_schema_length=None)
+
+
+def summary(out: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((out / "summary.json").read_bytes())
+    return found
+
+
+def test_the_calibration_says_what_it_was_fitted_on(calibrated: Path) -> None:
+    calibration = load_bundle(calibrated).manifest.calibration
+    assert calibration is not None
+    assert (calibration.prevalence, calibration.chunk_length, calibration.frames) == (
+        0.5, 500, "open",
+    )  # fmt: skip
+    assert "reads.fastq.gz, contigs.fasta" in calibration.data
+    assert calibration.metrics["viruses"] > 50
+
+
+def test_scores_and_calls_stay_and_probabilities_are_beside_them(
+    plain: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run("predict", *EXAMPLES, "-o", out, "--bundle", calibrated, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "probabilities are for samples with 50% viruses" in done.stderr
+    before, after = table(plain), table(out)
+    columns = before.columns[:-2]
+    assert after.select(columns).equals(before.select(columns))
+    for name in ("viral.fasta", "chunks.tsv", "frames.tsv"):
+        assert (out / name).read_bytes() == (plain / name).read_bytes()
+    scored = after.filter(pl.col("call") != "unscored")
+    unscored = after.filter(pl.col("call") == "unscored")
+    assert scored.select("probability", "fdr").null_count().row(0) == (0, 0)
+    assert unscored["probability"].null_count() == unscored["fdr"].null_count() == len(unscored)
+    found = summary(out)
+    assert (found["calibrated"], found["prevalence"]) == (True, 0.5)
+    assert found["prevalence_estimated"] is False
+    assert found["records_expected_viral"] == pytest.approx(scored["probability"].sum(), abs=0.001)
+    assert summary(plain)["calibrated"] is False
+    assert summary(plain)["prevalence"] is summary(plain)["records_expected_viral"] is None
+
+
+def test_calls_by_false_discovery_rate(plain: Path, lenient: Path) -> None:
+    records = table(lenient).filter(pl.col("call") != "unscored")
+    assert ((records["call"] == "virus") == (records["fdr"] <= 0.35)).all()
+    called = records.filter(pl.col("call") == "virus")
+    newly = called.filter(pl.col("p_virus") < 0.5)
+    assert len(newly) > 0
+    assert summary(lenient)["calls"]["virus"] == len(called)  # type: ignore[index]
+    found = (lenient / "viral.fasta").read_text().split("\n")
+    assert [header[1:].split()[0] for header in found[:-1:2]] == called["record"].to_list()
+    assert all(found[1::2])
+    letters = "".join((plain / "viral.fasta").read_text())
+    assert any(sequence not in letters for sequence in found[1::2])
+    text = Path(EXAMPLES[1]).read_text().replace("\n", "")
+    contigs = [s for h, s in zip(found[::2], found[1::2], strict=False) if "contig" in h]
+    assert len(contigs) > 5
+    assert all(sequence in text for sequence in contigs)
+
+
+def test_an_estimated_prevalence_is_that_of_the_same_number(
+    lenient: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    out, share = tmp_path / "out", summary(lenient)["prevalence"]
+    assert summary(lenient)["prevalence_estimated"] is True
+    options: list[str | Path] = [
+        "--bundle",
+        calibrated,
+        *OPTIONS,
+        "--max-fdr",
+        "0.35",
+        "--prevalence",
+        str(share),
+    ]
+    assert run("predict", *EXAMPLES, "-o", out, *options).returncode == 0
+    for name in ("records.tsv", "viral.fasta"):
+        assert (out / name).read_bytes() == (lenient / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--prevalence", "0.1", "--max-fdr", "0.35"], "prevalence was auto, is 0.1"),
+        (["--max-fdr", "0.35"], "prevalence was auto, is 0.5"),
+        (["--prevalence", "auto", "--max-fdr", "0.1"], "max_fdr was 0.35, is 0.1"),
+        (["--prevalence", "auto"], "max_fdr was 0.35, is none"),
+    ],
+)
+def test_another_share_in_the_directory_is_refused(
+    lenient: Path, calibrated: Path, change: list[str], said: str
+) -> None:
+    options: Arguments = ["--bundle", calibrated, *OPTIONS, "-q", *change]
+    done = run("predict", *EXAMPLES, "-o", lenient, *options)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_killed_run_continues_to_the_same_bytes(
+    lenient: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command: Arguments = ["predict", *EXAMPLES, "-o", out]
+    command += ["--bundle", calibrated, *OPTIONS, *LENIENT]
+    process = start(*command)
+    assert kill_after_shards(process, out, 15)
+    process.communicate()
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert_same_files(contents(out), contents(lenient))
+
+
+def test_two_workers_give_the_same_bytes(lenient: Path, calibrated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options: list[str | Path] = [
+        "--bundle",
+        calibrated,
+        "--block-chunks",
+        "8",
+        "--device",
+        "cpu,cpu",
+        *LENIENT,
+    ]
+    done = run("predict", *EXAMPLES, "-o", out, *options)
+    assert done.returncode == 0, done.stderr
+    assert_same_files(contents(out), contents(lenient))
+
+
+def test_launched_ranks_give_the_same_bytes(
+    lenient: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = ["--bundle", str(calibrated), *OPTIONS, *LENIENT, "--executor", "launched"]
+    command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *options]
+    done = subprocess.run(
+        [*launcher, "--nproc-per-node=2", "--module", *command],
+        capture_output=True, check=False, text=True,
+        env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert_same_files(contents(out), contents(lenient))
+
+
+@pytest.mark.parametrize("option", [["--max-fdr", "0.1"], ["--prevalence", "auto"]])
+def test_without_a_calibration_it_is_one_line(tmp_path: Path, option: list[str]) -> None:
+    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *option)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"virnucpro: error: {' '.join(option)}: compact has no calibration; fit one with virnucpro "
+        "calibrate, or leave it out\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 2, float("nan")])
+@pytest.mark.parametrize("option", ["prevalence", "max_fdr"])
+def test_a_share_is_between_0_and_1(
+    calibrated: Path, tmp_path: Path, option: str, share: float
+) -> None:
+    said = f"--{option.replace('_', '-')} {share}: give a share between 0 and 1"
+    with pytest.raises(SettingsError, match=said):
+        virnucpro.predict(
+            EXAMPLES[0],
+            tmp_path / "out",
+            bundle=calibrated,
+            **{option: share},  # type: ignore[arg-type]
+        )
+
+
+def test_a_prevalence_that_is_no_number_is_wrong_usage(tmp_path: Path) -> None:
+    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", "--prevalence", "many")
+    assert done.returncode == 2
+    assert "many: give a share such as 0.01, or auto" in done.stderr
+
+
+def test_other_chunks_than_the_calibrations_are_noted(calibrated: Path, tmp_path: Path) -> None:
+    options: list[str | Path] = [
+        "--bundle",
+        calibrated,
+        "--chunk-length",
+        "300",
+        "--prevalence",
+        "0.01",
+    ]
+    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert "the calibration was fitted for chunks of 500 bp and open frames" in done.stderr
+    assert "probabilities are for samples" not in done.stderr
+
+
+def test_a_calibrated_bundle_can_be_calibrated_anew(
+    lenient: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    made = virnucpro.calibrate(lenient, TRUTH, bundle=calibrated, out=tmp_path / "again")
+    before = load_bundle(calibrated).manifest.calibration
+    assert made.manifest.calibration is not None
+    assert before is not None
+    assert made.manifest.calibration.lines == before.lines
+
+
+def test_duplicate_ids_and_gzip(plain: Path, tmp_path: Path) -> None:
+    """Mates share an id and a label."""
+    twice = [EXAMPLES[0], EXAMPLES[1], EXAMPLES[0]]
+    assert run("predict", *twice, "-o", tmp_path / "out", "--gzip", *OPTIONS).returncode == 0
+    made = virnucpro.calibrate(tmp_path / "out", TRUTH, out=tmp_path / "new")
+    calibration = made.manifest.calibration
+    assert calibration is not None
+    reads = len(table(plain).filter(pl.col("record").str.starts_with("read")).drop_nulls("p_virus"))
+    scored = len(table(plain).drop_nulls("p_virus"))
+    assert calibration.metrics["records"] == scored + reads
+
+
+@pytest.fixture
+def few_labels(tmp_path: Path) -> Path:
+    path = tmp_path / "few.tsv"
+    path.write_text("\n".join(TRUTH.read_text().split("\n")[:60]) + "\n")
+    return path
+
+
+def refused(*arguments: str | Path) -> str:
+    done = run("calibrate", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_calibrate_refuses_in_one_line(
+    plain: Path, calibrated: Path, few_labels: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    assert "give either a directory (-o) or a name (--name)" in refused(plain, TRUTH)
+    assert "give either" in refused(plain, TRUTH, "-o", new, "--name", "new")
+    assert "holds no run of predict" in refused(tmp_path, TRUTH, "-o", new)
+    assert "holds no run of predict" in refused(TRUTH, TRUTH, "-o", new)
+    assert "not with" in refused(plain, TRUTH, "-o", new, "--bundle", calibrated)
+    assert "is there already" in refused(plain, TRUTH, "-o", calibrated)
+    assert "other scored records have a label; a calibration needs 50" in refused(
+        plain, few_labels, "-o", new
+    )
+    few_labels.write_text("record\tis_virus\nstranger\t1\n")
+    assert "labels no record that" in refused(plain, few_labels, "-o", new)
+    assert not new.exists()
+
+
+def test_an_unfinished_run_is_refused(plain: Path, tmp_path: Path) -> None:
+    text = (plain / "run.json").read_text().replace('"finished",', '"unfinished",', 1)
+    (tmp_path / "run.json").write_text(text)
+    assert "is not finished" in refused(tmp_path, TRUTH, "-o", tmp_path / "new")

@@ -1,0 +1,155 @@
+"""`virnucpro train` as a user meets it: real processes, real files, the embedded encoders."""
+
+import hashlib
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from processes import run, start
+from virnucpro.bundles import load_bundle
+from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.errors import InputError
+from virnucpro.training.heads import ORIGINAL, Examples, HeadRecipe, fit_head
+
+#: Codons of either kind of gene, none of them a stop on either strand or in another frame.
+KINDS = {"virus_made": ["GCC", "GGC", "GAC"], "other_made": ["CGG", "CTC", "CCG"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 24 genes of each of two kinds."""
+    moments = random.Random(2)
+    directory = tmp_path_factory.mktemp("data")
+    for kind, codons in KINDS.items():
+        with (directory / f"{kind}.fa").open("w") as file:
+            for i in range(24):
+                letters = "".join(moments.choices(codons, k=moments.randint(60, 160)))
+                file.write(f">{kind}{i}\n{letters}\n")
+    return directory
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Return the digest of each file that a training gives."""
+    names = ["training.json", "curves.csv", "curves.png", "records.fasta", "features/features.npy"]
+    paths = [*(out / name for name in names), *sorted((out / "bundle").iterdir())]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "out"
+    done = run("train", data, "-o", out, "--device", "cpu", "--group", "record")
+    assert done.returncode == 0, done.stderr
+    assert "takes it now" in done.stderr
+    return out
+
+
+def test_a_trained_bundle_tells_what_it_was_shown_and_predicts(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    report = json.loads((trained / "training.json").read_text())
+    assert report["metrics"]["dev"]["auroc"] > 0.99
+    assert sum(map(sum, report["classes"].values())) == 48
+    bundle = load_bundle(trained / "bundle")
+    assert bundle.manifest.metrics["dev"]["auroc"] == report["metrics"]["dev"]["auroc"]
+    assert "virus_made" in (trained / "bundle" / "README.md").read_text()
+    done = run("predict", data / "virus_made.fa", "-o", tmp_path / "p", "--bundle", bundle.path)
+    assert done.returncode == 0, done.stderr
+    calls = json.loads((tmp_path / "p" / "summary.json").read_text())["calls"]
+    assert calls["virus"] >= 23
+
+
+def test_the_same_training_gives_the_same_bytes_killed_or_not(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command: list[str | Path] = ["train", data, "-o", out, "--device", "cpu", "--group", "record"]
+    process = start(*command)
+    deadline = time.monotonic() + 60
+    while not (out / "features").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for _ in range(2):  # goes on, then finds all of it done
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        assert digests(out) == digests(trained)
+
+
+def test_another_training_in_the_same_directory_is_refused(trained: Path, data: Path) -> None:
+    done = run("train", data, "-o", trained, "--device", "cpu", "--seed", "2", "--group", "record")
+    assert done.returncode == 1
+    assert "holds another training (seed was 1, is 2)" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--group", "family"], "--group family: give record, genome, clusters"),
+        (["--recipe", "best"], "--recipe best: give default, original"),
+        (["--dev-share", "1"], "--dev-share 1.0: give a share"),
+        (["--frames", "half"], "--frames half: give open, segments, whole"),
+        (["--encoders", "none"], "no bundle 'none'"),
+        (["--coding-only"], "no sequence has annotation"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    data: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    done = run("train", data, "-o", tmp_path / "out", "--device", "cpu", "-q", *options)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_label_alone_is_refused(data: Path, tmp_path: Path) -> None:
+    done = run("train", data / "virus_made.fa", "-o", tmp_path / "out", "-q")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def made_examples(seed: int, frames: int = 400) -> Examples:
+    moments = np.random.default_rng(seed)
+    is_virus = moments.random(frames) < 0.3
+    features = moments.normal(5, 2, (frames, 12)).astype(np.float32)
+    features[:, 3] += 4 * is_virus
+    return Examples(features, np.arange(frames), is_virus)
+
+
+@pytest.mark.parametrize("recipe", [HeadRecipe(hidden=16, epochs=8), ORIGINAL])
+def test_the_weights_kept_are_those_of_the_best_epoch_on_features_as_they_are(
+    recipe: HeadRecipe,
+) -> None:
+    train, dev = made_examples(1), made_examples(2)
+    fitted = fit_head(train, dev, 5, recipe, torch.device("cpu"))
+    losses = [epoch.dev_loss for epoch in fitted.epochs]
+    assert fitted.best == 1 + int(np.argmin(losses))
+    head = Head(HeadConfig(5, 7, recipe.hidden))
+    head.load_state_dict(fitted.state)
+    x_SF = torch.from_numpy(dev.features_SF)
+    with torch.no_grad():
+        logits = head.eval()(x_SF[:, :5], x_SF[:, 5:])
+    weights = None
+    if recipe.is_balanced:
+        counts = np.array([(~train.is_virus).sum(), train.is_virus.sum()])
+        weights = torch.tensor(counts.sum() / (2 * counts), dtype=torch.float32)
+    labels = torch.from_numpy(dev.is_virus.astype(np.int64))
+    loss = torch.nn.functional.cross_entropy(logits, labels, weights)
+    assert float(loss) == pytest.approx(min(losses), rel=1e-4)
+    again = fit_head(train, dev, 5, recipe, torch.device("cpu"))
+    assert all(torch.equal(again.state[name], x) for name, x in fitted.state.items())
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    train, dev = made_examples(1), made_examples(2)
+    train.features_SF[7, 2] = np.nan
+    with pytest.raises(InputError, match="features are not finite"):
+        fit_head(train, dev, 5, HeadRecipe(hidden=4, epochs=1), torch.device("cpu"))
