@@ -180,9 +180,7 @@ class Crew:
     def stop(self) -> None:
         """Let go of all workers at once: each may take a second. What runs ends."""
         self._stopped.set()
-        if (
-            not threading.main_thread().is_alive()
-        ):  # no thread starts any more
+        if not threading.main_thread().is_alive():  # no thread starts any more
             for member in self.members:
                 member.link.stop()
             return
