@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from processes import run
 from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, HEADS, LAYERS, WIDTH, Files
 from virnucpro.bundles.registry import git_blob_id
 
@@ -32,9 +33,8 @@ dna = dict(layers={DNA_LAYERS}, width={DNA_WIDTH}, heads={DNA_HEADS})
 for name, sizes in dict(esm2_t6_8M_UR50D=esm2, esm2_t36_3B_UR50D=esm2).items():
     ENCODERS[name] = ENCODERS[name]._replace(**sizes)
 ENCODERS["dnabert-s"] = ENCODERS["dnabert-s"]._replace(**dna)
-from virnucpro.cli.app import main
-main()
 """
+MAIN = "from virnucpro.cli.app import main; main()"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -78,9 +78,9 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
 def start(files: Files, *arguments: str | Path) -> "subprocess.Popen[str]":
     """Start `virnucpro ARGUMENTS` in a process that takes the stand-in's files for published."""
-    blobs = [git_blob_id(head) for head in (files.head_300, files.head)]
+    blobs = blobs_of(files)
     return subprocess.Popen(
-        [sys.executable, "-c", PATCHED, *blobs, *map(str, arguments)],
+        [sys.executable, "-c", PATCHED + MAIN, *blobs, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,10 +90,14 @@ def start(files: Files, *arguments: str | Path) -> "subprocess.Popen[str]":
 
 def models(files: Files, *arguments: str | Path) -> tuple[int, str, str]:
     """Run `virnucpro models ARGUMENTS`; return status, output and the last line of what it said."""
-    process = start(files, "models", *arguments)
-    out, said = process.communicate(timeout=120)
-    assert "Traceback" not in said
-    return process.returncode, out, (said.strip().splitlines() or [""])[-1]
+    done = run(*blobs_of(files), "models", *arguments, before=PATCHED)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
+
+
+def blobs_of(files: Files) -> list[str]:
+    """Return the git blob ids of the heads."""
+    return [git_blob_id(head) for head in (files.head_300, files.head)]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,11 +1,15 @@
 """Real processes of the command line, for tests."""
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -26,19 +30,61 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     )
 
 
-def run(*arguments: str | Path, stdin: bytes | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `virnucpro ARGUMENTS` to its end."""
-    command = [sys.executable, "-m", "virnucpro", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        input=stdin,
-        capture_output=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    )
-    return subprocess.CompletedProcess(
-        command, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
+def run(
+    *arguments: str | Path, stdin: bytes | None = None, before: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run `virnucpro ARGUMENTS` to its end, in a process of its own that is forked (forks.py).
+
+    Args:
+        arguments: of the command line.
+        stdin: what it reads.
+        before: a program that the process runs first; it may take some of `sys.argv`.
+    """
+    texts = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as directory:
+        streams = {name: str(Path(directory, name)) for name in ("stdin", "stdout", "stderr")}
+        for name, path in streams.items():
+            Path(path).write_bytes((stdin or b"") if name == "stdin" else b"")
+        request = {
+            "arguments": texts, "directory": str(Path.cwd()), "before": before, **streams,
+            "environment": os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        }  # fmt: skip
+        status = _forks().ask(request)
+        out, err = (Path(streams[name]).read_bytes().decode() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(["virnucpro", *texts], status, out, err)
+
+
+class _Forks:
+    """The process that others are forked from."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self._end)
+
+    def ask(self, request: Mapping[str, object]) -> int:
+        """Return the status of what was asked for."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    def _end(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
+
+
+@lru_cache(maxsize=1)
+def _forks() -> _Forks:
+    return _Forks()
 
 
 def contents(directory: Path) -> dict[str, bytes]:

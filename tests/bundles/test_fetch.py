@@ -93,15 +93,14 @@ def test_a_hub_that_refuses(files: Files, hub: Hub, name: str, answer: int, told
 
 
 @pytest.mark.usefixtures("hub")
-@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
-def test_no_network(files: Files, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_no_network(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    status, _, said = fetch(files, name)
+    status, _, said = fetch(files, ENCODER)
     assert status == 1
     assert "cannot be fetched" in said
     assert "virnucpro models add" in said
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    status, _, said = fetch(files, name)
+    status, _, said = fetch(files, ENCODER)
     assert status == 1
     assert "is not in the cache, and HF_HUB_OFFLINE keeps it from being fetched" in said
 
@@ -154,8 +153,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-@pytest.mark.parametrize("place", ["hf", "bundles"])
-@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
+@pytest.mark.parametrize(("name", "place"), [(BUNDLE, "hf"), (ENCODER, "bundles")])
 def test_a_full_disk_is_one_line_and_fetching_goes_on_with_space(
     files: Files, hub: Hub, tmp_path: Path, name: str, place: str
 ) -> None:

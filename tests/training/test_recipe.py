@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import virnucpro
 from conftest import tokens_of
 from processes import EXAMPLES, ROOT
-from virnucpro.classify.model import ClassifierConfig
+from virnucpro.classify.model import ClassifierConfig, FrameClassifier
 from virnucpro.encoders import DnabertSConfig, Esm2Config
-from virnucpro.errors import InputError
-from virnucpro.sequences import SequenceFile
+from virnucpro.errors import InputError, RunError
+from virnucpro.sequences import FrameRule, SequenceFile
 from virnucpro.training.export import export_bundle, record_metrics
 from virnucpro.training.fragments import (
     ClassData,
@@ -25,6 +25,7 @@ from virnucpro.training.fragments import (
     mask_tokens,
 )
 from virnucpro.training.recipe import Recipe, train
+from virnucpro.training.trainee import Teacher
 
 CPU = torch.device("cpu")
 TINY = Recipe(
@@ -50,6 +51,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with (folder / f"{class_of[record.id]}.fa").open("a") as file:
                 file.write(f">{record.header}\n{record.sequence}\n")
     return folder
+
+
+def trained(
+    classes: list[ClassData], tokenizer_json: bytes, recipe: Recipe, teacher: Teacher | None = None
+) -> FrameClassifier:
+    """Train to the end."""
+    found = train(classes, tokenizer_json, recipe, CPU, workers=0, teacher=teacher)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,7 @@ def test_training_twice_gives_the_same_weights_and_another_seed_others(
     classes: list[ClassData], tokenizer_json: bytes
 ) -> None:
     first, again, other = (
-        train(classes, tokenizer_json, recipe, CPU, workers=0).state_dict()
+        trained(classes, tokenizer_json, recipe).state_dict()
         for recipe in (TINY, TINY, replace(TINY, seed=2))
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -106,7 +116,7 @@ def test_the_classifier_learns(
 def test_predict_takes_the_bundle(
     classes: list[ClassData], tokenizer_json: bytes, tmp_path: Path
 ) -> None:
-    classifier = train(classes, tokenizer_json, TINY, CPU, workers=0)
+    classifier = trained(classes, tokenizer_json, TINY)
     bundle = export_bundle(
         classifier,
         tokenizer_json,
@@ -148,3 +158,55 @@ def test_masks_hide_the_share_asked_for_and_never_special_tokens() -> None:
     same = (masked_T[chosen_T] == ids_T[chosen_T]).float().mean().item()
     assert hidden == pytest.approx(0.8, abs=0.02)
     assert same == pytest.approx(0.1 + 0.1 / 20, abs=0.02)
+
+
+def test_training_goes_on_from_where_its_time_was_over(
+    classes: list[ClassData],
+    tokenizer_json: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = replace(TINY, train_steps=6, average=0.9)
+    found, attempts = None, 0
+    while found is None:
+        attempts += 1
+        found = train(
+            classes, tokenizer_json, recipe, CPU, workers=0,
+            checkpoint=tmp_path / "checkpoint", seconds=0.2,
+        )  # fmt: skip
+        assert attempts < 100
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["pretrain", f"{i}/2"] for i in (1, 2)] + [
+        ["train", f"{i}/6"] for i in range(1, 7)
+    ]
+    with pytest.raises(RunError, match="is of another recipe"):
+        train(
+            classes, tokenizer_json, TINY, CPU, workers=0, checkpoint=tmp_path / "checkpoint"
+        )  # fmt: skip
+
+
+def test_weights_are_averaged_and_a_teacher_is_learned_from(
+    classes: list[ClassData], tokenizer_json: bytes
+) -> None:
+    plain = trained(classes, tokenizer_json, TINY)
+    average = trained(classes, tokenizer_json, replace(TINY, average=0.9))
+    taught = trained(classes, tokenizer_json, TINY, Teacher(plain, 1.0))
+    name = "head.output_layer.weight"
+    states = [model.state_dict()[name] for model in (plain, average, taught)]
+    assert all(x.isfinite().all() for x in states)
+    assert not torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_a_bundle_trained_on_stretches_says_so(
+    classes: list[ClassData], tokenizer_json: bytes, tmp_path: Path
+) -> None:
+    recipe = replace(TINY, frames=FrameRule("segments", 20))
+    classifier = trained(classes, tokenizer_json, recipe)
+    bundle = export_bundle(
+        classifier, tokenizer_json, tmp_path / "bundle", name="tiny", version="1",
+        chunk_lengths=(300,), frames=recipe.frames, provenance={}, metrics={},
+    )  # fmt: skip
+    assert (bundle.manifest.frames, bundle.manifest.least_residues) == ("segments", 20)
+    summary = virnucpro.predict(EXAMPLES[1], tmp_path / "out", bundle=bundle.path, device="cpu")
+    assert summary.calls["unscored"] == 0

@@ -1,12 +1,13 @@
 """Records, chunks and reading frames: all that comes before a network (numpy, no torch)."""
 
 from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
-from virnucpro.sequences.frames import FRAME_NAMES, FrameRule, Frames, find_frames
+from virnucpro.sequences.frames import FRAME_NAMES, OPEN_FRAMES, FrameRule, Frames, find_frames
 from virnucpro.sequences.nucleotides import Nucleotides
 from virnucpro.sequences.reader import Record, SequenceFile
 
 __all__ = [
     "FRAME_NAMES",
+    "OPEN_FRAMES",
     "Chunks",
     "FrameRule",
     "Frames",

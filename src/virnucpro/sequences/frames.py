@@ -58,6 +58,10 @@ class FrameRule(NamedTuple):
     least_residues: int = 1
 
 
+#: The original's rule.
+OPEN_FRAMES = FrameRule()
+
+
 class Frames(NamedTuple):
     """Frames of several chunks, ordered by chunk and then F1..R3.
 
@@ -106,7 +110,7 @@ def find_frames(
     sequences: Nucleotides,
     start: NDArray[np.int64],
     end: NDArray[np.int64],
-    rule: FrameRule = FrameRule(),  # noqa: B008 (immutable)
+    rule: FrameRule = OPEN_FRAMES,
 ) -> Frames:
     """Translate the chunks `start[i]:end[i]` of `sequences.letters_N` and draw frames.
 

@@ -11,6 +11,7 @@ from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
 from virnucpro.bundles.manifest import FORMAT, DnaEncoder, HeadSize, ProteinEncoder, Thresholds
 from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.model import PARTS, FrameClassifier
+from virnucpro.sequences import OPEN_FRAMES, FrameRule
 
 
 def export_bundle(
@@ -21,6 +22,7 @@ def export_bundle(
     name: str,
     version: str,
     chunk_lengths: Sequence[int],
+    frames: FrameRule = OPEN_FRAMES,
     provenance: Mapping[str, str],
     metrics: Mapping[str, Mapping[str, float]],
 ) -> Bundle:
@@ -33,6 +35,7 @@ def export_bundle(
         name: its name.
         version: which one of that name.
         chunk_lengths: chunk lengths in bases it was trained for, the default first.
+        frames: how frames are drawn.
         provenance: where weights, data and licence come from.
         metrics: what was measured, on what.
     """
@@ -44,7 +47,8 @@ def export_bundle(
         protein_encoder=ProteinEncoder(**asdict(config.protein)),
         dna_encoder=DnaEncoder(**asdict(config.dna)),
         head=HeadSize(hidden=config.head_hidden),
-        frames="open",
+        frames=frames.kind,
+        least_residues=frames.least_residues,
         chunk_lengths=tuple(chunk_lengths),
         thresholds=Thresholds(virus=0.5),
         provenance=dict(provenance),

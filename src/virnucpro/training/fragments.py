@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from virnucpro.encoders import DnaTokenizer, Pack, Tokens, pack_sequences, protein_tokens
 from virnucpro.errors import InputError
-from virnucpro.sequences import Nucleotides, SequenceFile, find_frames
+from virnucpro.sequences import OPEN_FRAMES, FrameRule, Nucleotides, SequenceFile, find_frames
 
 #: Fragment lengths in bases and how often each is cut.
 FRAGMENT_LENGTHS = {150: 0.15, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.35}
@@ -76,11 +76,13 @@ class Cutting(NamedTuple):
         fragments: fragments of a batch.
         substitution_rate: share of bases replaced.
         seed: seed of all random choices.
+        frames: how frames are drawn.
     """
 
     fragments: int
     substitution_rate: float
     seed: int
+    frames: FrameRule = OPEN_FRAMES
 
 
 def load_classes(directory: Path) -> list[ClassData]:
@@ -168,14 +170,17 @@ class FrameBatches(IterableDataset[FrameBatch]):
         tokenizer = DnaTokenizer(self.tokenizer_json)
         while True:
             sequences, is_virus = sampler.sample(cutting.fragments)
-            yield frame_batch(sequences, is_virus, tokenizer)
+            yield frame_batch(sequences, is_virus, tokenizer, cutting.frames)
 
 
 def frame_batch(
-    sequences: Nucleotides, is_virus: NDArray[np.bool_], tokenizer: DnaTokenizer
+    sequences: Nucleotides,
+    is_virus: NDArray[np.bool_],
+    tokenizer: DnaTokenizer,
+    rule: FrameRule = OPEN_FRAMES,
 ) -> FrameBatch:
-    """Return the open frames of `sequences`, each taken as one chunk."""
-    frames = find_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:])
+    """Return the frames of `sequences`, each taken as one chunk."""
+    frames = find_frames(sequences, sequences.offsets[:-1], sequences.offsets[1:], rule)
     protein, protein_place = _pack_all(protein_tokens(frames.residues, frames.protein_offsets))
     dna, dna_place = _pack_all(crop_to_multiple(tokenizer(frames.dna), DNA_MULTIPLE))
     labels = torch.from_numpy(is_virus[frames.chunk].astype(np.int64))

@@ -8,22 +8,19 @@ tells viral frames from others, with the hidden tokens of half of the frames as 
 
 import argparse
 import math
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier
-from virnucpro.encoders import DnabertSConfig, Esm2Config, Pack
-from virnucpro.encoders.packing import mean_pool
-from virnucpro.encoders.tokens import ESM2_MASK
+from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_classifier
+from virnucpro.encoders import DnabertSConfig, Esm2Config
+from virnucpro.sequences import OPEN_FRAMES, FrameRule
+from virnucpro.sequences.frames import FrameKind
 from virnucpro.training.export import export_bundle
 from virnucpro.training.fragments import (
     ClassData,
@@ -31,8 +28,9 @@ from virnucpro.training.fragments import (
     FrameBatch,
     FrameBatches,
     load_classes,
-    mask_tokens,
 )
+from virnucpro.training.loop import Loop
+from virnucpro.training.trainee import Teacher, Trainee
 
 #: Chunk lengths that the fragments prepare for, the default first.
 CHUNK_LENGTHS = (500, 300)
@@ -42,11 +40,8 @@ PROVENANCE = {
     "weights": "trained from scratch by the virnucpro developers; no published weights inside",
 }
 
-#: Token ids that may be hidden and guessed: residues (ESM-2 4..23), bases and byte pairs (5..).
-_PROTEIN_TOKENS = (4, 24)
-_DNA_TOKENS = (5, 4096)
-_DNA_MASK = 4
-
+#: Added to the seed of fragments each time that training goes on from a checkpoint.
+_RESUMED = 7919
 
 #: Sizes of `compact`: about 400 reads of 500 bp a second on two CPU cores.
 COMPACT = ClassifierConfig(
@@ -70,6 +65,8 @@ class Recipe:
         mask_weight: weight of the hidden tokens beside the classifier's loss.
         substitution_rate: share of bases replaced in a fragment.
         weight_decay: of matrices.
+        average: how much of the average of the weights each step keeps; 0 for the last weights.
+        frames: how frames are drawn from fragments.
         seed: seed of weights, fragments and masks.
     """
 
@@ -82,6 +79,8 @@ class Recipe:
     mask_weight: float = 0.2
     substitution_rate: float = 0.003
     weight_decay: float = 0.01
+    average: float = 0.0
+    frames: FrameRule = OPEN_FRAMES
     seed: int = 1
 
     def scaled(self, factor: float) -> "Recipe":
@@ -97,70 +96,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaults
     """Keeps the description's lines and shows defaults."""
 
 
-class Trainee(nn.Module):
-    """The classifier and what only training needs: the outputs that guess hidden tokens."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.classifier = FrameClassifier(recipe.network)
-        self.protein_bias = nn.Parameter(torch.zeros(recipe.network.protein.vocabulary))
-        self.dna_bias = nn.Parameter(torch.zeros(recipe.network.dna.vocabulary))
-        for parameter in self.classifier.parameters():
-            if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.02)
-
-    def losses(
-        self, batch: FrameBatch, mask_rate: float, *, classify: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return the hidden-token loss and the classifier's loss (0 when not asked for)."""
-        model = self.classifier
-        share = torch.ones(len(batch.is_virus), device=model.device) * mask_rate
-        if classify:
-            share = share * (torch.rand_like(share) < 0.5)
-        protein_TD, protein_loss = _restore(
-            model.protein_encoder, batch.protein, batch.protein_place, share,
-            _PROTEIN_TOKENS, ESM2_MASK, self.protein_bias,
-        )  # fmt: skip
-        dna_TD, dna_loss = _restore(
-            model.dna_encoder, batch.dna, batch.dna_place, share,
-            _DNA_TOKENS, _DNA_MASK, self.dna_bias,
-        )  # fmt: skip
-        if not classify:
-            return protein_loss + dna_loss, torch.zeros((), device=model.device)
-        protein_SD = mean_pool(protein_TD, batch.protein, trim=1)[batch.protein_place]
-        dna_SD = mean_pool(dna_TD, batch.dna)[batch.dna_place]
-        logits = model.head(dna_SD, protein_SD)
-        return protein_loss + dna_loss, cross_entropy(logits.float(), batch.is_virus)
-
-
-def _restore(
-    encoder: nn.Module,
-    pack: Pack,
-    place: Tensor,
-    share_S: Tensor,
-    token_range: tuple[int, int],
-    mask_id: int,
-    bias_V: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Hide tokens of a pack and return its hidden states and the loss of guessing them."""
-    share_in_pack_S = torch.empty_like(share_S).scatter_(0, place, share_S)
-    rate_T = share_in_pack_S.repeat_interleave(
-        pack.cu_seqlens.diff(), output_size=len(pack.tokens_T)
-    )
-    masked_T, chosen_T = mask_tokens(pack.tokens_T, *token_range, mask_id, rate_T)
-    hidden_TD = encoder(pack._replace(tokens_T=masked_T))
-    embedding_VD = encoder.get_parameter("embedding.weight")
-    logits = nn.functional.linear(hidden_TD[chosen_T], embedding_VD, bias_V)
-    return hidden_TD, cross_entropy(logits.float(), pack.tokens_T[chosen_T])
-
-
 def train(
     classes: list[ClassData],
     tokenizer_json: bytes,
     recipe: Recipe,
     device: torch.device,
     workers: int,
-) -> FrameClassifier:
+    *,
+    teacher: Teacher | None = None,
+    checkpoint: Path | None = None,
+    seconds: float = math.inf,
+) -> FrameClassifier | None:
     """Train a classifier by `recipe` and return it on the CPU, ready to predict.
 
     Args:
@@ -169,66 +115,45 @@ def train(
         recipe: sizes, steps and rates.
         device: where to train.
         workers: processes that prepare fragments.
+        teacher: whose answers are learned too.
+        checkpoint: where training goes on from, and is kept when the time is over.
+        seconds: after which it stops.
+
+    Returns:
+        the classifier; None where training is to go on from the checkpoint.
     """
     torch.manual_seed(recipe.seed)
-    trainee = Trainee(recipe).to(device)
-    cutting = Cutting(recipe.fragments, recipe.substitution_rate, recipe.seed)
-    batches = FrameBatches(classes, tokenizer_json, cutting)
-    loader = DataLoader(batches, batch_size=None, num_workers=workers)
-    stream = iter(loader)
-    _run_phase("pretrain", trainee, islice(stream, recipe.pretrain_steps), recipe)
-    _run_phase("train", trainee, islice(stream, recipe.train_steps), recipe)
+    trainee = Trainee(recipe.network).to(device)
+    loop = Loop(trainee, recipe, checkpoint, seconds, teacher)
+
+    def batches_of(times_resumed: int) -> Iterator[FrameBatch]:
+        seed = recipe.seed + _RESUMED * times_resumed
+        cutting = Cutting(recipe.fragments, recipe.substitution_rate, seed, recipe.frames)
+        batches = FrameBatches(classes, tokenizer_json, cutting)
+        return iter(DataLoader(batches, batch_size=None, num_workers=workers))
+
+    loop.run(batches_of)
+    if not loop.is_over:
+        return None
+    trainee.classifier.load_state_dict(loop.averaged())
     return trainee.classifier.cpu().eval()
 
 
-def _run_phase(name: str, trainee: Trainee, batches: Iterator[FrameBatch], recipe: Recipe) -> None:
-    classify = name == "train"
-    steps = recipe.train_steps if classify else recipe.pretrain_steps
-    optimizer = _optimizer(trainee, recipe)
-    device = trainee.classifier.device
-    started, window = time.monotonic(), torch.zeros(2, device=device)
-    every = max(1, steps // 20)
-    trainee.train()
-    for step, batch in enumerate(batches):
-        rate = recipe.learning_rate * _schedule(step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            restore, decide = trainee.losses(batch.to(device), recipe.mask_rate, classify=classify)
-        (decide + recipe.mask_weight * restore if classify else restore).backward()
-        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        window += torch.stack([restore.detach(), decide.detach()])
-        if (step + 1) % every == 0:
-            hidden, virus = (window / every).tolist()
-            per_second = (step + 1) / (time.monotonic() - started)
-            print(
-                f"{name} {step + 1}/{steps}  hidden tokens {hidden:.3f}  virus {virus:.4f}  "
-                f"{per_second:.1f} steps/s",
-                flush=True,
-            )
-            window.zero_()
-
-
-def _optimizer(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
-    decayed = [p for p in trainee.parameters() if p.dim() == 2]
-    others = [p for p in trainee.parameters() if p.dim() != 2]
-    groups: Iterable[dict[str, object]] = (
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+def _recipe_of(options: argparse.Namespace) -> Recipe:
+    """Return the recipe with what the command line changes."""
+    recipe = replace(
+        Recipe().scaled(options.scale),
+        average=options.average,
+        frames=FrameRule(options.frames, options.least_residues),
     )
-    fused = trainee.classifier.device.type == "cuda"
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=fused)
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Return the share of the peak rate: 5 % linear warm-up, then a cosine to 2 %."""
-    warm_up = max(1, steps // 20)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    progress = (step - warm_up) / max(1, steps - warm_up)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+    if options.fragments:
+        recipe = replace(recipe, fragments=options.fragments)
+    protein, dna = recipe.network.protein, recipe.network.dna
+    width = options.width or protein.width
+    heads = width // (protein.width // protein.heads)
+    protein = replace(protein, layers=options.layers or protein.layers, width=width, heads=heads)
+    dna = replace(dna, width=width, heads=heads, feed_forward=2 * width)
+    return replace(recipe, network=replace(recipe.network, protein=protein, dna=dna))
 
 
 def main() -> None:
@@ -241,13 +166,31 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=14, help="processes that cut fragments")
     parser.add_argument("--scale", type=float, default=1.0, help="times the recipe's steps")
+    parser.add_argument("--frames", choices=get_args(FrameKind), default="open")
+    parser.add_argument("--least-residues", type=int, default=1)
+    parser.add_argument("--layers", type=int, help="of the protein encoder")
+    parser.add_argument("--width", type=int, help="of both encoders")
+    parser.add_argument("--fragments", type=int, help="of a step")
+    parser.add_argument("--average", type=float, default=0.0)
+    parser.add_argument("--teacher", help="a bundle that is learned from")
+    parser.add_argument("--teacher-weight", type=float, default=0.5)
+    parser.add_argument("--checkpoint", type=Path, help="to stop, and go on from")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which to stop")
     options = parser.parse_args()
-    recipe = Recipe().scaled(options.scale)
+    recipe = _recipe_of(options)
+    device = torch.device(options.device)
     tokenizer_json = load_bundle("compact").tokenizer_json()
-    classes = load_classes(options.data)
+    teacher = None
+    if options.teacher:
+        model = load_classifier(load_bundle(options.teacher), device, torch.float32)
+        teacher = Teacher(model, options.teacher_weight)
     classifier = train(
-        classes, tokenizer_json, recipe, torch.device(options.device), options.workers
-    )
+        load_classes(options.data), tokenizer_json, recipe, device, options.workers,
+        teacher=teacher, checkpoint=options.checkpoint, seconds=60 * options.minutes,
+    )  # fmt: skip
+    if classifier is None:
+        print(f"the time is over; the same command goes on from {options.checkpoint}")
+        return
     bundle = export_bundle(
         classifier,
         tokenizer_json,
@@ -255,6 +198,7 @@ def main() -> None:
         name=options.name,
         version=options.version,
         chunk_lengths=CHUNK_LENGTHS,
+        frames=recipe.frames,
         provenance={"recipe": repr(recipe), **PROVENANCE},
         metrics={},
     )

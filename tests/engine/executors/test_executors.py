@@ -174,6 +174,7 @@ def test_a_launched_run_and_a_local_one_exclude_each_other(
         "predict", *EXAMPLES, "-o", out, *OPTIONS, "--executor", "launched", "--device", "cpu"
     )
     _wait_for_shards(out, launched, 1)
+    launched.send_signal(signal.SIGSTOP)  # or it ends before the other one has begun
     local = run("predict", *EXAMPLES, "-o", out, *OPTIONS, "--device", "cpu")
     launched.send_signal(signal.SIGKILL)
     launched.communicate()
