@@ -3,8 +3,7 @@
     python tests/forks.py
 
 reads a request a line (arguments, environment, directory, files for its streams, what comes before)
-and
-answers each with the status of the process. Ends when its input does.
+and answers each with the status of the process. Ends when its input does.
 """
 
 import importlib
