@@ -19,9 +19,12 @@ from virnucpro.bundles.registry import git_blob_id
 ESM2, ESM2_8M = "facebook/esm2_t36_3B_UR50D", "facebook/esm2_t6_8M_UR50D"
 DNA = "zhihan1996/DNABERT-S"
 #: Lets a process take the stand-in's heads, whose digests cannot be the published ones, for them,
-#: its small encoders for the published ones, and lets small files come in many parts.
+#: its small encoders for the published ones, lets small files come in many parts, and shortens what
+#: the library waits before it tries again.
 PATCHED = f"""
-import sys
+import sys, time
+wait = time.sleep
+time.sleep = lambda seconds: wait(seconds / 50)
 from huggingface_hub import constants
 constants.DOWNLOAD_CHUNK_SIZE = 1 << 16
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED
