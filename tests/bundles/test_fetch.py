@@ -33,16 +33,8 @@ def test_a_bundle_is_fetched_once(files: Files, hub: Hub, tmp_path: Path) -> Non
     assert (tmp_path / "bundles" / "virnucpro-500" / "bundle.json").is_file()
 
 
-@pytest.mark.parametrize(
-    ("name", "large"),
-    [
-        (BUNDLE, f"{ESM2}/model-00001-of-00002.safetensors"),
-        (ENCODER, f"{ESM2_8M}/model.safetensors"),
-    ],
-)
-def test_an_interrupted_transfer_goes_on_where_it_stopped(
-    files: Files, hub: Hub, name: str, large: str
-) -> None:
+def test_an_interrupted_transfer_goes_on_where_it_stopped(files: Files, hub: Hub) -> None:
+    name, large = ENCODER, f"{ESM2_8M}/model.safetensors"
     hub.cut.add(large)
     status, _, said = fetch(files, name)
     if status:  # what the library did not try again by itself
@@ -117,8 +109,8 @@ def test_offline_with_a_full_cache(files: Files, hub: Hub, tmp_path: Path) -> No
     assert status == 0, said
 
 
-@pytest.mark.parametrize("name", [BUNDLE, ENCODER])
-def test_two_processes_fetch_at_once(files: Files, hub: Hub, home: Path, name: str) -> None:
+def test_two_processes_fetch_at_once(files: Files, hub: Hub, home: Path) -> None:
+    name = BUNDLE
     both = [start(files, "models", "fetch", name) for _ in range(2)]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
