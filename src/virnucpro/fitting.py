@@ -143,7 +143,7 @@ def _plan(
         raise SettingsError(f"--group {group}: give {', '.join(get_args(Grouping))}")
     if not 0 < dev_share < 1:
         raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
-    bundle = load_bundle(encoders)
+    bundle = load_bundle(encoders, is_checked=True)  # compared while the workers come up
     drawn = frames or bundle.manifest.frames
     known = {kind: kind for kind in get_args(FrameKind)}
     if drawn not in known:

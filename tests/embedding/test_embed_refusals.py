@@ -1,7 +1,6 @@
 """`virnucpro embed` with what it cannot embed or must refuse."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,10 +19,6 @@ from virnucpro.results.embedding_files import FORMATS
 if TYPE_CHECKING:
     from virnucpro.encoders.pooling import Pooling
 
-TORCHRUN = [
-    *(sys.executable, "-m", "torch.distributed.run"),
-    *("--standalone", "--nproc-per-node=2", "--module"),
-]
 #: A block of these is of 2^15 letters, so that there are several.
 TOKENS = ["--pooling", "tokens"]
 CPU = ["--device", "cpu"]
@@ -32,14 +27,6 @@ CPU = ["--device", "cpu"]
 def vectors(out: Path) -> tuple[list[str], list[NDArray[np.floating[Any]]]]:
     ids, values = zip(*virnucpro.read_embeddings(out), strict=True)
     return list(ids), list(values)
-
-
-def assert_same_values(found: Path, expected: Path) -> None:
-    (ids, values), (expected_ids, expected_values) = vectors(found), vectors(expected)
-    assert ids == expected_ids
-    for ours, theirs in zip(values, expected_values, strict=True):
-        assert ours.dtype == theirs.dtype
-        assert np.array_equal(ours, theirs)
 
 
 BAD = {"none": "", "digits": "MKV1LL2", "stops": "**", "spaced": "MK VL"}
@@ -192,42 +179,6 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
         "no bundle '{0.protein}'",
     ),
 }
-#: Runs command lines, each in a process of its own that need not load PyTorch anew.
-_FORKS = """
-import json, os, sys, tempfile, traceback
-from virnucpro import api, embedding
-from virnucpro.cli.app import main
-
-def carry_out(arguments, said):
-    os.dup2(said.fileno(), 2)
-    sys.argv = ["virnucpro", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        os._exit(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    os._exit(99)
-
-found = []
-for arguments in json.load(sys.stdin):
-    with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if not child:
-            carry_out(arguments, said)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said.seek(0)
-        found.append([status, said.read().decode(), os.path.exists(sys.argv[1])])
-json.dump(found, sys.stdout)
-"""
-
-
-class Refusal(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    said: str
-    has_left_something: bool
 
 
 @pytest.fixture(scope="module")
@@ -247,30 +198,19 @@ def places(
     return Places(protein, dna, bundle, proteins, finished, predicted, empty, new)
 
 
-@pytest.fixture(scope="module")
-def refusals(places: Places) -> dict[str, Refusal]:
-    commands = [command(places) for command, _ in REFUSED.values()]
-    launched = {"RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"}
-    done = subprocess.run(
-        [sys.executable, "-c", _FORKS, str(places.new)],
-        input=json.dumps(commands), capture_output=True, check=False, text=True,
-        env={name: value for name, value in os.environ.items() if name not in launched},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = [Refusal(*ended) for ended in json.loads(done.stdout)]
-    return dict(zip(REFUSED, found, strict=True))
-
-
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_in_one_line_and_leaves_nothing(
-    refusals: dict[str, Refusal], places: Places, name: str
+    places: Places, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, said, has_left_something = refusals[name]
-    assert status == 1, said
-    assert said.count("\n") == 1
-    assert said.startswith("virnucpro: error: ")
-    assert REFUSED[name][1].format(places) in said
-    assert not has_left_something
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.delenv(variable, raising=False)
+    command, told = REFUSED[name]
+    done = run(*command(places))
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("virnucpro: error: ")
+    assert told.format(places) in done.stderr
+    assert not places.new.exists()
 
 
 def test_wrong_usage_has_status_2_and_help_loads_no_torch(tmp_path: Path) -> None:

@@ -26,15 +26,6 @@ from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 from virnucpro.results.embeddings import part_of
 
-PROTEINS = [
-    ("b", "MKVLAAGGTW"),
-    ("a", "mkk*"),
-    ("b", "M"),
-    ("long", "ACDEFGHIKLMNPQRSTVWY" * 120),
-    ("é", "MX-BZ"),
-]
-DNA = [("x", "ACGTTGCA" * 20), ("n", "acgtnnnacgt"), ("one", "A")]
-
 
 def gone_in_time(is_gone: Callable[[], bool], seconds: float = 8) -> bool:
     """Wait for something to end."""

@@ -1,10 +1,10 @@
 """`virnucpro embed`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from virnucpro.cli import options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ def embed(
             help="FASTA or FASTQ of proteins or DNA, plain or compressed; - for standard input.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Output directory, new or of the same command before."),
-    ],
+    out: options.Out,
     model: Annotated[
         str,
         typer.Option(
@@ -41,25 +38,10 @@ def embed(
         str, typer.Option("--format", help="parquet, hdf5, npz or safetensors.")
     ] = "parquet",
     dtype: Annotated[str, typer.Option(help="Of the numbers written: fp32 or fp16.")] = "fp32",
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4."
-        ),
-    ] = "auto",
-    executor: Annotated[
-        str,
-        typer.Option(
-            help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun)."
-        ),
-    ] = "local",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    executor: options.Executor = "local",
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the vectors that an encoder gives proteins or DNA."""
     from virnucpro import embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from virnucpro.cli import options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
@@ -21,10 +22,7 @@ def predict(
             help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Output directory, new or of the same command before."),
-    ],
+    out: options.Out,
     bundle: Annotated[
         str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
     ] = "compact",
@@ -32,13 +30,8 @@ def predict(
         Path | None,
         typer.Option(help="A head to use with the bundle's encoders, as 500_model.pth."),
     ] = None,
-    chunk_length: Annotated[
-        int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(help="open, segments or whole; by default what the bundle says."),
-    ] = None,
+    chunk_length: options.ChunkLength = None,
+    frames: options.Frames = None,
     prevalence: Annotated[
         str | None,
         typer.Option(
@@ -53,18 +46,8 @@ def predict(
             "threshold; needs a calibrated bundle."
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4."
-        ),
-    ] = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")
     ] = False,
@@ -74,13 +57,8 @@ def predict(
     block_chunks: Annotated[
         int, typer.Option(help="Chunks between two points from which a run can continue.")
     ] = 2048,
-    executor: Annotated[
-        str,
-        typer.Option(
-            help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun)."
-        ),
-    ] = "local",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
+    executor: options.Executor = "local",
+    quiet: options.Quiet = False,
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)

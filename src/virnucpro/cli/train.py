@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from virnucpro.cli import options
 from virnucpro.cli.runs import answered
 
 if TYPE_CHECKING:
@@ -23,21 +24,13 @@ def train(
             "CLASS=FILE; with --labels files of any name.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="Output directory, new or of the same command before."),
-    ],
+    out: options.Out,
     labels: Annotated[
         Path | None, typer.Option(help="A table: record or id, and is_virus or class.")
     ] = None,
     encoders: Annotated[str, typer.Option(help="The bundle whose encoders are used.")] = "compact",
-    chunk_length: Annotated[
-        int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(help="open, segments or whole; by default what the bundle says."),
-    ] = None,
+    chunk_length: options.ChunkLength = None,
+    frames: options.Frames = None,
     recipe: Annotated[
         str, typer.Option(help="default, or original (as the original VirNucPro trains).")
     ] = "default",
@@ -51,17 +44,10 @@ def train(
     ] = False,
     name: Annotated[str, typer.Option(help="Of the bundle.")] = "trained",
     seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 1,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16 or fp8.")
-    ] = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a head on labelled sequences, and write a bundle."""
     from virnucpro import fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)

@@ -240,6 +240,14 @@ def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.i
     return np.repeat(starts - first, rows_S) + np.arange(rows_S.sum())
 
 
+def to_host(tensor: Tensor) -> Tensor:
+    """Copy a tensor to the host; a GPU does it when it comes to it."""
+    if not tensor.is_cuda:
+        return tensor.clone()
+    on_host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return on_host.copy_(tensor, non_blocking=True)
+
+
 def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
     """Copy an array to a device; a GPU does it beside what it is computing."""
     tensor = torch.from_numpy(array)

@@ -13,6 +13,7 @@ from torch import Tensor
 from virnucpro.bundles.loading import load_encoder
 from virnucpro.bundles.models import Model
 from virnucpro.encoders import DnabertS, Esm2, Tokens, encode, protein_tokens
+from virnucpro.encoders.packing import to_host
 from virnucpro.encoders.pooling import SPECIAL_TOKENS, Pooling, pool
 from virnucpro.encoders.precision import speed_up, stored_bits
 from virnucpro.engine.blocks import Block
@@ -151,8 +152,7 @@ class Embedder:
             piece = block.pieces[i]
             problems[i] = (
                 f"record {piece.record + 1} ({record_id(piece.header)}): {piece.length:,} letters "
-                "need more memory than "
-                "the device has; embed it on a larger one"
+                "need more memory than the device has; embed it on a larger one"
             )
         for i, count in zip(which.tolist(), rows_S.tolist(), strict=True):
             rows[i] = count
@@ -188,7 +188,7 @@ class Embedder:
             nothing = torch.empty(0, self._model.config.width, dtype=self._dtype)
             return nothing, torch.empty(0, dtype=torch.bool)
         values_RD = found.to(self._dtype)
-        return _on_host(values_RD), _on_host(values_RD.isfinite().all(dim=1))
+        return to_host(values_RD), to_host(values_RD.isfinite().all(dim=1))
 
     @torch.inference_mode()
     def _redone(self, block: Block, tokens: Tokens) -> NDArray[np.floating]:
@@ -215,11 +215,3 @@ class Embedder:
     def _count_cut(self) -> None:
         with self._counting:  # packs go side by side on a CPU
             self.work.packs_cut += 1
-
-
-def _on_host(values: Tensor) -> Tensor:
-    """Copy to the host; a GPU does it when it comes to it."""
-    if not values.is_cuda:
-        return values.clone()
-    on_host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    return on_host.copy_(values, non_blocking=True)

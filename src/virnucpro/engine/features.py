@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from virnucpro.classify import FrameClassifier, load_classifier
+from virnucpro.classify import FrameClassifier
+from virnucpro.encoders.packing import to_host
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device
 from virnucpro.engine.prediction import Prediction
 from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
+from virnucpro.sequences.frames import codon_span
 
 
 class FeatureShard(NamedTuple):
@@ -92,9 +94,7 @@ class FeatureWorker(Worker):
         faulty = np.flatnonzero(~np.isfinite(features_SF).all(axis=1))
         if len(faulty):
             features_SF[faulty] = self._exactly(prepared, faulty)
-        self.work.records += sum(piece.first_chunk == 0 for piece in prepared.block.pieces)
-        self.work.frames += len(features_SF)
-        self.work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
+        self._count(prepared)
         return prepared.block.index, FeatureShard(_places(prepared), features_SF).encode()
 
     def _features(self, model: FrameClassifier, prepared: Prepared, clock: StageClock) -> Tensor:
@@ -103,23 +103,18 @@ class FeatureWorker(Worker):
             protein_SD = model.embed_proteins(prepared.protein, budgets.protein, cut)
         with clock.timed("DNA encoder"):
             dna_SD = model.embed_dna(prepared.dna, budgets.dna, cut)
-        features_SF = torch.cat([dna_SD, protein_SD], dim=1)
-        if not features_SF.is_cuda:
-            return features_SF.clone()
-        on_host = torch.empty(features_SF.shape, dtype=features_SF.dtype, pin_memory=True)
-        return on_host.copy_(features_SF, non_blocking=True)
+        return to_host(torch.cat([dna_SD, protein_SD], dim=1))
 
     @torch.inference_mode()
     def _exactly(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features of some frames of a block in fp32."""
         self.work.frames_redone += len(faulty)
-        if self._exact is None:
-            self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
+        exact = self._exact_model()
         few = prepared._replace(
             protein=prepared.protein.choose(faulty), dna=prepared.dna.choose(faulty)
         )
-        clock = StageClock(self._device.device)
-        features = self._features(self._exact, few, clock)
+        clock = StageClock(exact.device)
+        features = self._features(exact, few, clock)
         clock.wait()
         if not bool(features.isfinite().all()):
             first = prepared.block.pieces[0].record + 1
@@ -133,12 +128,11 @@ class FeatureWorker(Worker):
 def _places(prepared: Prepared) -> NDArray[np.int64]:
     """Return `frame_S6` of a block."""
     block, chunks, frames = prepared.block, prepared.chunks, prepared.frames
-    records = np.array([piece.record for piece in block.pieces], dtype=np.int64)
     chunk, frame = frames.chunk, frames.frame.astype(np.int64)
-    skipped, bases = frame % 3 + 3 * frames.first_codon, 3 * frames.codons
-    left = np.where(frame < 3, chunks.start[chunk] + skipped, chunks.end[chunk] - skipped - bases)
-    residues = np.diff(frames.protein_offsets)
-    number = chunks.number[chunk] - 1
-    return np.column_stack(
-        [records[chunks.record[chunk]], number, left, left + bases, frame, residues]
+    start, end = codon_span(
+        frame, frames.first_codon, frames.codons, chunks.start[chunk], chunks.end[chunk]
     )
+    residues = np.diff(frames.protein_offsets)
+    records = np.array([piece.record for piece in block.pieces], dtype=np.int64)
+    record, number = records[chunks.record[chunk]], chunks.number[chunk] - 1
+    return np.column_stack([record, number, start, end, frame, residues])

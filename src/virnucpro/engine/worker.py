@@ -12,7 +12,7 @@ from torch import Tensor
 from virnucpro.bundles import Bundle
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens, protein_tokens
-from virnucpro.encoders.packing import one_thread_an_operation
+from virnucpro.encoders.packing import one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
@@ -176,9 +176,7 @@ class Worker:
         faulty = np.flatnonzero(~np.isfinite(scores_S2).all(axis=1))
         if len(faulty):
             scores_S2[faulty] = self._redone(prepared, faulty)
-        work.records += sum(piece.first_chunk == 0 for piece in prepared.block.pieces)
-        work.frames += len(scores_S2)
-        work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
+        self._count(prepared)
         return Scored(prepared, scores_S2)
 
     def finish(self, pending: Pending) -> tuple[int, bytes]:
@@ -202,22 +200,16 @@ class Worker:
             if not protein_SD.is_cuda:
                 with one_thread_an_operation():  # how a product is shared out shows in its bits
                     return cast("Tensor", model(protein_SD, dna_SD))
-            scores_S2 = model(protein_SD, dna_SD)
-            on_host = torch.empty(scores_S2.shape, dtype=scores_S2.dtype, pin_memory=True)
-            return on_host.copy_(scores_S2, non_blocking=True)
+            return to_host(model(protein_SD, dna_SD))
 
     @torch.inference_mode()
     def _redone(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score some frames of a block in fp32: on the device if it has room, else on the CPU."""
         self.work.frames_redone += len(faulty)
-        if self._exact is None:
-            try:
-                self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
-            except torch.OutOfMemoryError:
-                self._exact = load_classifier(self._bundle, torch.device("cpu"), torch.float32)
-        clock = StageClock(self._exact.device)
+        exact = self._exact_model()
+        clock = StageClock(exact.device)
         protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
-        scores_S2 = self._scores(self._exact, protein, dna, clock)
+        scores_S2 = self._scores(exact, protein, dna, clock)
         for seconds in clock.wait().values():
             self.work.add("anew in fp32", seconds)
         if not scores_S2.isfinite().all():
@@ -227,6 +219,22 @@ class Worker:
                 "the bundle's weights must be wrong, get it anew"
             )
         return scores_S2.numpy()
+
+    def _exact_model(self) -> FrameClassifier:
+        """Return the network in fp32: on the device if it has room, else on the CPU."""
+        if self._exact is None:
+            try:
+                self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
+            except torch.OutOfMemoryError:
+                self._exact = load_classifier(self._bundle, torch.device("cpu"), torch.float32)
+        return self._exact
+
+    def _count(self, prepared: Prepared) -> None:
+        """Count a block that is done."""
+        pieces = prepared.block.pieces
+        self.work.records += sum(piece.first_chunk == 0 for piece in pieces)
+        self.work.frames += len(prepared.frames.chunk)
+        self.work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
 
     def _count_cut(self) -> None:
         with self._counting:  # packs go side by side on a CPU

@@ -12,6 +12,7 @@ from virnucpro.engine.shards import Shard
 from virnucpro.results.probabilities import Probabilities
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences import FRAME_NAMES
+from virnucpro.sequences.frames import codon_span
 
 
 class TableWriter:
@@ -50,14 +51,13 @@ def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
     """Return the rows of frames.tsv; `ids` are the ids of the shard's pieces."""
     chunk, frame, protein_length, first_codon, codons = shard.frame_S5.T
     piece, number, chunk_start, chunk_end = shard.chunk_C4[chunk].T
-    skipped, bases = frame % 3 + 3 * first_codon, 3 * codons
-    start = np.where(frame < 3, chunk_start + skipped, chunk_end - skipped - bases)
+    start, end = codon_span(frame, first_codon, codons, chunk_start, chunk_end)
     return pl.DataFrame(
         {
             "record": ids.gather(piece),
             "chunk": number,
             "start": start,
-            "end": start + bases,
+            "end": end,
             "frame": names(frame.astype(np.uint8), FRAME_NAMES),
             "protein_length": protein_length,
             "p_virus": _probability(shard.scores_S2[:, 1]),

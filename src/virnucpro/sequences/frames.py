@@ -139,6 +139,19 @@ def find_frames(
     return found._replace(dna=dna)
 
 
+def codon_span(
+    frame: NDArray[np.integer],
+    first_codon: NDArray[np.integer],
+    codons: NDArray[np.integer],
+    chunk_start: NDArray[np.int64],
+    chunk_end: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bases that the codons of each frame cover, on the forward strand."""
+    skipped, bases = frame % 3 + 3 * first_codon, 3 * codons
+    start = np.where(frame < 3, chunk_start + skipped, chunk_end - skipped - bases)
+    return start, start + bases
+
+
 def _open_frames(
     strands: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     codons_CF: NDArray[np.int64],

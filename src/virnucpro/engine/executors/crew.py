@@ -215,7 +215,7 @@ class _Round:
             if not self._is_left:
                 self._fail(error)
         if self._is_left:
-            self.handout.stop()
+            self._fail(RunError("nobody waits for the run any more; the same call continues it"))
         member.in_hand.clear()
 
     @property
