@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
@@ -81,9 +81,7 @@ def predict(
     loaded = load_bundle(bundle, is_checked=True)
     manifest = loaded.manifest
     length, notes = _chunk_length(manifest, chunk_length)
-    drawn = frames or manifest.frames
-    if drawn not in get_args(FrameKind):
-        raise SettingsError(f"--frames {drawn}: give {', '.join(get_args(FrameKind))}")
+    drawn = manifest.drawn(frames)
     if drawn != manifest.frames:
         notes.append(f"{manifest.name} was trained for {manifest.frames} frames, not {drawn}")
     calibrating = _calibrating(manifest, prevalence, max_fdr)

@@ -108,6 +108,11 @@ def train(
     """
     check_extra()
     plan = _plan(encoders, chunk_length, frames, recipe, group, dev_share, seed)
+    if coding_only and plan.frames == "all":
+        raise SettingsError(
+            f"--coding-only: {plan.encoders.manifest.name} reads all frames as one; "
+            "give --encoders compact-pair, or a bundle with published encoders"
+        )
     directory = Path(out)
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     labelled = read_classes(given, Path(labels) if labels is not None else None)
@@ -120,7 +125,7 @@ def train(
     features = _extracted(directory, plan, device, precision, executor, observer)
     train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
     kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
-    dna_width = plan.encoders.manifest.dna_encoder.width
+    dna_width = plan.encoders.manifest.width - plan.encoders.manifest.protein_encoder.width
     fitted = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
     report = report_of(fitted, features, labelled, parts, (train_part, dev_part), plan.recipe)
     _write_results(directory, plan, labelled, fitted, report, name)
@@ -144,15 +149,12 @@ def _plan(
     if not 0 < dev_share < 1:
         raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
     bundle = load_bundle(encoders, is_checked=True)  # compared while the workers come up
-    drawn = frames or bundle.manifest.frames
-    known = {kind: kind for kind in get_args(FrameKind)}
-    if drawn not in known:
-        raise SettingsError(f"--frames {drawn}: give {', '.join(known)}")
+    drawn = bundle.manifest.drawn(frames)
     length = chunk_length or bundle.manifest.chunk_lengths[0]
     if length < 3:
         raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    return _Plan(bundle, length, known[drawn], replace(chosen, seed=seed))
+    return _Plan(bundle, length, drawn, replace(chosen, seed=seed))
 
 
 def _bind(directory: Path, plan: _Plan, settings: Mapping[str, object]) -> None:
@@ -202,7 +204,7 @@ def _extracted(
         bundle=os.fspath(bundle.path), bundle_sha256=bundle.sha256, chunk_length=plan.chunk_length,
         frames=plan.frames, block_chunks=DEFAULT_BLOCK_CHUNKS, precision=precision,
     )  # fmt: skip
-    width = manifest.dna_encoder.width + manifest.protein_encoder.width
+    width = manifest.width
     job = Job(
         command="features",
         inputs=[str(directory / RECORDS_FILE)],

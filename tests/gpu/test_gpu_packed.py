@@ -55,10 +55,15 @@ def load(state: dict[str, Tensor], precision: str) -> Esm2:
     return network.eval().requires_grad_(requires_grad=False)
 
 
+def asked() -> int:
+    """Return the bytes of all tensors, without what blocks of the allocator have beside them."""
+    return int(torch.cuda.memory_stats()["requested_bytes.all.current"])
+
+
 def measure(state: dict[str, Tensor], precision: str, tokens: Pack) -> Measured:
-    before = torch.cuda.memory_allocated()
+    before, asked_before = torch.cuda.memory_allocated(), asked()
     network = load(state, precision)
-    loaded = torch.cuda.memory_allocated() - before  # kernels keep workspaces of their own later
+    loaded = asked() - asked_before  # kernels keep workspaces of their own later
     way = speed_up(network, precision)
     torch.cuda.reset_peak_memory_stats()
     with torch.inference_mode():

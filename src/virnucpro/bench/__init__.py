@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import torch
@@ -25,6 +25,7 @@ from virnucpro.bench.report import (
 from virnucpro.bench.samples import (
     PUBLISHED_SIZES,
     SAMPLES,
+    SMALL_SIZES,
     blocks_of,
     protein_sample,
     random_classifier,
@@ -42,6 +43,7 @@ from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
 
 if TYPE_CHECKING:
+    from virnucpro.encoders import Esm2Config
     from virnucpro.engine.task import Result
 
 #: Forward passes of the protein encoder that one sample fills.
@@ -65,7 +67,7 @@ def bench(
 
     Args:
         sizes: `3b` (the published encoders), the name of an embedded bundle, or a bundle's
-            directory; by default 3b on a GPU and compact on a CPU.
+            directory; by default 3b on a GPU and compact-pair on a CPU.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precisions: by default all that the device computes fast.
         samples: keys of `samples.SAMPLES`; by default all.
@@ -78,7 +80,7 @@ def bench(
         SettingsError: the device does not have a precision, or too little memory.
     """
     first = choose_device(device, precisions[0] if precisions else "auto")
-    bundle = sizes_of(sizes or (PUBLISHED_SIZES if first.device.type == "cuda" else "compact"))
+    bundle = sizes_of(sizes or (PUBLISHED_SIZES if first.device.type == "cuda" else SMALL_SIZES))
     unknown = [name for name in samples if name not in SAMPLES]
     if unknown:
         raise SettingsError(f"sample {unknown[0]!r}: give {', '.join(SAMPLES)}")
@@ -153,8 +155,8 @@ class _Measured:
         budget, device = self._budgets.protein, self._device
         tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
         floor = products_alone(
-            self._model.config.protein, budget, _PASSES, device.precision, device.device,
-            device.dtype,
+            cast("Esm2Config", self._model.config.protein), budget, _PASSES, device.precision,
+            device.device, device.dtype,
         )  # fmt: skip
         times = in_turn(
             {"encoder": lambda: self._model.embed_proteins(tokens, budget), "floor": floor},

@@ -13,9 +13,12 @@ from virnucpro.classify.model import config_of
 from virnucpro.encoders import Tokens, pack_by_length, protein_tokens
 from virnucpro.engine.blocks import Block, Piece
 from virnucpro.engine.devices import Device
+from virnucpro.errors import SettingsError
 
 #: Name of the sizes of the published bundles: ESM-2 3B and DNABERT-S.
 PUBLISHED_SIZES = "3b"
+#: The embedded bundle of the same two architectures.
+SMALL_SIZES = "compact-pair"
 _PROTEIN = ProteinEncoder(layers=36, width=2560, heads=40, vocabulary=33)
 _DNA = DnaEncoder(layers=12, width=768, heads=12, feed_forward=3072, vocabulary=4096)
 _HEAD = HeadSize(hidden=512)
@@ -34,15 +37,25 @@ def sizes_of(name: str) -> Bundle:
 
     Raises:
         BundleError: when there is no such bundle.
+        SettingsError: when it does not have two encoders.
     """
     if name != PUBLISHED_SIZES:
-        return load_bundle(name)
-    compact = load_bundle()
+        return _with_two_encoders(load_bundle(name))
+    pair = load_bundle(SMALL_SIZES)
     manifest = msgspec.structs.replace(
-        compact.manifest, name="ESM-2 3B and DNABERT-S", version="random",
+        pair.manifest, name="ESM-2 3B and DNABERT-S", version="random",
         protein_encoder=_PROTEIN, dna_encoder=_DNA, head=_HEAD,
     )  # fmt: skip
-    return replace(compact, manifest=manifest)
+    return replace(pair, manifest=manifest)
+
+
+def _with_two_encoders(bundle: Bundle) -> Bundle:
+    if bundle.manifest.dna_encoder is None:
+        raise SettingsError(
+            f"{bundle.manifest.name}: has one network where two encoders are measured; "
+            f"give --sizes {SMALL_SIZES}"
+        )
+    return bundle
 
 
 def random_classifier(bundle: Bundle, device: Device) -> FrameClassifier:

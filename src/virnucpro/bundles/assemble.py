@@ -71,7 +71,7 @@ def add_bundle(
     head = read_head(given_head)
     protein = read_encoder(esm2, ENCODERS[published.protein] if published else None)
     dna = read_encoder(dnabert_s, ENCODERS[published.dna] if published else None)
-    _check_width(head, protein.width, dna.width)
+    _check_width(head, [protein.width, dna.width])
     description = Manifest(
         format=layout.FORMAT, name=name, version="1", protein_encoder=protein.sizes,
         dna_encoder=dna.sizes, head=head.sizes, frames="open", chunk_lengths=(chunk_length,),
@@ -160,7 +160,7 @@ def _with_head(
     bundle: Bundle, head: Path, name: str, place: Path, chunk_length: int | None = None
 ) -> Bundle:
     part, old = read_head(identify(head)), bundle.manifest
-    _check_width(part, old.protein_encoder.width, old.dna_encoder.width)
+    _check_width(part, [encoder.width for encoder in old.encoders.values()])
     length = chunk_length_of(head) or chunk_length
     description = msgspec.structs.replace(
         old,
@@ -171,7 +171,9 @@ def _with_head(
         metrics={},
         calibration=None,
     )
-    linked = _linked(bundle, [file for file in layout.FILES if file != layout.HEAD_FILE])
+    linked = _linked(
+        bundle, [file for file in bundle.manifest.file_names if file != layout.HEAD_FILE]
+    )
     _settle(place, description, {**linked, **part.contents})
     return load_bundle(place, is_checked=True)
 
@@ -202,7 +204,7 @@ def with_calibration(
         raise BundleError(f"{place}: is there already; give a new directory")
     called = name or old.name.removesuffix(_CALIBRATED)[: 100 - len(_CALIBRATED)] + _CALIBRATED
     description = msgspec.structs.replace(old, name=called, calibration=calibration)
-    _settle(place, description, _linked(bundle, layout.FILES))
+    _settle(place, description, _linked(bundle, bundle.manifest.file_names))
     return load_bundle(place, is_checked=True)
 
 
@@ -223,7 +225,9 @@ def with_trained_head(
     if directory.exists():
         raise BundleError(f"{directory}: is there already; give a new directory")
     sizes, state = convert_head(head, str(directory))
-    linked = _linked(bundle, [file for file in layout.FILES if file != layout.HEAD_FILE])
+    linked = _linked(
+        bundle, [file for file in bundle.manifest.file_names if file != layout.HEAD_FILE]
+    )
     described = msgspec.structs.replace(description, head=sizes, calibration=None)
     _settle(directory, described, {**linked, layout.HEAD_FILE: state})
     return load_bundle(directory, is_checked=True)
@@ -255,11 +259,12 @@ def _check_published_head(name: str, head: Path) -> None:
         )
 
 
-def _check_width(head: Part, protein: int, dna: int) -> None:
-    if head.width != protein + dna:
+def _check_width(head: Part, encoders: Sequence[int]) -> None:
+    if head.width != sum(encoders):
+        given = " + ".join(str(width) for width in reversed(encoders))
         raise BundleError(
-            f"{head.path}: takes {head.width} numbers a frame where these encoders give "
-            f"{dna} + {protein}; it was trained with others"
+            f"{head.path}: takes {head.width} numbers a frame where these encoders give {given}; "
+            "it was trained with others"
         )
 
 

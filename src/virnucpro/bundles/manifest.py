@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
 from virnucpro.encoders import DnabertSConfig, Esm2Config
-from virnucpro.errors import BundleError
+from virnucpro.encoders.six_frames import SixFramesConfig
+from virnucpro.errors import BundleError, SettingsError
 from virnucpro.sequences.frames import FrameKind
 
 FORMAT = 1
@@ -24,8 +25,6 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
 }
 #: Kind of an encoder -> its key in the provenance.
 LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
-#: Every file a bundle holds beside its manifest; a manifest can name no other.
-FILES = (PROTEIN_FILE, DNA_FILE, HEAD_FILE, TOKENIZER_FILE)
 
 _Layers = Annotated[int, msgspec.Meta(ge=1, le=512)]
 _Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
@@ -54,6 +53,24 @@ class ProteinEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture",
         return Esm2Config(self.layers, self.width, self.heads, self.vocabulary)
 
 
+class SixFramesEncoder(
+    _Part, frozen=True, kw_only=True, tag_field="architecture", tag="six_frames"
+):
+    """Sizes of a network that reads six frames at once; see `SixFramesConfig`."""
+
+    frame_layers: _Layers
+    frame_width: _Width
+    layers: _Layers
+    width: _Width
+    head_width: _Width
+
+    def config(self) -> SixFramesConfig:
+        """Return the sizes as the network takes them."""
+        return SixFramesConfig(
+            self.frame_layers, self.frame_width, self.layers, self.width, self.head_width
+        )
+
+
 class DnaEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag="dnabert_s"):
     """Sizes of the DNABERT-S."""
 
@@ -68,6 +85,9 @@ class DnaEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag
         return DnabertSConfig(
             self.layers, self.width, self.heads, self.feed_forward, self.vocabulary
         )
+
+
+BundleEncoder = ProteinEncoder | SixFramesEncoder | DnaEncoder
 
 
 class HeadSize(_Part, frozen=True, kw_only=True):
@@ -161,8 +181,8 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
         format: version of this format.
         name: what the bundle is called.
         version: which one of that name.
-        protein_encoder: sizes of the ESM-2.
-        dna_encoder: sizes of the DNABERT-S.
+        protein_encoder: sizes of the ESM-2, or of the network that reads six frames at once.
+        dna_encoder: sizes of the DNABERT-S; none where six frames are read.
         head: size of the head.
         frames: how frames are drawn from a chunk; see `sequences.frames.FrameKind`.
         least_residues: of a stretch or of a whole frame.
@@ -177,8 +197,8 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
     format: int
     name: _Word
     version: _Word
-    protein_encoder: ProteinEncoder
-    dna_encoder: DnaEncoder
+    protein_encoder: ProteinEncoder | SixFramesEncoder
+    dna_encoder: DnaEncoder | None = None
     head: HeadSize
     frames: FrameKind
     least_residues: _Width = 1
@@ -189,14 +209,54 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
     files: dict[str, File]
     calibration: Calibration | None = None
 
+    @property
+    def encoders(self) -> dict[Kind, BundleEncoder]:
+        """The encoders that it has."""
+        found: dict[Kind, BundleEncoder] = {"protein": self.protein_encoder}
+        return found if self.dna_encoder is None else {**found, "dna": self.dna_encoder}
+
+    @property
+    def file_names(self) -> list[str]:
+        """Every file that it holds beside its manifest; it can name no other."""
+        return [file for kind in self.encoders for file in ENCODER_FILES[kind]] + [HEAD_FILE]
+
+    @property
+    def width(self) -> int:
+        """How many numbers of a frame the encoders give and the head takes."""
+        return sum(encoder.width for encoder in self.encoders.values())
+
+    def drawn(self, asked: str | None) -> FrameKind:
+        """Return how frames are drawn where the user asked for it, or not.
+
+        Raises:
+            SettingsError: when there is no such way, or the networks cannot read them.
+        """
+        kind = asked or self.frames
+        if kind not in get_args(FrameKind):
+            raise SettingsError(f"--frames {kind}: give {', '.join(get_args(FrameKind))}")
+        if "all" in (kind, self.frames) and kind != self.frames:
+            raise SettingsError(
+                f"--frames {kind}: {self.name} reads {self.frames} frames alone; leave it out"
+            )
+        return cast("FrameKind", kind)
+
     def lone(self, kind: Kind) -> "EncoderManifest":
-        """Describe one of the encoders by itself."""
-        label = LABELS[kind]
+        """Describe one of the encoders by itself.
+
+        Raises:
+            BundleError: when there is none of that kind.
+        """
+        label, encoder = LABELS[kind], self.encoders.get(kind)
+        if encoder is None or isinstance(encoder, SixFramesEncoder):
+            raise BundleError(
+                f"{self.name}: reads all frames with one network and has no {kind} encoder; "
+                "give another model, as compact-pair"
+            )
         return EncoderManifest(
             format=self.format,
             name=self.name,
             version=self.version,
-            encoder=self.protein_encoder if kind == "protein" else self.dna_encoder,
+            encoder=encoder,
             provenance={label: self.provenance.get(label, f"of {self.name} {self.version}")},
             files={name: self.files[name] for name in ENCODER_FILES[kind]},
         )
@@ -262,9 +322,14 @@ def parse_manifest(content: bytes, where: str) -> Manifest | EncoderManifest:
 
 
 def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
-    _check_files(manifest.files, FILES, where)
-    for encoder in (manifest.protein_encoder, manifest.dna_encoder):
+    _check_files(manifest.files, manifest.file_names, where)
+    for encoder in manifest.encoders.values():
         _check_heads(encoder, where)
+    reads_all, is_alone = manifest.frames == "all", manifest.dna_encoder is None
+    if not reads_all == is_alone == isinstance(manifest.protein_encoder, SixFramesEncoder):
+        raise BundleError(
+            f"{where}: frames {manifest.frames} do not fit its encoders; get the bundle anew"
+        )
     return manifest
 
 
@@ -283,9 +348,15 @@ def _check_files(found: Collection[str], needed: Collection[str], where: str) ->
         )
 
 
-def _check_heads(encoder: ProteinEncoder | DnaEncoder, where: str) -> None:
-    if encoder.width % (2 * encoder.heads):
-        raise BundleError(
-            f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
-            "get the bundle anew"
-        )
+def _check_heads(encoder: BundleEncoder, where: str) -> None:
+    if isinstance(encoder, SixFramesEncoder):
+        sizes = [
+            (width, width // encoder.head_width) for width in (encoder.frame_width, encoder.width)
+        ]
+    else:
+        sizes = [(encoder.width, encoder.heads)]
+    for width, heads in sizes:
+        if not heads or width % (2 * heads):
+            raise BundleError(
+                f"{where}: width {width} does not fit {heads} heads; get the bundle anew"
+            )

@@ -85,7 +85,7 @@ def load_model(name: str | os.PathLike[str], *, is_checked: bool = False) -> Mod
 
     Args:
         name: a lone encoder's name or directory; of a whole bundle, its name or directory with
-            `:protein` or `:dna` behind it, as in `compact:dna`.
+            `:protein` or `:dna` behind it, as in `compact-pair:dna`.
         is_checked: whether the digests are compared elsewhere, or later, with `Model.check`.
 
     Raises:

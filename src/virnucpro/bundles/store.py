@@ -25,7 +25,7 @@ from virnucpro.errors import BundleError
 from virnucpro.storage import write_whole
 
 #: Bundles inside the package.
-EMBEDDED = {"compact": Path(__file__).parent / "compact"}
+EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
 DEFAULT = "compact"
 
 
@@ -84,10 +84,13 @@ class Bundle:
         """Build the DNA tokenizer.
 
         Raises:
-            BundleError: when its file is no tokenizer, or one of more tokens than the encoder has.
+            BundleError: when its file is no tokenizer, or one of more tokens than the encoder has,
+                or when there is no DNA encoder.
         """
-        vocabulary = self.manifest.dna_encoder.vocabulary
-        return read_tokenizer(self.path / layout.TOKENIZER_FILE, vocabulary)
+        encoder = self.manifest.dna_encoder
+        if encoder is None:
+            raise BundleError(f"{self.path}: has no DNA encoder; give another bundle")
+        return read_tokenizer(self.path / layout.TOKENIZER_FILE, encoder.vocabulary)
 
 
 def load_bundle(
@@ -151,7 +154,7 @@ def write_bundle(
     directory: Path,
     description: Manifest,
     weights: Mapping[str, Mapping[str, Tensor]],
-    tokenizer: bytes,
+    tokenizer: bytes | None,
 ) -> Bundle:
     """Write a new bundle and load it back.
 
@@ -159,9 +162,10 @@ def write_bundle(
         directory: made when missing; files of a bundle in it are replaced.
         description: the manifest; its `files` are filled in here.
         weights: the tensors of each safetensors file.
-        tokenizer: content of the DNA tokenizer's file.
+        tokenizer: content of the DNA tokenizer's file, where there is a DNA encoder.
     """
-    write_directory(directory, description, {layout.TOKENIZER_FILE: tokenizer, **weights})
+    contents = {} if tokenizer is None else {layout.TOKENIZER_FILE: tokenizer}
+    write_directory(directory, description, {**contents, **weights})
     return load_bundle(directory, is_checked=True)
 
 

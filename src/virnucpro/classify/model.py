@@ -20,6 +20,7 @@ from virnucpro.encoders import (
 )
 from virnucpro.encoders.packed import load_packed
 from virnucpro.encoders.precision import speed_up
+from virnucpro.encoders.six_frames import SixFrames, SixFramesConfig
 
 #: Part of the network -> its file in a bundle.
 PARTS = {"protein_encoder": PROTEIN_FILE, "dna_encoder": DNA_FILE, "head": HEAD_FILE}
@@ -30,13 +31,13 @@ class ClassifierConfig:
     """Sizes of the three networks of a bundle.
 
     Attributes:
-        protein: the ESM-2.
-        dna: the DNABERT-S.
+        protein: the ESM-2, or the network that reads six frames.
+        dna: the DNABERT-S; none where six frames are read.
         head_hidden: width of the head's hidden layer.
     """
 
-    protein: Esm2Config
-    dna: DnabertSConfig
+    protein: Esm2Config | SixFramesConfig
+    dna: DnabertSConfig | None
     head_hidden: int
 
 
@@ -46,9 +47,13 @@ class FrameClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.protein_encoder = Esm2(config.protein)
-        self.dna_encoder = DnabertS(config.dna)
-        self.head = Head(HeadConfig(config.dna.width, config.protein.width, config.head_hidden))
+        protein = config.protein
+        self.protein_encoder = (
+            SixFrames(protein) if isinstance(protein, SixFramesConfig) else Esm2(protein)
+        )
+        self.dna_encoder = None if config.dna is None else DnabertS(config.dna)
+        dna_width = 0 if config.dna is None else config.dna.width
+        self.head = Head(HeadConfig(dna_width, config.protein.width, config.head_hidden))
 
     def forward(self, protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
         """Return P(other) and P(virus) of each frame from its embeddings, shape (S, 2), fp32."""
@@ -77,11 +82,12 @@ class FrameClassifier(nn.Module):
         token_budget: int,
         on_out_of_memory: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Return dna_SD on the device, fp32."""
-        width = self.config.dna.width
-        return encode_means(
-            self.dna_encoder, width, tokens, token_budget, self.device, on_out_of_memory
-        )
+        """Return dna_SD on the device, fp32; D is 0 where there is no DNA encoder."""
+        encoder, device = self.dna_encoder, self.device
+        if encoder is None:
+            return torch.empty(len(tokens.lengths), 0, device=device)
+        width = encoder.config.width
+        return encode_means(encoder, width, tokens, token_budget, device, on_out_of_memory)
 
     def speed_up(self, precision: str) -> list[str]:
         """Give the encoders the fastest steps that are right on this device.
@@ -90,7 +96,7 @@ class FrameClassifier(nn.Module):
             what was chosen and why, a line for each encoder, or one where they are alike.
         """
         protein = speed_up(self.protein_encoder, precision)
-        dna = speed_up(self.dna_encoder, precision)
+        dna = protein if self.dna_encoder is None else speed_up(self.dna_encoder, precision)
         if protein == dna:
             return [f"encoders: {protein}"]
         return [f"protein encoder: {protein}", f"DNA encoder: {dna}"]
@@ -98,8 +104,11 @@ class FrameClassifier(nn.Module):
 
 def config_of(manifest: Manifest) -> ClassifierConfig:
     """Return the sizes that a bundle's manifest describes."""
+    dna = manifest.dna_encoder
     return ClassifierConfig(
-        manifest.protein_encoder.config(), manifest.dna_encoder.config(), manifest.head.hidden
+        manifest.protein_encoder.config(),
+        None if dna is None else dna.config(),
+        manifest.head.hidden,
     )
 
 
@@ -121,6 +130,8 @@ def load_classifier(
     with torch.device("meta"):
         model = FrameClassifier(config_of(bundle.manifest))
     for part, file in PARTS.items():
+        if file not in bundle.manifest.files:
+            continue
         network = model.get_submodule(part)
         kept = torch.float32 if part == "head" else dtype
         read = partial(bundle.tensors, file, network.state_dict(), device, kept)

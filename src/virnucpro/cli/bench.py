@@ -19,7 +19,7 @@ def bench(
         str | None,
         typer.Option(
             help="3b (the published encoders), the name of a bundle, or a bundle's directory; "
-            "by default 3b on a GPU and compact on a CPU."
+            "by default 3b on a GPU and compact-pair on a CPU."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

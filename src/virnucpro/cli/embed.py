@@ -25,7 +25,7 @@ def embed(
     model: Annotated[
         str,
         typer.Option(
-            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact:protein, a directory, ..."
+            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, a directory, ..."
         ),
     ],
     layer: Annotated[

@@ -82,8 +82,11 @@ class Esm2(nn.Module):
 
     def forward(self, pack: Pack) -> Tensor:
         """Return hidden_TD of the last layer, after the final LayerNorm where it is whole."""
+        return self.transform(self.embedding(pack.tokens_T), pack)
+
+    def transform(self, x_TD: Tensor, pack: Pack) -> Tensor:
+        """Return hidden_TD of tokens whose vectors are given."""
         steps, heads = self.steps, self.config.heads
-        x_TD: Tensor = self.embedding(pack.tokens_T)
         positions = steps.rotary(pack, self.config.width // heads, x_TD)
         blocks = [cast("Esm2Block | PackedBlock", block) for block in self.blocks]
         next_norms = [*(block.attention_norm for block in blocks[1:]), self.norm]

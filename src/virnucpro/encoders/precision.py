@@ -17,11 +17,13 @@ from virnucpro.encoders.dnabert_s import DnabertS, DnabertSConfig
 from virnucpro.encoders.esm2 import Esm2, Esm2Block, Esm2Config
 from virnucpro.encoders.packed import PackedBlock, group_columns, pack
 from virnucpro.encoders.packing import Pack, Tokens, one_thread_an_operation, pack_sequences
+from virnucpro.encoders.six_frames import FRAMES, SixFrames, SixFramesConfig
 from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
 from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.errors import SettingsError
 
 Encoder = Esm2 | DnabertS
+EncoderConfig = Esm2Config | DnabertSConfig | SixFramesConfig
 
 #: The encoders' precision -> type of weights and activations. fp8 keeps activations in fp16; int8
 #: and int4 compute in fp16 and store the weights of the protein encoder's blocks in 8 or 4 bits.
@@ -122,7 +124,7 @@ def stored_bits(precision: str) -> int | None:
     return _STORED_BITS.get(precision)
 
 
-def memory_of(config: Esm2Config | DnabertSConfig, precision: str) -> int:
+def memory_of(config: EncoderConfig, precision: str) -> int:
     """Return the bytes of an encoder's weights as they are computed with.
 
     Args:
@@ -135,6 +137,10 @@ def memory_of(config: Esm2Config | DnabertSConfig, precision: str) -> int:
         block into which weights are expanded.
     """
     width, bits, size = config.width, stored_bits(precision), DTYPES[precision].itemsize
+    if isinstance(config, SixFramesConfig):
+        mixing = size * (FRAMES * config.frame_width + 1) * width
+        plain = "fp16" if DTYPES[precision] == torch.float16 else precision
+        return mixing + memory_of(config.frames, plain) + memory_of(config.windows, plain)
     if isinstance(config, DnabertSConfig):
         block = width * (4 * width + 3 * config.feed_forward)
         return size * (config.layers * block + config.vocabulary * width)
@@ -153,13 +159,13 @@ def memory_of(config: Esm2Config | DnabertSConfig, precision: str) -> int:
     return outside + config.layers * packed + block
 
 
-def speed_up(network: Encoder, precision: str) -> str:
+def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     """Give a network the fastest steps that are right on its device; it is for inference then.
 
     Args:
         network: in evaluation mode, in the type of the precision; where that stores 8 or 4 bits,
-            packed already, or it is packed now. DNABERT-S, a twentieth of the work, stays in fp16
-            where `precision` is fp8, int8 or int4.
+            packed already, or it is packed now. DNABERT-S, a twentieth of the work, and networks
+            that read six frames, which are small, stay in fp16 where it is fp8, int8 or int4.
         precision: a key of `DTYPES`.
 
     Returns:
@@ -168,9 +174,12 @@ def speed_up(network: Encoder, precision: str) -> str:
     Raises:
         SettingsError: when none is.
     """
-    device = network.embedding.weight.device
-    if isinstance(network, DnabertS) and DTYPES[precision] == torch.float16:
+    if not isinstance(network, Esm2) and DTYPES[precision] == torch.float16:
         precision = "fp16"
+    if isinstance(network, SixFrames):
+        frames, windows = (speed_up(part, precision) for part in (network.frames, network.windows))
+        return frames if frames == windows else f"frames: {frames}, windows: {windows}"
+    device = network.embedding.weight.device
     bits = stored_bits(precision)
     if bits is not None and isinstance(network, Esm2):
         pack(network, bits)
@@ -261,6 +270,9 @@ def _first_block(network: Encoder) -> Encoder:
 
 def _trial_pack(network: Encoder) -> Pack:
     offsets = np.concatenate([[0], np.cumsum(_TRIAL_LENGTHS)]).astype(np.int64)
-    ids = np.random.default_rng(0).integers(4, min(24, network.config.vocabulary), offsets[-1])
+    vocabulary = network.config.vocabulary
+    ids = np.random.default_rng(0).integers(
+        min(4, vocabulary - 1), min(24, vocabulary), offsets[-1]
+    )
     pack = pack_sequences(Tokens(ids, offsets), np.arange(len(_TRIAL_LENGTHS)), multiple_of=16)
     return pack.to(network.embedding.weight.device)

@@ -15,6 +15,7 @@ from virnucpro.bundles import Manifest
 from virnucpro.encoders import DnabertSConfig, Esm2Config
 from virnucpro.encoders.precision import (
     DTYPES,
+    EncoderConfig,
     check_precision,
     default_precision,
     memory_of,
@@ -164,8 +165,8 @@ def settle_bundle(name: str, precision: str, bundle: Manifest) -> Settled:
     Raises:
         SettingsError: when the device or the precision is not to be had, or nothing fits.
     """
-    protein, dna = (part.config() for part in (bundle.protein_encoder, bundle.dna_encoder))
-    device, notes = _fitting(choose_device(name, precision), precision, [protein, dna])
+    configs = [encoder.config() for encoder in bundle.encoders.values()]
+    device, notes = _fitting(choose_device(name, precision), precision, configs)
     return Settled(device, choose_budgets(device, bundle), notes)
 
 
@@ -185,12 +186,12 @@ def choose_budgets(device: Device, bundle: Manifest) -> Budgets:
     """
     if device.device.type == "cpu":
         return Budgets(_CPU_BUDGET, _CPU_BUDGET)
-    parts = (bundle.protein_encoder, bundle.dna_encoder)
-    return Budgets(*_budgets(device, [part.config() for part in parts]))
+    found = _budgets(device, [encoder.config() for encoder in bundle.encoders.values()])
+    return Budgets(found[0], found[-1])
 
 
 def _fitting(
-    device: Device, asked: str, configs: Sequence[Esm2Config | DnabertSConfig]
+    device: Device, asked: str, configs: Sequence[EncoderConfig]
 ) -> tuple[Device, tuple[str, ...]]:
     """Return a device with a precision whose weights fit, and what the user should know."""
     if device.device.type == "cpu":
@@ -213,9 +214,7 @@ def _fitting(
     return replace(device, precision=precision), (note,)
 
 
-def fitting_precision(
-    total: int, precision: str, configs: Sequence[Esm2Config | DnabertSConfig]
-) -> str | None:
+def fitting_precision(total: int, precision: str, configs: Sequence[EncoderConfig]) -> str | None:
     """Return a precision, or the next smaller storage whose weights fit, or None.
 
     It depends on the kind of device alone, not on what else uses its memory.
@@ -229,14 +228,14 @@ def fitting_precision(
     return next((p for p in choices if _needed(configs, p) <= _USABLE * total), None)
 
 
-def _needed(configs: Sequence[Esm2Config | DnabertSConfig], precision: str) -> float:
+def _needed(configs: Sequence[EncoderConfig], precision: str) -> float:
     """Return the bytes of weights, of the smallest pass, and of what CUDA keeps for itself."""
     widest = max(config.width for config in configs)
     smallest_pass = _LEAST_TOKENS * widest * _LIVE_COLUMNS * DTYPES[precision].itemsize / _SHARE
     return sum(memory_of(config, precision) for config in configs) + smallest_pass + _CONTEXT_BYTES
 
 
-def _budgets(device: Device, configs: Sequence[Esm2Config | DnabertSConfig]) -> list[int]:
+def _budgets(device: Device, configs: Sequence[EncoderConfig]) -> list[int]:
     free, _ = torch.cuda.mem_get_info(device.device)
     weights = sum(memory_of(config, device.precision) for config in configs)
     room = _SHARE * max(0, free - weights)

@@ -14,6 +14,7 @@ from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.encoders.packing import one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
+from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, ready_process
@@ -38,8 +39,8 @@ class Prepared(NamedTuple):
         block: where it came from.
         chunks: chunks of the block's pieces; `record` is the index of the piece.
         frames: open frames of the chunks.
-        protein: tokens of each frame's protein.
-        dna: tokens of each frame's nucleotides.
+        protein: tokens of each frame's protein; windows of DNA where all frames are read as one.
+        dna: tokens of each frame's nucleotides; none without a DNA encoder.
     """
 
     block: Block
@@ -113,7 +114,7 @@ class Worker:
         self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
         threshold = manifest.thresholds.virus
         self._letters_above = threshold if letters_above is None else letters_above
-        self._tokenizer = bundle.tokenizer()
+        self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
         bits = stored_bits(device.precision)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
         self._exact: FrameClassifier | None = None
@@ -131,14 +132,21 @@ class Worker:
         with self.work.timed("chunks and frames"):
             sequences = Nucleotides.join([piece.sequence for piece in block.pieces])
             chunks, shift = self._chunks(block, sequences)
-            frames = find_frames(sequences, chunks.start + shift, chunks.end + shift, self._rule)
+            start, end = chunks.start + shift, chunks.end + shift
+            frames = find_frames(sequences, start, end, self._rule)
         with self.work.timed("tokens"):
-            protein = protein_tokens(frames.residues, frames.protein_offsets)
+            if self._rule.kind == "all":
+                chosen = frames.chunk
+                protein = window_tokens(sequences.letters_N, start[chosen], end[chosen])
+            else:
+                protein = protein_tokens(frames.residues, frames.protein_offsets)
             dna = self.tokenize(frames.dna)
         return Prepared(block, chunks, frames, protein, dna)
 
     def tokenize(self, dna: list[str]) -> Tokens:
-        """Return the byte pairs of the nucleotides of frames."""
+        """Return the byte pairs of the nucleotides of frames; no tokens without a DNA encoder."""
+        if self._tokenizer is None:
+            return Tokens(np.empty(0, np.int64), np.zeros(len(dna) + 1, np.int64))
         return self._tokenizer(dna)
 
     def _chunks(self, block: Block, sequences: Nucleotides) -> tuple[Chunks, NDArray[np.int64]]:

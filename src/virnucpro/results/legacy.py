@@ -16,7 +16,7 @@ from virnucpro.engine.shards import Shard
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.paths import Outputs
 from virnucpro.results.tables import names
-from virnucpro.sequences import FRAME_NAMES
+from virnucpro.sequences import DRAWN_NAMES
 
 FRAME_HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 CHUNK_HEADER = "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1\n"
@@ -56,7 +56,7 @@ class LegacyFiles:
         frame = shard.frame_S5[:, 1].astype(np.uint8)
         chunk_ids = _chunk_ids(shard, ids, shard.frame_S5[:, 0])
         frame_table = {
-            "Sequence_ID": chunk_ids + names(frame, FRAME_NAMES),
+            "Sequence_ID": chunk_ids + names(frame, DRAWN_NAMES),
             "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),
             "score1": _printed(shard.scores_S2[:, 0]),
             "score2": _printed(shard.scores_S2[:, 1]),

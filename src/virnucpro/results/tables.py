@@ -11,7 +11,7 @@ from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
 from virnucpro.results.probabilities import Probabilities
 from virnucpro.results.records import FinishedRecords
-from virnucpro.sequences import FRAME_NAMES
+from virnucpro.sequences import DRAWN_NAMES
 from virnucpro.sequences.frames import codon_span
 
 
@@ -58,7 +58,7 @@ def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
             "chunk": number,
             "start": start,
             "end": end,
-            "frame": names(frame.astype(np.uint8), FRAME_NAMES),
+            "frame": names(frame.astype(np.uint8), DRAWN_NAMES),
             "protein_length": protein_length,
             "p_virus": _probability(shard.scores_S2[:, 1]),
             "call": names(frame_calls(shard.scores_S2), CALL_NAMES),

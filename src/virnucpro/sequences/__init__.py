@@ -1,11 +1,19 @@
 """Records, chunks and reading frames: all that comes before a network (numpy, no torch)."""
 
 from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
-from virnucpro.sequences.frames import FRAME_NAMES, OPEN_FRAMES, FrameRule, Frames, find_frames
+from virnucpro.sequences.frames import (
+    DRAWN_NAMES,
+    FRAME_NAMES,
+    OPEN_FRAMES,
+    FrameRule,
+    Frames,
+    find_frames,
+)
 from virnucpro.sequences.nucleotides import Nucleotides
 from virnucpro.sequences.reader import Record, SequenceFile
 
 __all__ = [
+    "DRAWN_NAMES",
     "FRAME_NAMES",
     "OPEN_FRAMES",
     "Chunks",

@@ -9,12 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.sequences.nucleotides import OTHER_BASE, Nucleotides
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+#: What may be drawn from a chunk: a frame, or the six read as one.
+DRAWN_NAMES = (*FRAME_NAMES, "all")
+_ALL = DRAWN_NAMES.index("all")
 
-#: NCBI translation table 1, codons in the order T, C, A, G of each position.
-_TABLE_1 = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
 _DROPPED = 0
 _STOP = ord("*")
 
@@ -24,11 +26,8 @@ def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.ui
     base_code = np.full(256, OTHER_BASE, dtype=np.uint8)
     base_code[list(b"ACGT")] = range(4)
     forward = np.full(125, _DROPPED, dtype=np.uint8)
-    for i, first in enumerate("TCAG"):
-        for j, second in enumerate("TCAG"):
-            for k, third in enumerate("TCAG"):
-                a, b, c = ("ACGT".index(x) for x in (first, second, third))
-                forward[25 * a + 5 * b + c] = ord(_TABLE_1[16 * i + 4 * j + k])
+    for codon, residue in enumerate(RESIDUE_OF_CODON):
+        forward[25 * (codon // 16) + 5 * (codon // 4 % 4) + codon % 4] = ord(RESIDUES[residue])
     reverse = np.full(125, _DROPPED, dtype=np.uint8)
     for a in range(4):
         for b in range(4):
@@ -42,8 +41,8 @@ _BASE_CODE, _FORWARD_CODON, _REVERSE_CODON = _codon_tables()
 
 #: `open`: a frame whose protein is not empty and holds no stop, entire (the original's rule).
 #: `segments`: of each frame the longest stretch without a stop. `whole`: each frame entire, with
-#: its stops.
-FrameKind = Literal["open", "segments", "whole"]
+#: its stops. `all`: the six frames of a chunk as one, for networks that read them together.
+FrameKind = Literal["open", "segments", "whole", "all"]
 
 
 class FrameRule(NamedTuple):
@@ -51,7 +50,7 @@ class FrameRule(NamedTuple):
 
     Attributes:
         kind: see `FrameKind`.
-        least_residues: of a stretch or of a whole frame; of an open frame it is 1.
+        least_residues: of a stretch, of a whole frame, or in all frames; of an open frame it is 1.
     """
 
     kind: FrameKind = "open"
@@ -63,11 +62,11 @@ OPEN_FRAMES = FrameRule()
 
 
 class Frames(NamedTuple):
-    """Frames of several chunks, ordered by chunk and then F1..R3.
+    """Frames of several chunks, ordered by chunk and then F1..R3; six read as one have no protein.
 
     Attributes:
         chunk: index of the chunk, int64.
-        frame: index into `FRAME_NAMES`, uint8.
+        frame: index into `DRAWN_NAMES`, uint8.
         first_codon: where in the frame, in its direction, the codons begin, int64.
         codons: how many there are, those dropped from the protein included, int64.
         residues: amino-acid letters of all proteins end to end, stops as `*`, uint8.
@@ -124,6 +123,8 @@ def find_frames(
     if len(letters_N) < 3:
         letters_N = np.concatenate([letters_N, np.zeros(3, dtype=np.uint8)])
     strands = _translate(letters_N)
+    if rule.kind == "all":
+        return _all_frames(strands[0], start, end, rule)
     offset = np.array([0, 1, 2, 0, 1, 2])
     codons_CF = np.maximum(end[:, None] - start[:, None] - offset, 0) // 3
     # Position on the forward strand of a frame's leftmost codon: the last one read when reversed.
@@ -149,7 +150,25 @@ def codon_span(
     """Return the bases that the codons of each frame cover, on the forward strand."""
     skipped, bases = frame % 3 + 3 * first_codon, 3 * codons
     start = np.where(frame < 3, chunk_start + skipped, chunk_end - skipped - bases)
-    return start, start + bases
+    is_all = frame == _ALL
+    return np.where(is_all, chunk_start, start), np.where(is_all, chunk_end, start + bases)
+
+
+def _all_frames(
+    forward: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    rule: FrameRule,
+) -> Frames:
+    """Draw the chunks that have enough codons without a dropped one among all frames."""
+    known = np.concatenate([[0], np.cumsum(forward != _DROPPED)])
+    codons = known[np.maximum(end - 2, start)] - known[start]
+    chunk = np.flatnonzero(codons >= max(1, rule.least_residues))
+    none = np.zeros(len(chunk) + 1, dtype=np.int64)
+    frame = np.full(len(chunk), _ALL, dtype=np.uint8)
+    empty = np.empty(0, dtype=np.uint8)
+    codons = (end - start)[chunk] // 3
+    return Frames(chunk, frame, none[1:], codons, empty, none, [""] * len(chunk))
 
 
 def _open_frames(

@@ -8,15 +8,24 @@ import msgspec
 import torch
 
 from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
-from virnucpro.bundles.manifest import FORMAT, DnaEncoder, HeadSize, ProteinEncoder, Thresholds
+from virnucpro.bundles.manifest import (
+    FORMAT,
+    DnaEncoder,
+    HeadSize,
+    ProteinEncoder,
+    SixFramesEncoder,
+    Thresholds,
+)
 from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.model import PARTS, FrameClassifier
+from virnucpro.encoders import Esm2Config
+from virnucpro.encoders.six_frames import SixFramesConfig
 from virnucpro.sequences import OPEN_FRAMES, FrameRule
 
 
 def export_bundle(
     classifier: FrameClassifier,
-    tokenizer_json: bytes,
+    tokenizer_json: bytes | None,
     directory: Path,
     *,
     name: str,
@@ -30,7 +39,7 @@ def export_bundle(
 
     Args:
         classifier: on the CPU.
-        tokenizer_json: content of the DNA tokenizer's file.
+        tokenizer_json: content of the DNA tokenizer's file, where there is a DNA encoder.
         directory: where the bundle goes.
         name: its name.
         version: which one of that name.
@@ -44,8 +53,8 @@ def export_bundle(
         format=FORMAT,
         name=name,
         version=version,
-        protein_encoder=ProteinEncoder(**asdict(config.protein)),
-        dna_encoder=DnaEncoder(**asdict(config.dna)),
+        protein_encoder=_described(config.protein),
+        dna_encoder=None if config.dna is None else DnaEncoder(**asdict(config.dna)),
         head=HeadSize(hidden=config.head_hidden),
         frames=frames.kind,
         least_residues=frames.least_residues,
@@ -57,10 +66,18 @@ def export_bundle(
     )
     weights = {}
     for part, file in PARTS.items():
+        if config.dna is None and part == "dna_encoder":
+            continue
         state = classifier.get_submodule(part).state_dict()
         dtype = torch.float32 if part == "head" else torch.float16
         weights[file] = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
     return write_bundle(directory, description, weights, tokenizer_json)
+
+
+def _described(config: Esm2Config | SixFramesConfig) -> ProteinEncoder | SixFramesEncoder:
+    if isinstance(config, SixFramesConfig):
+        return SixFramesEncoder(**asdict(config))
+    return ProteinEncoder(**asdict(config))
 
 
 def record_metrics(bundle: Bundle, metrics: Mapping[str, Mapping[str, float]]) -> Bundle:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
-from virnucpro.training.fragments import FrameBatch
-from virnucpro.training.trainee import Teacher, Trainee
+from virnucpro.training.trainee import WORD_VECTORS, Trainee
+from virnucpro.training.windows import Fragments, Library, substitute
 
 if TYPE_CHECKING:
     from virnucpro.training.recipe import Recipe
 
 PHASES = ("pretrain", "train")
+#: Fragment lengths in bases and how often a step is of each.
+FRAGMENT_LENGTHS = {150: 0.2, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.3}
 #: Lines of progress in each phase.
 _LINES = 20
 
@@ -29,12 +31,10 @@ class Position:
     Attributes:
         phase: index into `PHASES`; 2 when all is done.
         step: steps done of it.
-        times_resumed: each time other fragments are cut.
     """
 
     phase: int = 0
     step: int = 0
-    times_resumed: int = 0
 
 
 @dataclass
@@ -44,140 +44,203 @@ class Loop:
     Attributes:
         trainee: on its device.
         recipe: what to do.
+        library: what fragments are cut from, on the same device.
         checkpoint: where to keep all that is needed to go on; None to keep nothing.
         seconds: after which to stop, with a checkpoint.
-        teacher: whose answers are learned too.
+        teacher: whose answers are learned too, (B,) log odds of virus.
+        on_line: takes lines of progress.
         position: how far it is.
     """
 
     trainee: Trainee
     recipe: "Recipe"
+    library: Library
     checkpoint: Path | None = None
     seconds: float = math.inf
-    teacher: Teacher | None = None
+    teacher: Callable[[Fragments], Tensor] | None = None
+    on_line: Callable[[str], None] = print
     position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
         self._average: dict[str, Tensor] = {}
+        self._rate = torch.zeros((), device=self.device)
+        self._pool: Any = None
         self._optimizer = self._new_optimizer()
         self._deadline = time.monotonic() + self.seconds
         if self.checkpoint is not None and self.checkpoint.exists():
             self._resume(self.checkpoint)
 
     @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.trainee.classifier.device
+
+    @property
     def is_over(self) -> bool:
         """Whether both phases are done."""
         return self.position.phase == len(PHASES)
 
-    def run(self, batches_of: Callable[[int], Iterator[FrameBatch]]) -> None:
-        """Train until all is done or the time is over.
-
-        Args:
-            batches_of: starts an endless stream of batches; its argument differs each time that
-                training goes on.
-        """
-        stream = batches_of(self.position.times_resumed)
+    def run(self) -> None:
+        """Train until all is done or the time is over."""
         while not self.is_over and time.monotonic() < self._deadline:
-            self._phase(stream)
+            self._phase()
             if self.position.step >= self._steps():
-                self.position = Position(self.position.phase + 1, 0, self.position.times_resumed)
+                self.position = Position(self.position.phase + 1)
                 self._optimizer = self._new_optimizer()
         if self.checkpoint is not None:
             self._save(self.checkpoint)
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the classifier's weights, averaged over the steps where the recipe says so."""
-        return self._average or self.trainee.classifier.state_dict()
+        return self._average or {name: x.detach() for name, x in self._state().items()}
 
     def _steps(self) -> int:
         return (self.recipe.pretrain_steps, self.recipe.train_steps)[self.position.phase]
 
-    def _phase(self, stream: Iterator[FrameBatch]) -> None:
+    def _phase(self) -> None:
         name, steps = PHASES[self.position.phase], self._steps()
         every = max(1, steps // _LINES)
-        window = torch.zeros(2, device=self.trainee.classifier.device)
+        window, counted = torch.zeros(2, device=self.device), 0
         started, first = time.monotonic(), self.position.step
         self.trainee.train()
+        self._steps_of: dict[int, Callable[[], Tensor]] = {}
+        if self.device.type == "cuda":
+            self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
         while self.position.step < steps and time.monotonic() < self._deadline:
-            window += self._step(next(stream), classify=name == "train")
+            window += self._step()
+            counted += 1
             if self.position.step % every == 0:
-                hidden, virus = (window / every).tolist()
+                hidden, virus = (window / counted).tolist()
                 rate = (self.position.step - first) / (time.monotonic() - started)
-                print(
-                    f"{name} {self.position.step}/{steps}  hidden tokens {hidden:.3f}  "
-                    f"virus {virus:.4f}  {rate:.1f} steps/s",
-                    flush=True,
+                self.on_line(
+                    f"{name} {self.position.step}/{steps}  hidden bases {hidden:.3f}  "
+                    f"virus {virus:.4f}  {rate:.1f} steps/s"
                 )
                 window.zero_()
+                counted = 0
 
-    def _step(self, batch: FrameBatch, *, classify: bool) -> Tensor:
-        """Do one step; return both losses."""
-        recipe, trainee = self.recipe, self.trainee
-        device = trainee.classifier.device
-        rate = recipe.learning_rate * _schedule(self.position.step, self._steps())
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            restore, decide = trainee.losses(
-                batch.to(device), recipe.mask_rate, classify=classify, teacher=self.teacher
-            )
-        (decide + recipe.mask_weight * restore if classify else restore).backward()
+    def _step(self) -> Tensor:
+        """Do one step on fragments of one length; return both losses."""
+        odds = torch.tensor(list(FRAGMENT_LENGTHS.values()))
+        length = list(FRAGMENT_LENGTHS)[int(torch.multinomial(odds, 1))]
+        self._rate.fill_(self.recipe.learning_rate * _schedule(self.position.step, self._steps()))
+        if length not in self._steps_of:
+            self._steps_of[length] = self._prepared(length)
+        losses = self._steps_of[length]()
+        self.position.step += 1
+        return losses
+
+    def _prepared(self, length: int) -> Callable[[], Tensor]:
+        """Return what does a step: on a GPU a graph of all its kernels, which starts them at once.
+
+        Capturing does nothing; a step before it, which counts, lets libraries settle.
+        """
+        if self.device.type != "cuda":
+            return lambda: self._computed(length)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            first = self._computed(length).clone()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            losses = self._computed(length)
+        waiting = [first]
+
+        def replayed() -> Tensor:
+            if waiting:
+                return waiting.pop()
+            graph.replay()
+            return losses
+
+        return replayed
+
+    def _computed(self, length: int) -> Tensor:
+        """Cut fragments, learn from them, and return both losses, all of it on the device."""
+        recipe, trainee, device = self.recipe, self.trainee, self.device
+        classify = PHASES[self.position.phase] == "train"
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self._optimizer.zero_grad(set_to_none=False)
+        fragments = self._fragments(length)
+        count = len(fragments.lengths_B)
+        hidden_share_B = torch.full((count,), recipe.hidden_share, device=device)
+        if classify:
+            hidden_share_B = hidden_share_B * (torch.rand(count, device=device) < 0.5)
+        taught_B = self.teacher(fragments) if self.teacher and classify else None
+        restore, decide = trainee.losses(fragments, hidden_share_B, dtype, taught_B=taught_B)
+        weight = recipe.losses.mask_weight
+        (decide + weight * restore if classify else restore).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         self._optimizer.step()
-        self._optimizer.zero_grad()
-        self.position.step += 1
         if classify and recipe.average:
             self._add_to_average()
         return torch.stack([restore.detach(), decide.detach()])
 
     @torch.no_grad()
+    def _fragments(self, length: int) -> Fragments:
+        """Cut fragments and replace bases."""
+        recipe, device = self.recipe, self.device
+        count = max(2, recipe.bases // length)
+        fragments = self.library.cut(count, length)
+        diverged_B = (torch.rand(count, device=device) * 1.5 - 0.5).clamp(min=0)
+        share_B = recipe.substitution_rate + recipe.divergence * diverged_B
+        return fragments._replace(bases_BL=substitute(fragments.bases_BL, share_B))
+
+    @torch.no_grad()
     def _add_to_average(self) -> None:
-        """Let the average follow the weights; less slowly at first."""
+        """Let the average follow the weights; at once where there is none."""
+        state = self._state()
+        if not self._average:
+            self._average = {name: tensor.detach().clone() for name, tensor in state.items()}
+        names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        average, now = [self._average[n] for n in names], [state[n] for n in names]
+        torch._foreach_lerp_(average, now, 1 - self.recipe.average)
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return the classifier's weights, those of residues added to their codons'."""
         state = self.trainee.classifier.state_dict()
-        kept = min(self.recipe.average, self.position.step / (self.position.step + 10))
-        for name, tensor in state.items():
-            before = self._average.get(name)
-            if before is None or not tensor.is_floating_point():
-                self._average[name] = tensor.detach().clone()
-            else:
-                before.lerp_(tensor, 1 - kept)
+        return {**state, WORD_VECTORS: self.trainee.words()}
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         parameters = list(self.trainee.parameters())
-        groups: Iterable[dict[str, Any]] = (
-            {
-                "params": [p for p in parameters if p.dim() == 2],
-                "weight_decay": self.recipe.weight_decay,
-            },
+        decay, is_gpu = self.recipe.weight_decay, self.device.type == "cuda"
+        groups = [
+            {"params": [p for p in parameters if p.dim() == 2], "weight_decay": decay},
             {"params": [p for p in parameters if p.dim() != 2], "weight_decay": 0.0},
+        ]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        return torch.optim.AdamW(
+            groups, lr=self._rate, betas=(0.9, 0.98), fused=is_gpu, capturable=is_gpu
         )
-        fused = self.trainee.classifier.device.type == "cuda"
-        rate = self.recipe.learning_rate
-        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=fused)
 
     def _save(self, path: Path) -> None:
-        content = {
+        content: dict[str, Any] = {
             "recipe": repr(self.recipe),
             "position": vars(self.position),
             "trainee": self.trainee.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average,
+            "random": torch.get_rng_state(),
         }
+        if self.device.type == "cuda":
+            content["random on the device"] = torch.cuda.get_rng_state(self.device)
         beside = path.with_name(path.name + ".partial")
         torch.save(content, beside)
         beside.replace(path)
 
     def _resume(self, path: Path) -> None:
-        device = self.trainee.classifier.device
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         if content["recipe"] != repr(self.recipe):
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
         self.position = Position(**content["position"])
-        self.position.times_resumed += 1
         self.trainee.load_state_dict(content["trainee"])
-        self._average = content["average"]
+        self._average = {name: x.to(self.device) for name, x in content["average"].items()}
         if not self.is_over:
             self._optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["random on the device"], self.device)
 
 
 def _schedule(step: int, steps: int) -> float:

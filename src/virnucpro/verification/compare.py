@@ -37,7 +37,7 @@ class Bounds(NamedTuple):
 #: 0.998 6 %, 0.98 20 %. fp32 differs from fp32 by the order of sums alone, 1e-6 in tests. bf16
 #: keeps 8 bits: an ESM-2 of 36 layers (640 wide, outliers of benchmarks/outliers.py) in bf16
 #: against itself in bf16 with sums in fp32, as the published hidden states are, has at least
-#: 0.99997 for means and 0.9998 for tokens; the trained one of `compact` has more. Without the
+#: 0.99997 for means and 0.9998 for tokens; the trained one of `compact-pair` has more. Without the
 #: embedding's x 0.88 they have 0.995 to 0.9992 and 0.989 to 0.996, with queries and keys exchanged
 #: 0.55 and 0.06. fp8 has 0.9992 for means in the sizes of the 3B (docs/log.md). A score may
 #: differ by as much as makes a call uncertain, in fp32 by a fifth of that.

@@ -14,15 +14,14 @@ from virnucpro.bundles.manifest import Kind
 from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.encoders import (
     DnabertS,
-    DnabertSConfig,
     Esm2,
-    Esm2Config,
     Tokens,
     encode,
     encode_means,
     protein_tokens,
 )
-from virnucpro.encoders.precision import memory_of, speed_up, stored_bits
+from virnucpro.encoders.precision import EncoderConfig, memory_of, speed_up, stored_bits
+from virnucpro.encoders.six_frames import SixFrames
 from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle, settle_encoder
 from virnucpro.errors import SettingsError
 
@@ -42,7 +41,7 @@ class Networks:
 
     device: Device
     budgets: Budgets
-    encoders: Mapping[Kind, Esm2 | DnabertS]
+    encoders: Mapping[Kind, Esm2 | DnabertS | SixFrames]
     tokenizers: Mapping[Kind, Callable[[Sequence[str]], Tokens]]
     classifier: FrameClassifier | None
     notes: Sequence[str]
@@ -92,9 +91,9 @@ def load_networks(found: Bundle | Model, device: str, precision: str) -> Network
     if isinstance(found, Bundle):
         whole = load_classifier(found, here.device, here.dtype, bits)
         notes = whole.speed_up(precision)
-        encoders: dict[Kind, Esm2 | DnabertS] = {
-            "protein": whole.protein_encoder, "dna": whole.dna_encoder,
-        }  # fmt: skip
+        encoders: dict[Kind, Esm2 | DnabertS | SixFrames] = {"protein": whole.protein_encoder}
+        if whole.dna_encoder is not None:
+            encoders["dna"] = whole.dna_encoder
     else:
         whole = None
         encoders = {found.kind: load_encoder(found, here.device, here.dtype, bits=bits)}
@@ -110,12 +109,11 @@ def _protein_tokens(proteins: Sequence[str]) -> Tokens:
     return protein_tokens(residues, np.cumsum([0, *map(len, proteins)]).astype(np.int64))
 
 
-def configs_of(found: Bundle | Model) -> dict[Kind, Esm2Config | DnabertSConfig]:
+def configs_of(found: Bundle | Model) -> dict[Kind, EncoderConfig]:
     """Return the sizes of the encoders."""
     if isinstance(found, Model):
         return {found.kind: found.config}
-    manifest = found.manifest
-    return {"protein": manifest.protein_encoder.config(), "dna": manifest.dna_encoder.config()}
+    return {kind: encoder.config() for kind, encoder in found.manifest.encoders.items()}
 
 
 def _settled(found: Bundle | Model, device: str, precision: str) -> Settled:

@@ -1,0 +1,170 @@
+"""A small network that reads DNA in six frames at once, for bundles without published weights.
+
+A token stands for `WINDOW` bases of a chunk. In each of the six frames its vector is the sum of
+those of the codons that begin in the window or soon behind it, each by its place. One ESM-2 reads
+the six frames, each by itself; a product puts the six vectors of a window together, and another
+ESM-2 reads these. A token's id holds the bases that its codons are made of, `SPAN` digits to base
+5, its own first: 0 to 3 for A, C, G, T and 4 for any other letter and for what lies behind the end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag, pad
+
+from virnucpro.encoders.esm2 import Esm2, Esm2Config
+from virnucpro.encoders.packing import Pack, Run, Tokens
+
+#: Bases from one token to the next.
+WINDOW = 18
+#: Codons of a token in each frame, the last two of which the next token has too.
+CODONS = 8
+#: Bases that the codons of a token are made of, in all frames.
+SPAN = 3 * CODONS + 2
+#: Number of a letter that is no base.
+OTHER = 4
+#: Words: none, and each of the 64 codons at each place.
+WORDS = 1 + CODONS * 64
+FRAMES = 6
+_BASES = np.full(256, OTHER, dtype=np.int64)
+for _number, _letter in enumerate(b"ACGT"):
+    _BASES[[_letter, _letter + 32]] = _number
+
+
+@dataclass(frozen=True)
+class SixFramesConfig:
+    """Sizes of the two networks.
+
+    Attributes:
+        frame_layers: transformer blocks of the one that reads frames.
+        frame_width: its D.
+        layers: transformer blocks of the one that reads windows.
+        width: its D.
+        head_width: of the heads of both.
+    """
+
+    frame_layers: int
+    frame_width: int
+    layers: int
+    width: int
+    head_width: int = 32
+
+    @property
+    def frames(self) -> Esm2Config:
+        """Sizes of the network that reads frames."""
+        heads = self.frame_width // self.head_width
+        return Esm2Config(self.frame_layers, self.frame_width, heads, WORDS)
+
+    @property
+    def windows(self) -> Esm2Config:
+        """Sizes of the network that reads windows; its one word is a hidden window."""
+        return Esm2Config(self.layers, self.width, self.width // self.head_width, 1)
+
+
+class SixFrames(nn.Module):
+    """The network.
+
+    Attributes:
+        frames: reads the tokens of one frame.
+        mix: puts the frames together.
+        windows: reads the windows.
+    """
+
+    def __init__(self, config: SixFramesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frames = Esm2(config.frames)
+        self.mix = nn.Linear(FRAMES * config.frame_width, config.width)
+        self.windows = Esm2(config.windows)
+
+    def forward(self, pack: Pack) -> Tensor:
+        """Return hidden_TD of the windows; what fills the pack is zero."""
+        used, six = pack.used, _six_times(pack)
+        words_TFW = words_of(bases_of(pack.tokens_T[:used]))
+        words = words_TFW.transpose(0, 1).flatten(0, 1)
+        vectors_FTE = embedding_bag(words, self.frames.embedding.weight, mode="sum")
+        # The frames of the reverse strand are read from their end.
+        order = torch.cat([torch.arange(len(words) // 2, device=words.device), _backwards(six)])
+        filled = pad(vectors_FTE[order], (0, 0, 0, len(six.tokens_T) - len(order)))
+        hidden = self.frames.transform(filled, six)[order]
+        mixed_TD = self.mix(hidden.unflatten(0, (FRAMES, used)).transpose(0, 1).flatten(1))
+        filled = pad(mixed_TD, (0, 0, 0, len(pack.tokens_T) - used))
+        return self.windows.transform(filled, pack)
+
+    def embed(self, pack: Pack) -> Tensor:
+        """Return means_SD in fp32 over the windows."""
+        return self.windows.steps.mean_pool(self(pack), pack)
+
+
+def _six_times(pack: Pack) -> Pack:
+    """Return the pack's sequences six times end to end."""
+    used, rest = pack.used, len(pack.tokens_T) - pack.used
+    moved = used * torch.arange(FRAMES, device=pack.cu_seqlens.device, dtype=torch.int32)
+    starts = (pack.cu_seqlens[:-1] + moved[:, None]).flatten()
+    positions_T = pad(pack.positions_T[:used].repeat(FRAMES), (0, FRAMES * rest))
+    runs = tuple(Run(FRAMES * run.sequences, run.length) for run in pack.runs)
+    return Pack(
+        torch.zeros_like(positions_T),
+        positions_T,
+        pad(starts, (0, 1), value=FRAMES * used),
+        pack.longest,
+        runs if len(runs) == 1 else FRAMES * pack.runs,
+    )
+
+
+def _backwards(six: Pack) -> Tensor:
+    """Return the places of the tokens of the last three frames, each sequence from its end."""
+    tokens = torch.arange(six.used // 2, six.used, device=six.tokens_T.device)
+    lengths = six.cu_seqlens.diff()[six.sequences // 2 :]
+    ends = six.cu_seqlens[six.sequences // 2 + 1 :].repeat_interleave(
+        lengths, output_size=len(tokens)
+    )
+    return 2 * ends - lengths.repeat_interleave(lengths, output_size=len(tokens)) - 1 - tokens
+
+
+def window_tokens(
+    letters_N: NDArray[np.uint8], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> Tokens:
+    """Return the tokens of chunks.
+
+    Args:
+        letters_N: the letters of all records end to end.
+        start: first letter of each chunk.
+        end: one past the last letter of each chunk.
+    """
+    counts = -(-(end - start) // WINDOW)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    first = np.repeat(start, counts) + WINDOW * within
+    last = np.repeat(end, counts)
+    bases = np.append(_BASES[letters_N], [OTHER] * SPAN)
+    ids = np.zeros(len(first), dtype=np.int64)
+    for place in reversed(range(SPAN)):
+        ids = 5 * ids + np.where(first + place < last, bases[first + place], OTHER)
+    return Tokens(ids, offsets)
+
+
+def bases_of(tokens_T: Tensor) -> Tensor:
+    """Return the numbers of the bases that a token's id holds, shape (T, SPAN)."""
+    powers = 5 ** torch.arange(SPAN, device=tokens_T.device)
+    return (tokens_T[:, None] // powers) % 5
+
+
+def words_of(bases_TP: Tensor) -> Tensor:
+    """Return the words of windows in each frame, shape (..., 6, CODONS), 0 where there is none.
+
+    Args:
+        bases_TP: numbers of the bases of each window and behind it, shape (..., SPAN).
+    """
+    a, b, c = bases_TP[..., :-2], bases_TP[..., 1:-1], bases_TP[..., 2:]
+    is_codon = (a < OTHER) & (b < OTHER) & (c < OTHER)
+    first = torch.arange(SPAN - 2, device=bases_TP.device) // 3 * 64 + 1
+    last = first.flip(0)
+    strands = [
+        torch.where(is_codon, place + codon, 0).unflatten(-1, (CODONS, 3))
+        for place, codon in ((first, 16 * a + 4 * b + c), (last, 63 - (16 * c + 4 * b + a)))
+    ]
+    return torch.stack(strands, dim=-3).transpose(-1, -2).flatten(-3, -2)

@@ -1,0 +1,57 @@
+"""Class-named FASTA files: what fragments are cut from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.errors import InputError
+from virnucpro.sequences import Nucleotides, SequenceFile
+
+#: A record is drawn in proportion to its length, up to this many bases.
+LONGEST_WEIGHT = 50_000
+_LABELS = {"virus": True, "other": False}
+
+
+class ClassData(NamedTuple):
+    """The records of one class, end to end.
+
+    Attributes:
+        name: the file's name up to its first dot.
+        is_virus: its label.
+        sequences: the letters.
+        cumulative_odds: chance that a record or one before it is drawn.
+    """
+
+    name: str
+    is_virus: bool
+    sequences: Nucleotides
+    cumulative_odds: NDArray[np.float64]
+
+
+def load_classes(directories: list[Path]) -> list[ClassData]:
+    """Read every file of the directories named `virus*` or `other*`; equal names are one class.
+
+    Raises:
+        InputError: when one of the two labels has no file.
+    """
+    files: dict[str, list[Path]] = {}
+    for directory in directories:
+        for path in sorted(directory.iterdir()):
+            if path.name.startswith(tuple(_LABELS)):
+                files.setdefault(path.name.split(".")[0], []).append(path)
+    labels = {name: next(y for p, y in _LABELS.items() if name.startswith(p)) for name in files}
+    if set(labels.values()) != {True, False}:
+        raise InputError(f"{directories[0]}: needs FASTA files named virus* and other*")
+    return [_load(name, labels[name], paths) for name, paths in sorted(files.items())]
+
+
+def _load(name: str, label: bool, paths: list[Path]) -> ClassData:  # noqa: FBT001
+    records = []
+    for path in paths:
+        with SequenceFile(str(path)) as file:
+            records += [record.sequence for record in file]
+    sequences = Nucleotides.join(records)
+    odds = np.cumsum(np.minimum(np.diff(sequences.offsets), LONGEST_WEIGHT))
+    return ClassData(name, label, sequences, odds / odds[-1])
