@@ -81,7 +81,7 @@ class SixFrames(nn.Module):
         self.windows = Esm2(config.windows)
 
     def forward(self, pack: Pack) -> Tensor:
-        """Return hidden_TD of the windows; what fills the pack is zero."""
+        """Return hidden_TD of the windows; what fills the pack means nothing."""
         used, six = pack.used, _six_times(pack)
         words_TFW = words_of(bases_of(pack.tokens_T[:used]))
         words = words_TFW.transpose(0, 1).flatten(0, 1)

@@ -162,7 +162,8 @@ def _all_frames(
 ) -> Frames:
     """Draw the chunks that have enough codons without a dropped one among all frames."""
     known = np.concatenate([[0], np.cumsum(forward != _DROPPED)])
-    codons = known[np.maximum(end - 2, start)] - known[start]
+    first = np.minimum(start, len(forward))  # of a letter alone behind all codons
+    codons = known[np.maximum(end - 2, first)] - known[first]
     chunk = np.flatnonzero(codons >= max(1, rule.least_residues))
     none = np.zeros(len(chunk) + 1, dtype=np.int64)
     frame = np.full(len(chunk), _ALL, dtype=np.uint8)

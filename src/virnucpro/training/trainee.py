@@ -53,7 +53,7 @@ class Trainee(nn.Module):
 
     Attributes:
         residues: vectors of residues at each place, shape (CODONS * 21, E): codons of one residue
-            share them; `fold` adds them to the codons' own.
+            share them; `words` adds them to the codons' own.
         guess: guesses hidden bases.
     """
 
