@@ -1,7 +1,8 @@
 """The protein encoder beside other implementations of it, with the same weights, in one process.
 
-On a GPU with the sizes of ESM-2 3B, on a CPU with those of compact; weights are random and such
-that activations have the outliers of trained models (outliers.py). Every variant is timed in turn.
+On a GPU with the sizes of ESM-2 3B, on a CPU with those of compact-pair; weights are random and
+such that activations have the outliers of trained models (outliers.py). Every variant is timed in
+turn.
 
     python benchmarks/encoders.py --json encoders.json
 """
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -23,11 +24,21 @@ from torch.nn.functional import cosine_similarity
 from outliers import fill_with_outliers
 from references import Batch, fair_esm, hidden_of, padded_batches, reference_means, transformers_esm
 from virnucpro.bench.floor import products_alone
-from virnucpro.bench.samples import SAMPLES, protein_sample, sizes_of, whole_packs
+from virnucpro.bench.samples import (
+    PUBLISHED_SIZES,
+    SAMPLES,
+    SMALL_SIZES,
+    protein_sample,
+    sizes_of,
+    whole_packs,
+)
 from virnucpro.bench.timing import in_turn
 from virnucpro.encoders import Esm2, Tokens, encode_means
 from virnucpro.encoders.precision import DTYPES, speed_up
 from virnucpro.engine.devices import choose_budgets, choose_device
+
+if TYPE_CHECKING:
+    from virnucpro.encoders import Esm2Config
 
 #: The original's batches (SEMANTICS of VirNucPro: fair-esm's get_batch_indices(2048)).
 _ORIGINAL_BUDGET = 2048
@@ -46,11 +57,12 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = choose_device(arguments.device)
     is_gpu = chosen.device.type == "cuda"
-    bundle = sizes_of("3b" if is_gpu else "compact")
+    bundle = sizes_of(PUBLISHED_SIZES if is_gpu else SMALL_SIZES)
     budget = choose_budgets(chosen, bundle.manifest).protein
     passes = _PASSES[chosen.device.type]
     precisions = ("fp16", "bf16", "fp8") if is_gpu else ("fp32",)
-    network = Esm2(bundle.manifest.protein_encoder.config()).to(chosen.device).eval()
+    config = cast("Esm2Config", bundle.manifest.protein_encoder.config())
+    network = Esm2(config).to(chosen.device).eval()
     network.requires_grad_(requires_grad=False)
     fill_with_outliers(network)
     network = network.half().float()  # the same numbers in every precision but bf16 and fp8

@@ -1,4 +1,4 @@
-"""How far storing weights in 8 or 4 bits moves what `compact`'s protein encoder says; on a CPU.
+"""How far storing weights in 8 or 4 bits moves the protein encoder of `compact-pair`; on a CPU.
 
     python benchmarks/stored_bits.py
 
@@ -32,7 +32,7 @@ def main() -> None:
     residues = np.frombuffer("".join(proteins).encode(), dtype=np.uint8)
     tokens = protein_tokens(residues, np.cumsum([0, *map(len, proteins)]).astype(np.int64))
     cpu = torch.device("cpu")
-    exact = load_encoder(load_model("compact:protein"), cpu, torch.float32)
+    exact = load_encoder(load_model("compact-pair:protein"), cpu, torch.float32)
     expected_SD = encode_means(exact, exact.config.width, tokens, 2048, cpu)
     for bits in (8, 4):
         network = copy.deepcopy(exact)

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from virnucpro.bundles import load_bundle
-from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, MANIFEST_FILE, PROTEIN_FILE
+from virnucpro.bundles.manifest import (
+    DNA_FILE,
+    HEAD_FILE,
+    MANIFEST_FILE,
+    PROTEIN_FILE,
+    TOKENIZER_FILE,
+)
 from virnucpro.classify import load_classifier
 from virnucpro.errors import BundleError
 
@@ -18,6 +24,8 @@ Json = dict[str, Any]
 CPU = torch.device("cpu")
 MANIFEST = MANIFEST_FILE
 WEIGHTS = (PROTEIN_FILE, DNA_FILE, HEAD_FILE)
+#: Every file of a bundle with two encoders beside its manifest.
+FILES = (*WEIGHTS, TOKENIZER_FILE)
 
 
 def refusal(directory: Path) -> str:

@@ -24,11 +24,9 @@ TINY = ClassifierConfig(
     head_hidden=16,
 )
 #: The smallest whose heads and rows the fused kernels take.
-FUSABLE = ClassifierConfig(
-    Esm2Config(layers=2, width=64, heads=2),
-    DnabertSConfig(layers=1, width=64, heads=2, feed_forward=96),
-    head_hidden=16,
-)
+FUSABLE_PROTEIN = Esm2Config(layers=2, width=64, heads=2)
+FUSABLE_DNA = DnabertSConfig(layers=1, width=64, heads=2, feed_forward=96)
+FUSABLE = ClassifierConfig(FUSABLE_PROTEIN, FUSABLE_DNA, head_hidden=16)
 
 
 def tokens_of(lengths: list[int], low: int, high: int, seed: int = 0) -> Tokens:

@@ -61,7 +61,7 @@ def embed(
         inputs: FASTA or FASTQ files of proteins (ESM-2) or DNA (DNABERT-S), plain or compressed;
             `-` for standard input.
         out: output directory: new, empty, or of an earlier attempt at the same call.
-        model: name or directory of an encoder, or an encoder of a bundle, as `compact-pair:protein`.
+        model: name or directory of an encoder, or that of a bundle, as `compact-pair:protein`.
         layer: whose hidden states, from 1; by default the last (after ESM-2's final LayerNorm).
         pooling: `mean` (over residues, or all tokens of DNA, as VirNucPro takes it), `cls` (the
             first token), or `tokens` (every residue or byte pair).

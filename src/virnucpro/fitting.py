@@ -8,28 +8,30 @@ from typing import get_args
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.assemble import with_trained_head
+from virnucpro.classify import load_classifier
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.devices import choose_device
 from virnucpro.engine.features import Features
 from virnucpro.errors import InputError, RunError, SettingsError
 from virnucpro.execution import execute
 from virnucpro.jobs import Executor, Job, Observer
-from virnucpro.results.files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.storage import write_whole
-from virnucpro.training.card import Report, card_of, curves_csv, report_of
-from virnucpro.training.curves import check_extra, draw_curves
+from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
+from virnucpro.training.curves import check_extra
 from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
+from virnucpro.training.files import write_records, write_results
 from virnucpro.training.genbank import CodingIndex
 from virnucpro.training.groups import Grouping, Split, group_by, split
 from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
+from virnucpro.training.tuning import HeldOut, Tuned, Tuning, held_out, tune
 
-RECORDS_FILE, FEATURES, BUNDLE, REPORT_FILE = "records.fasta", "features", "bundle", "training.json"
+RECORDS_FILE, FEATURES, CHECKPOINT_FILE = "records.fasta", "features", "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class _Plan:
         encoders: the bundle whose encoders these are.
         chunk_length: bases of a chunk.
         frames: how frames are drawn.
-        recipe: of the head.
+        recipe: of the head, or of the whole network.
     """
 
     encoders: Bundle
     chunk_length: int
     frames: FrameKind
-    recipe: HeadRecipe
+    recipe: HeadRecipe | Tuning
 
 
 def train(
@@ -57,7 +59,7 @@ def train(
     encoders: str | os.PathLike[str] = "compact",
     chunk_length: int | None = None,
     frames: FrameKind | None = None,
-    recipe: str | HeadRecipe = "default",
+    recipe: str | HeadRecipe | Tuning = "default",
     group: Grouping = "clusters",
     dev_share: float = 0.1,
     coding_only: bool = False,
@@ -70,7 +72,7 @@ def train(
     on_note: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Report:
-    """Train a head on the embeddings of labelled sequences, and write a bundle under `out`.
+    """Train a head, or a whole network, on labelled sequences, and write a bundle under `out`.
 
     The same call continues where an earlier one was interrupted: features are extracted once. The
     same data, settings and kind of device give the same bundle.
@@ -83,7 +85,8 @@ def train(
         encoders: the bundle whose encoders are used, as they are.
         chunk_length: bases of a chunk; by default as the bundle says.
         frames: how frames are drawn; by default as the bundle says.
-        recipe: `default`, `original` (as the original VirNucPro trains) or one of your own.
+        recipe: `default`, `original` (as the original VirNucPro trains) or one of your own; a
+            `Tuning` trains the whole network further, which must read six frames.
         group: what is never parted between training and the sequences held out: `clusters` of
             similar sequences, a `genome`, or a `record`.
         dev_share: share of the bases held out.
@@ -121,22 +124,63 @@ def train(
         on_note(note)
     settings = {"group": group, "dev_share": dev_share, "coding_only": coding_only, "name": name}
     _bind(directory, plan, settings)
-    _write_records(directory / RECORDS_FILE, labelled)
-    features = _extracted(directory, plan, device, precision, executor, observer)
-    train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
+    write_records(directory / RECORDS_FILE, labelled)
     kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
-    dna_width = plan.encoders.manifest.width - plan.encoders.manifest.protein_encoder.width
-    fitted = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
-    report = report_of(fitted, features, labelled, parts, (train_part, dev_part), plan.recipe)
-    _write_results(directory, plan, labelled, fitted, report, name)
+    trained: FittedHead | Tuned
+    if isinstance(plan.recipe, Tuning):
+        dev = held_out(labelled.records, parts.dev, plan.chunk_length)
+        trained = _tuned(directory, plan, plan.recipe, labelled, parts, dev, kind.device, on_epoch)
+        learned = held_out(labelled.records, parts.train, plan.chunk_length)
+        outcome = outcome_of_network(trained, dev, len(learned.record_C))
+    else:
+        features = _extracted(directory, plan, device, precision, executor, observer)
+        train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
+        dna_width = plan.encoders.manifest.width - plan.encoders.manifest.protein_encoder.width
+        trained = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
+        outcome = outcome_of_head(trained, features, train_part, dev_part)
+    report = report_of(outcome, labelled, parts, plan.recipe)
+    write_results(
+        directory, plan.encoders, trained, report,
+        name=name, frames=plan.frames, chunk_length=plan.chunk_length,
+    )  # fmt: skip
     return report
+
+
+def _tuned(
+    directory: Path,
+    plan: _Plan,
+    tuning: Tuning,
+    labelled: Labelled,
+    parts: Split,
+    dev: HeldOut,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+) -> Tuned:
+    """Train the network of the bundle further, or go on with it."""
+    bundle = plan.encoders
+    bundle.check()
+    _check_labels("held out", dev.is_virus_C, "chunks")
+    train = [labelled.records[i] for i in parts.train.tolist()]
+    _check_labels("training", np.array([record.is_virus for record in train]), "sequences")
+    classifier = load_classifier(bundle, torch.device("cpu"), torch.float32)
+    checkpoint = directory / CHECKPOINT_FILE
+    return tune(classifier, train, dev, tuning, device, checkpoint, on_epoch)
+
+
+def _check_labels(what: str, is_virus: NDArray[np.bool_], unit: str) -> None:
+    """Refuse what has one label alone."""
+    if is_virus.all() or not is_virus.any():
+        raise InputError(
+            f"of the sequences {what}, {int(is_virus.sum()):,} {unit} are viral and "
+            f"{int((~is_virus).sum()):,} are not; give more sequences of either kind"
+        )
 
 
 def _plan(
     encoders: str | os.PathLike[str],
     chunk_length: int | None,
     frames: str | None,
-    recipe: str | HeadRecipe,
+    recipe: str | HeadRecipe | Tuning,
     group: str,
     dev_share: float,
     seed: int,
@@ -154,6 +198,11 @@ def _plan(
     if length < 3:
         raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    if isinstance(chosen, Tuning) and bundle.manifest.frames != "all":
+        raise SettingsError(
+            f"--end-to-end: the encoders of {bundle.manifest.name} stay as they are; "
+            "give --encoders compact, or a bundle trained from it"
+        )
     return _Plan(bundle, length, drawn, replace(chosen, seed=seed))
 
 
@@ -177,16 +226,6 @@ def _bind(directory: Path, plan: _Plan, settings: Mapping[str, object]) -> None:
         raise RunError(
             f"{directory}: holds another training ({'; '.join(differs)}); give a new directory"
         )
-
-
-def _write_records(path: Path, labelled: Labelled) -> None:
-    """Write the sequences as they are learned from; their names are their numbers."""
-    if path.exists():
-        return
-    with PartialFiles() as files:
-        file = files.open(path)
-        for number, record in enumerate(labelled.records):
-            file.write(f">{number} {record.class_name}:{record.id}\n{record.letters}\n".encode())
 
 
 def _extracted(
@@ -234,11 +273,7 @@ def _examples(
     for what, members in (("training", parts.train), ("held out", parts.dev)):
         rows = np.flatnonzero(np.isin(record, members) & kept)
         labels = is_virus[record[rows]]
-        if len(rows) == 0 or labels.all() or not labels.any():
-            raise InputError(
-                f"of the sequences {what}, {int(labels.sum()):,} frames are viral and "
-                f"{int((~labels).sum()):,} are not; give more sequences of either kind"
-            )
+        _check_labels(what, labels, "frames")
         found.append(Examples(features.features_SF, rows, labels))
     return found[0], found[1]
 
@@ -254,28 +289,3 @@ def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_
     forward = frame < 3
     first, last = np.where(forward, start - offset, start), np.where(forward, end, end + offset)
     return index.lies_in_coding(record, first, last, frame)
-
-
-def _write_results(
-    directory: Path, plan: _Plan, labelled: Labelled, fitted: FittedHead, report: Report, name: str
-) -> None:
-    """Write curves, report and card, and at last the bundle."""
-    write_whole(directory / "curves.csv", curves_csv(fitted.epochs))
-    draw_curves(fitted, directory / "curves.png")
-    old = plan.encoders.manifest
-    description = msgspec.structs.replace(
-        old,
-        name=name,
-        version="1",
-        frames=plan.frames,
-        chunk_lengths=(plan.chunk_length,),
-        provenance={
-            **{part: said for part, said in old.provenance.items() if part != "head"},
-            "head": f"trained on {len(labelled.records):,} sequences; see README.md",
-        },
-        metrics=report.metrics,
-    )
-    write_whole(directory / REPORT_FILE, report.to_json())
-    if not (directory / BUNDLE).exists():
-        with_trained_head(plan.encoders, fitted.state, directory / BUNDLE, description)
-    write_whole(directory / BUNDLE / "README.md", card_of(report, name, old.name).encode())

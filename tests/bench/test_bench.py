@@ -58,6 +58,7 @@ def test_the_command_shows_a_table_and_writes_json(tiny_bundle: Bundle, tmp_path
     ("options", "said"),
     [
         ({"sizes": "no-such-bundle"}, "no bundle 'no-such-bundle'"),
+        ({"sizes": "compact"}, "one network where two encoders .* give --sizes compact-pair"),
         ({"samples": ["7 bp"]}, "'7 bp': give 150 bp"),
         ({"precisions": ["fp16"]}, "fp16 needs a GPU"),
         ({"device": "tpu"}, "give auto, cpu"),
@@ -82,8 +83,8 @@ def test_too_little_memory_is_one_line(
 
 def test_published_sizes_need_no_download() -> None:
     manifest = sizes_of("3b").manifest
-    assert (manifest.protein_encoder.layers, manifest.protein_encoder.width) == (36, 2560)
-    assert (manifest.dna_encoder.layers, manifest.dna_encoder.width) == (12, 768)
+    sizes = {kind: (encoder.layers, encoder.width) for kind, encoder in manifest.encoders.items()}
+    assert sizes == {"protein": (36, 2560), "dna": (12, 768)}
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bundle_files import CPU, MANIFEST, WEIGHTS, put, refusal, rewrite_manifest, set_in
+from bundle_files import CPU, FILES, MANIFEST, WEIGHTS, put, refusal, rewrite_manifest, set_in
 from conftest import tokens_of
 from virnucpro.bundles import Bundle, Manifest, load_bundle
-from virnucpro.bundles.manifest import FILES, HEAD_FILE, TOKENIZER_FILE
+from virnucpro.bundles.manifest import HEAD_FILE, TOKENIZER_FILE
 from virnucpro.classify import ClassifierConfig, FrameClassifier, load_classifier
 from virnucpro.encoders import DnabertSConfig, DnaTokenizer, Esm2Config
 from virnucpro.errors import BundleError
@@ -64,8 +64,8 @@ def test_a_classifier_comes_back_as_it_was_exported(tokenizer_json: bytes, tmp_p
     written = export(classifier, tokenizer_json, directory)
     bundle = load_bundle(directory)
     found = load_classifier(bundle, CPU, torch.float32)
-    classifier.protein_encoder.half().float()
-    classifier.dna_encoder.half().float()
+    for part in ("protein_encoder", "dna_encoder"):
+        classifier.get_submodule(part).half().float()
     expected = scores(classifier)
     assert len(expected.unique()) == expected.numel()
     torch.testing.assert_close(scores(found), expected, rtol=1e-6, atol=1e-7)
@@ -118,7 +118,7 @@ def test_encoders_have_the_wanted_dtype_and_the_head_fp32(
 def test_an_unknown_name_is_refused() -> None:
     message = refusal(Path("no-such-bundle"))
     assert "'no-such-bundle'" in message
-    assert "'compact'" in message
+    assert "give 'compact', 'compact-pair'" in message
 
 
 @pytest.mark.parametrize("name", ["virnucpro-300", "virnucpro-500"])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle_files import MANIFEST, Json, refusal, rewrite_manifest
+from bundle_files import FILES, MANIFEST, Json, refusal, rewrite_manifest
 from published_files import MLPClassifier
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head, with_calibration
-from virnucpro.bundles.manifest import FILES, Calibration, CalibrationLine
+from virnucpro.bundles.manifest import Calibration, CalibrationLine
 from virnucpro.errors import BundleError
 
 LINE: Json = {"chunks": 1, "scores": [0, 0.25, 1], "probabilities": [0.01, 0.5, 0.99]}
@@ -147,8 +147,7 @@ def test_a_damaged_file_is_not_linked(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("home")
 def test_another_head_leaves_the_calibration_behind(tiny_bundle: Bundle, tmp_path: Path) -> None:
     calibrated = with_calibration(tiny_bundle, CALIBRATION, directory=tmp_path / "new")
-    sizes = tiny_bundle.manifest
-    width = sizes.dna_encoder.width + sizes.protein_encoder.width
+    width = tiny_bundle.manifest.width
     torch.save(MLPClassifier(width).state_dict(), tmp_path / "head.pth")
     derived = bundle_with_head(str(calibrated.path), tmp_path / "head.pth")
     assert load_bundle(derived).manifest.calibration is None

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle_files import CPU, MANIFEST, WEIGHTS, put, refusal, rewrite_manifest
+from bundle_files import CPU, FILES, MANIFEST, WEIGHTS, put, refusal, rewrite_manifest
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.manifest import FILES, TOKENIZER_FILE
+from virnucpro.bundles.manifest import TOKENIZER_FILE
 from virnucpro.classify import load_classifier
 from virnucpro.errors import BundleError
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bundle_files import FILES
 from published_files import DNA_WIDTH, WIDTH, Files, MLPClassifier
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.assemble import add_bundle, bundle_with_head, with_head
-from virnucpro.bundles.manifest import FILES, HEAD_FILE, PROTEIN_FILE
+from virnucpro.bundles.manifest import HEAD_FILE, PROTEIN_FILE
 from virnucpro.bundles.registry import PUBLISHED, git_blob_id
 from virnucpro.bundles.store import added_bundles
 from virnucpro.classify import load_classifier

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle_files import MANIFEST, Json, refusal, rewrite_manifest, set_in
+from bundle_files import FILES, MANIFEST, Json, refusal, rewrite_manifest, set_in
 from virnucpro.bundles import Bundle
-from virnucpro.bundles.manifest import DNA_FILE, FILES, HEAD_FILE, PROTEIN_FILE
+from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE
 
 
 @pytest.mark.parametrize(

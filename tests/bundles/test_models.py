@@ -72,7 +72,14 @@ def test_a_part_of_a_bundle_is_checked_by_itself(copy: Path) -> None:
 
 
 def test_names_that_mean_no_encoder(files: Files, tiny_bundle: Bundle) -> None:
-    assert refused("compact") == "compact: a whole bundle; give compact:protein or compact:dna"
+    whole = "compact-pair: a whole bundle; give compact-pair:protein or compact-pair:dna"
+    assert refused("compact-pair") == whole
+    for name in ("compact", "compact:protein", "compact:dna"):
+        kind = name.partition(":")[2] or "protein"
+        assert refused(name) == (
+            f"compact: reads all frames with one network and has no {kind} encoder; give another "
+            f"model, as compact-pair:{kind}"
+        )
     assert f"give {tiny_bundle.path}:protein" in refused(tiny_bundle.path)
     fetch = "esm2_t6_8M_UR50D: is not here; type virnucpro models fetch esm2_t6_8M_UR50D"
     assert refused("esm2_t6_8M_UR50D") == fetch
@@ -80,8 +87,8 @@ def test_names_that_mean_no_encoder(files: Files, tiny_bundle: Bundle) -> None:
     add_encoder("mine", files.dna)
     assert refused("mine:dna") == "mine:dna: a lone encoder; leave out :dna"
     assert refused("no") == (
-        "no encoder 'no': give mine, compact:protein, compact:dna, a directory, or one to fetch "
-        "(virnucpro models list)"
+        "no encoder 'no': give mine, compact-pair:protein, compact-pair:dna, a directory, or one "
+        "to fetch (virnucpro models list)"
     )
     assert isinstance(load("compact"), Bundle)
     assert load("mine") == load_model("mine")
@@ -129,7 +136,8 @@ def test_what_cannot_be_added_as_an_encoder(
     assert told("virnucpro-500", files.esm2).startswith("virnucpro-500: a whole bundle; ")
     assert told("compact", files.esm2) == "compact: comes with virnucpro; give another name"
     assert "models fetch dnabert-s" in told("mine", "dnabert-s")
-    assert "a whole bundle; give compact:protein" in told("mine", "compact")
+    assert "a whole bundle; give compact-pair:protein" in told("mine", "compact-pair")
+    assert "has no protein encoder" in told("mine", "compact")
     wrong = "a dna encoder of 3 layers, width 96, 12 heads, where esm2_t6_8M_UR50D is a protein"
     assert wrong in told("esm2_t6_8M_UR50D", files.dna)
     with pytest.raises(BundleError, match="the name of an encoder"):

@@ -71,7 +71,7 @@ def test_the_calibration_says_what_it_was_fitted_on(calibrated: Path) -> None:
     calibration = load_bundle(calibrated).manifest.calibration
     assert calibration is not None
     assert (calibration.prevalence, calibration.chunk_length, calibration.frames) == (
-        0.5, 500, "open",
+        0.5, 500, "all",
     )  # fmt: skip
     assert "reads.fastq.gz, contigs.fasta" in calibration.data
     assert calibration.metrics["viruses"] > 50
@@ -90,15 +90,26 @@ def test_scores_and_calls_stay_and_probabilities_are_beside_them(
     for name in ("viral.fasta", "chunks.tsv", "frames.tsv"):
         assert (out / name).read_bytes() == (plain / name).read_bytes()
     scored = after.filter(pl.col("call") != "unscored")
-    unscored = after.filter(pl.col("call") == "unscored")
     assert scored.select("probability", "fdr").null_count().row(0) == (0, 0)
-    assert unscored["probability"].null_count() == unscored["fdr"].null_count() == len(unscored)
     found = summary(out)
     assert (found["calibrated"], found["prevalence"]) == (True, 0.5)
     assert found["prevalence_estimated"] is False
     assert found["records_expected_viral"] == pytest.approx(scored["probability"].sum(), abs=0.001)
     assert summary(plain)["calibrated"] is False
     assert summary(plain)["prevalence"] is summary(plain)["records_expected_viral"] is None
+
+
+def test_an_unscored_record_has_no_probability(calibrated: Path, tmp_path: Path) -> None:
+    reads = tmp_path / "reads.fa"
+    reads.write_text(f">none\n{'N' * 700}\n>some\n{'ATGGCTGCA' * 70}\n")
+    options: Arguments = ["--bundle", calibrated, *OPTIONS, *LENIENT]
+    done = run("predict", reads, "-o", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    none, some = table(tmp_path / "out").rows(named=True)
+    assert (none["call"], none["chunks"], none["open_frames"]) == ("unscored", 2, 0)
+    assert none["p_virus"] is none["probability"] is none["fdr"] is None
+    assert some["p_virus"] is not None
+    assert 0 < some["probability"] < 1
 
 
 def test_calls_by_false_discovery_rate(plain: Path, lenient: Path) -> None:
@@ -245,7 +256,7 @@ def test_other_chunks_than_the_calibrations_are_noted(calibrated: Path, tmp_path
     ]
     done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
-    assert "the calibration was fitted for chunks of 500 bp and open frames" in done.stderr
+    assert "the calibration was fitted for chunks of 500 bp and all frames" in done.stderr
     assert "probabilities are for samples" not in done.stderr
 
 

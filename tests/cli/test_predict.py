@@ -27,6 +27,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def of_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of the embedded bundle that reads open frames."""
+    out = tmp_path_factory.mktemp("pair") / "out"
+    done = run("predict", *EXAMPLES, "-o", out, "--bundle", "compact-pair")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def table(out: Path, name: str) -> pl.DataFrame:
     return pl.read_csv(out / name, separator="\t", infer_schema_length=None)
 
@@ -36,16 +45,33 @@ def test_tables_have_the_columns_agreed_on(finished: Path, name: str) -> None:
     assert (finished / name).read_text().split("\n")[0].split("\t") == COLUMNS[name].split()
 
 
-def test_tables_agree_with_each_other(finished: Path) -> None:
-    records, chunks, frames = (table(finished, name) for name in COLUMNS)
+@pytest.mark.parametrize("run_of", ["finished", "of_pair"])
+def test_tables_agree_with_each_other(run_of: str, request: pytest.FixtureRequest) -> None:
+    out: Path = request.getfixturevalue(run_of)
+    records, chunks, frames = (table(out, name) for name in COLUMNS)
     assert len(records) == 296
     assert chunks["open_frames"].sum() == len(frames) == records["open_frames"].sum()
     assert records["chunks"].sum() == len(chunks)
     unscored = records.filter(pl.col("call") == "unscored")
-    assert unscored["p_virus"].null_count() == len(unscored) > 0
+    assert unscored["p_virus"].null_count() == len(unscored) == records["p_virus"].null_count()
+    assert (len(unscored) > 0) == (run_of == "of_pair")
     called = set(records.filter(pl.col("call") == "virus")["record"])
-    fasta = (finished / "viral.fasta").read_text().split("\n")
+    fasta = (out / "viral.fasta").read_text().split("\n")
     assert {line[1:] for line in fasta if line.startswith(">")} == called
+
+
+def test_all_frames_of_a_chunk_are_one_line(finished: Path) -> None:
+    chunks, frames = table(finished, "chunks.tsv"), table(finished, "frames.tsv")
+    assert (chunks["open_frames"] == 1).all()
+    places = ["record", "chunk", "start", "end", "p_virus"]
+    assert frames.select(places).equals(chunks.select(places))
+    assert set(frames.select("frame", "protein_length").iter_rows()) == {("all", 0)}
+
+
+def test_open_frames_have_a_line_each(of_pair: Path) -> None:
+    frames = table(of_pair, "frames.tsv")
+    assert set(frames["frame"]) == {"F1", "F2", "F3", "R1", "R2", "R3"}
+    assert (3 * frames["protein_length"] == frames["end"] - frames["start"]).all()
 
 
 def test_viral_fasta_holds_the_letters_of_the_input(finished: Path) -> None:
@@ -60,10 +86,12 @@ def test_viral_fasta_holds_the_letters_of_the_input(finished: Path) -> None:
     assert all(letters[name] == sequence for name, sequence in found.items())
 
 
-def test_summary_counts_what_the_tables_hold(finished: Path) -> None:
-    summary = json.loads((finished / "summary.json").read_text())
-    calls = table(finished, "records.tsv")["call"].value_counts()
-    assert summary["calls"] == dict(calls.iter_rows())
+@pytest.mark.parametrize("run_of", ["finished", "of_pair"])
+def test_summary_counts_what_the_tables_hold(run_of: str, request: pytest.FixtureRequest) -> None:
+    out: Path = request.getfixturevalue(run_of)
+    summary = json.loads((out / "summary.json").read_text())
+    calls = table(out, "records.tsv")["call"].value_counts()
+    assert summary["calls"] == {"unscored": 0} | dict(calls.iter_rows())
     assert summary["unscored"]["no open frame"] == summary["calls"]["unscored"]
     assert summary["records"] == 296
     assert {"reading", "tokens", "protein encoder", "DNA encoder"} <= summary["seconds"].keys()

@@ -125,9 +125,13 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
         lambda p: p.embed(model=p.bundle),
         "a whole bundle; give {0.bundle}:protein or {0.bundle}:dna",
     ),
-    "compact": (
+    "compact-pair": (
+        lambda p: p.embed(model="compact-pair"),
+        "a whole bundle; give compact-pair:protein or compact-pair:dna",
+    ),
+    "one network": (
         lambda p: p.embed(model="compact"),
-        "a whole bundle; give compact:protein or compact:dna",
+        "compact: reads all frames with one network and has no protein encoder; ",
     ),
     "kind": (lambda p: p.embed(model=f"{p.bundle}:rna"), "no encoder"),
     "protein as DNA": (
@@ -155,8 +159,8 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
         "(dtype was fp32, is fp16); ",
     ),
     "other model": (
-        lambda p: p.embed("-o", p.finished, model="compact:protein"),
-        "is compact:protein; ",
+        lambda p: p.embed("-o", p.finished, model="compact-pair:protein"),
+        "is compact-pair:protein; ",
     ),
     "other precision": (
         lambda p: p.embed("-o", p.finished, "--precision", "bf16"),

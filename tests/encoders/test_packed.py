@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from conftest import FUSABLE, tokens_of
+from conftest import FUSABLE_PROTEIN, tokens_of
 from virnucpro.bundles import Bundle
 from virnucpro.classify import load_classifier
 from virnucpro.encoders import Esm2, Esm2Config, Pack, pack_sequences, precision
@@ -177,7 +177,7 @@ def test_fused_steps_compute_packed_blocks(device: torch.device, way: str, bits:
     fused = pytest.importorskip("virnucpro.encoders.steps.fused")
     if HAS_GPU and way == "use_products" and torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("these products are Hopper's")
-    packed = packed_copy(network_of(FUSABLE.protein).half().to(device), bits)
+    packed = packed_copy(network_of(FUSABLE_PROTEIN).half().to(device), bits)
     ordinary, tokens = expanded_copy(packed), pack_of([3, 20], device)
     for network in (packed, ordinary):
         getattr(fused, way)(network)
@@ -242,7 +242,7 @@ def test_the_trial_takes_packed_networks(
     fused = pytest.importorskip("virnucpro.encoders.steps.fused")
     if not HAS_GPU:  # the interpreter would take a minute
         monkeypatch.setattr(precision, "_TRIAL_LENGTHS", (3, 17))
-    network = network_of(FUSABLE.protein).half().to(device)
+    network = network_of(FUSABLE_PROTEIN).half().to(device)
     pack(network, stored_bits(name) or 0)
     way = precision._Way("kernels", fused.use_kernels)
     assert precision._fault(network, way, name) == ""
@@ -295,7 +295,7 @@ def test_one_block_is_read_at_a_time(bits: int) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_bundle_is_packed_as_it_is_read(tiny_bundle: Bundle, bits: int) -> None:
     whole = load_classifier(tiny_bundle, CPU, torch.float32)
-    pack(whole.protein_encoder, bits)
+    pack(cast("Esm2", whole.protein_encoder), bits)
     found = load_classifier(tiny_bundle, CPU, torch.float32, bits)
     assert not found.training
     expected = whole.state_dict()

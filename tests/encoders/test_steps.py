@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import FUSABLE, relative_error, tokens_of
+from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, relative_error, tokens_of
 from virnucpro.encoders import DnabertS, Esm2, Pack, pack_sequences, precision
 from virnucpro.encoders.precision import Encoder, speed_up
 from virnucpro.encoders.steps import Rows
@@ -32,8 +32,8 @@ HAS_GPU = torch.cuda.is_available()
 #: In no order; the interpreter needs milliseconds for a row.
 LENGTHS = [65, 3, 130, 32, 33, 33, 17, 270, 8] if HAS_GPU else [33, 3, 3, 40]
 NETWORKS: dict[str, Callable[[], Encoder]] = {
-    "protein": lambda: Esm2(FUSABLE.protein),
-    "dna": lambda: DnabertS(replace(FUSABLE.dna, layers=2)),
+    "protein": lambda: Esm2(FUSABLE_PROTEIN),
+    "dna": lambda: DnabertS(replace(FUSABLE_DNA, layers=2)),
 }
 
 

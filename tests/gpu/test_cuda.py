@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import FUSABLE, block_of, relative_error, tokens_of
+from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, block_of, relative_error, tokens_of
 from virnucpro.bundles import Bundle
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config, Pack, pack_sequences
 from virnucpro.encoders.precision import Encoder
@@ -180,7 +180,7 @@ def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
     kind: str, prepare: Callable[[Encoder], None], length: int
 ) -> None:
     torch.manual_seed(1)
-    network = Esm2(FUSABLE.protein) if kind == "protein" else DnabertS(FUSABLE.dna)
+    network = Esm2(FUSABLE_PROTEIN) if kind == "protein" else DnabertS(FUSABLE_DNA)
     network = network.to("cuda", torch.float16).eval().requires_grad_(requires_grad=False)
     prepare(network)
     rows = []

@@ -1,212 +1,259 @@
 """The recipe on a very small network: it learns, it repeats, and `predict` takes its bundle."""
 
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch import Tensor
 
 import virnucpro
-from conftest import tokens_of
-from processes import EXAMPLES, ROOT
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier
-from virnucpro.encoders import DnabertSConfig, Esm2Config
-from virnucpro.errors import InputError, RunError
-from virnucpro.sequences import FrameRule, SequenceFile
+from bundle_files import Json, refusal, rewrite_manifest, set_in
+from made_classes import write_classes
+from processes import EXAMPLES
+from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.manifest import DNA_FILE, TOKENIZER_FILE
+from virnucpro.classify.model import FrameClassifier
+from virnucpro.encoders.packing import one_thread_an_operation
+from virnucpro.errors import RunError
+from virnucpro.training import recipe as command
+from virnucpro.training.classes import ClassData, load_classes
 from virnucpro.training.export import export_bundle, record_metrics
-from virnucpro.training.fragments import (
-    ClassData,
-    FragmentSampler,
-    crop_to_multiple,
-    load_classes,
-    mask_tokens,
-)
-from virnucpro.training.recipe import Recipe, train
-from virnucpro.training.trainee import Teacher
+from virnucpro.training.loop import Loop
+from virnucpro.training.recipe import ALL_FRAMES, Recipe, sized, teacher_of, train
+from virnucpro.training.trainee import log_odds
+from virnucpro.training.windows import Fragments, Library
 
 CPU = torch.device("cpu")
-TINY = Recipe(
-    network=ClassifierConfig(
-        Esm2Config(layers=1, width=16, heads=2),
-        DnabertSConfig(layers=1, width=16, heads=2, feed_forward=16),
-        head_hidden=8,
-    ),
-    pretrain_steps=2,
-    train_steps=4,
-    fragments=32,
-)
+TINY = Recipe(sized(1, 32, 1, 32), pretrain_steps=3, train_steps=6, bases=2000, average=0.9)
+#: Learns in a second.
+QUICK = replace(TINY, pretrain_steps=1, train_steps=40, bases=6000, learning_rate=8e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread: threads that wait for each other are slow here."""
+    with one_thread_an_operation():
+        yield
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example contigs as one FASTA file a class."""
-    folder = tmp_path_factory.mktemp("classes")
-    truth = (line.split("\t") for line in (ROOT / "examples/truth.tsv").read_text().splitlines())
-    class_of = {row[0]: row[2] for row in truth}
-    with SequenceFile(EXAMPLES[1]) as contigs:
-        for record in contigs:
-            with (folder / f"{class_of[record.id]}.fa").open("a") as file:
-                file.write(f">{record.header}\n{record.sequence}\n")
-    return folder
-
-
-def trained(
-    classes: list[ClassData], tokenizer_json: bytes, recipe: Recipe, teacher: Teacher | None = None
-) -> FrameClassifier:
-    """Train to the end."""
-    found = train(classes, tokenizer_json, recipe, CPU, workers=0, teacher=teacher)
-    assert found is not None
-    return found
+    return write_classes(tmp_path_factory.mktemp("classes"))
 
 
 @pytest.fixture(scope="module")
 def classes(data: Path) -> list[ClassData]:
-    return load_classes(data)
+    return load_classes([data])
 
 
-def test_classes_and_labels_come_from_file_names(classes: list[ClassData]) -> None:
-    assert len(classes) == 8
-    assert all(c.is_virus == c.name.startswith("virus") for c in classes)
-
-
-def test_one_label_alone_is_refused(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "virus_gene.fa").write_bytes((data / "virus_gene.fa").read_bytes())
-    with pytest.raises(InputError, match=r"needs FASTA files named virus\* and other\*"):
-        load_classes(tmp_path)
-
-
-def test_fragments_are_cut_from_their_class_and_labels_are_balanced(
+def trained(
     classes: list[ClassData],
-) -> None:
-    sequences, is_virus = FragmentSampler(classes, 0.0, seed=3).sample(400)
-    texts = {c.is_virus: "" for c in classes}
-    for c in classes:
-        texts[c.is_virus] += c.sequences.forward_text()
-    letters = sequences.forward_text()
-    borders = sequences.offsets.tolist()
-    for start, end, label in zip(borders[:-1], borders[1:], is_virus.tolist(), strict=True):
-        assert letters[start:end] in texts[label]
-    assert 0.4 < is_virus.mean() < 0.6
+    recipe: Recipe,
+    teacher: Callable[[Fragments], Tensor] | None = None,
+) -> FrameClassifier:
+    """Train to the end."""
+    found = train(classes, recipe, CPU, teacher=teacher, on_line=lambda _: None)
+    assert found is not None
+    return found
+
+
+def assert_same(found: FrameClassifier, expected: FrameClassifier) -> None:
+    state = expected.state_dict()
+    assert all(torch.equal(x, state[name]) for name, x in found.state_dict().items())
+
+
+# ---- the loop
 
 
 def test_training_twice_gives_the_same_weights_and_another_seed_others(
-    classes: list[ClassData], tokenizer_json: bytes
+    classes: list[ClassData],
 ) -> None:
-    first, again, other = (
-        trained(classes, tokenizer_json, recipe).state_dict()
-        for recipe in (TINY, TINY, replace(TINY, seed=2))
-    )
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["head.output_layer.weight"], other["head.output_layer.weight"])
-
-
-def test_the_classifier_learns(
-    classes: list[ClassData], tokenizer_json: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = replace(TINY, train_steps=60, fragments=64, learning_rate=5e-3)
-    train(classes, tokenizer_json, recipe, CPU, workers=0)
-    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("train")]
-    losses = [float(line.split("virus ")[1].split()[0]) for line in lines]
-    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.02
-
-
-def test_predict_takes_the_bundle(
-    classes: list[ClassData], tokenizer_json: bytes, tmp_path: Path
-) -> None:
-    classifier = trained(classes, tokenizer_json, TINY)
-    bundle = export_bundle(
-        classifier,
-        tokenizer_json,
-        tmp_path / "bundle",
-        name="tiny",
-        version="1",
-        chunk_lengths=(300,),
-        provenance={},
-        metrics={},
-    )
-    recorded = record_metrics(bundle, {"dev": {"auroc": 0.5}})
-    assert recorded.manifest.metrics == {"dev": {"auroc": 0.5}}
-    summary = virnucpro.predict(EXAMPLES[0], tmp_path / "out", bundle=bundle.path)
-    assert summary.bundle == "tiny 1"
-    assert summary.open_frames > 100
-
-
-@given(st.lists(st.integers(2, 40), min_size=1, max_size=20), st.integers(1, 9))
-@settings(deadline=None)
-def test_cropping_keeps_both_ends_and_a_multiple_between(lengths: list[int], multiple: int) -> None:
-    tokens = tokens_of(lengths, 0, 1000)
-    cropped = crop_to_multiple(tokens, multiple)
-    for i, length in enumerate(lengths):
-        before = tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()
-        after = cropped.ids[cropped.offsets[i] : cropped.offsets[i + 1]].tolist()
-        inner = length - 2
-        kept = inner - inner % multiple if inner >= multiple else inner
-        assert after == [*before[: kept + 1], before[-1]]
-
-
-def test_masks_hide_the_share_asked_for_and_never_special_tokens() -> None:
-    torch.manual_seed(4)
-    ids_T = torch.randint(0, 24, (200_000,))
-    masked_T, chosen_T = mask_tokens(ids_T, 4, 24, 32, torch.tensor(0.15))
-    assert not chosen_T[ids_T < 4].any()
-    assert chosen_T[ids_T >= 4].float().mean().item() == pytest.approx(0.15, abs=0.01)
-    assert torch.equal(masked_T[~chosen_T], ids_T[~chosen_T])
-    hidden = (masked_T[chosen_T] == 32).float().mean().item()
-    same = (masked_T[chosen_T] == ids_T[chosen_T]).float().mean().item()
-    assert hidden == pytest.approx(0.8, abs=0.02)
-    assert same == pytest.approx(0.1 + 0.1 / 20, abs=0.02)
+    first, again = trained(classes, TINY), trained(classes, TINY)
+    other = trained(classes, replace(TINY, seed=2))
+    assert_same(again, first)
+    name = "head.output_layer.weight"
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
 
 
 def test_training_goes_on_from_where_its_time_was_over(
-    classes: list[ClassData],
-    tokenizer_json: bytes,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    classes: list[ClassData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(TINY, train_steps=6, average=0.9)
-    found, attempts = None, 0
+    unbroken = trained(classes, TINY)
+    seconds = count()
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr("virnucpro.training.loop.time", clock)
+    found, attempts, lines = None, 0, list[str]()
+    path = tmp_path / "checkpoint"
     while found is None:
         attempts += 1
-        found = train(
-            classes, tokenizer_json, recipe, CPU, workers=0,
-            checkpoint=tmp_path / "checkpoint", seconds=0.2,
-        )  # fmt: skip
-        assert attempts < 100
-    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert lines == [["pretrain", f"{i}/2"] for i in (1, 2)] + [
-        ["train", f"{i}/6"] for i in range(1, 7)
-    ]
+        assert attempts < 20
+        found = train(classes, TINY, CPU, checkpoint=path, seconds=6, on_line=lines.append)
+    assert attempts > 3
+    steps = [f"pretrain {i}/3" for i in range(1, 4)] + [f"train {i}/6" for i in range(1, 7)]
+    assert [" ".join(line.split()[:2]) for line in lines] == steps
+    assert_same(found, unbroken)
+    finished = train(classes, TINY, CPU, checkpoint=path, on_line=lines.append)
+    assert finished is not None
+    assert_same(finished, unbroken)
+    assert len(lines) == len(steps)
     with pytest.raises(RunError, match="is of another recipe"):
-        train(
-            classes, tokenizer_json, TINY, CPU, workers=0, checkpoint=tmp_path / "checkpoint"
-        )  # fmt: skip
+        train(classes, replace(TINY, seed=2), CPU, checkpoint=path)
 
 
-def test_weights_are_averaged_and_a_teacher_is_learned_from(
-    classes: list[ClassData], tokenizer_json: bytes
+def test_the_average_follows_the_weights(
+    classes: list[ClassData], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = trained(classes, tokenizer_json, TINY)
-    average = trained(classes, tokenizer_json, replace(TINY, average=0.9))
-    taught = trained(classes, tokenizer_json, TINY, Teacher(plain, 1.0))
-    name = "head.output_layer.weight"
-    states = [model.state_dict()[name] for model in (plain, average, taught)]
-    assert all(x.isfinite().all() for x in states)
-    assert not torch.equal(states[0], states[1])
-    assert not torch.equal(states[0], states[2])
+    states: list[dict[str, Tensor]] = []
+    add = Loop._add_to_average
+
+    def noted(loop: Loop) -> None:
+        states.append({name: x.detach().clone() for name, x in loop._state().items()})
+        add(loop)
+
+    monkeypatch.setattr(Loop, "_add_to_average", noted)
+    averaged = trained(classes, TINY).state_dict()
+    assert len(states) == TINY.train_steps
+    last = trained(classes, replace(TINY, average=0.0)).state_dict()
+    for name, expected in states[0].items():
+        if expected.is_floating_point():
+            for state in states[1:]:
+                expected = 0.9 * expected + 0.1 * state[name]  # noqa: PLW2901
+            torch.testing.assert_close(averaged[name], expected)
+            assert torch.equal(last[name], states[-1][name])
 
 
-def test_a_bundle_trained_on_stretches_says_so(
-    classes: list[ClassData], tokenizer_json: bytes, tmp_path: Path
-) -> None:
-    recipe = replace(TINY, frames=FrameRule("segments", 20))
-    classifier = trained(classes, tokenizer_json, recipe)
-    bundle = export_bundle(
-        classifier, tokenizer_json, tmp_path / "bundle", name="tiny", version="1",
-        chunk_lengths=(300,), frames=recipe.frames, provenance={}, metrics={},
+@pytest.fixture(scope="module")
+def learned(classes: list[ClassData]) -> FrameClassifier:
+    return trained(classes, QUICK)
+
+
+def share_right(classifier: FrameClassifier, classes: list[ClassData]) -> float:
+    """Return how often a classifier is right on fragments of the training's records."""
+    torch.manual_seed(3)
+    fragments = Library(classes, CPU).cut(300, 200)
+    with torch.inference_mode():
+        is_virus_B = log_odds(classifier, fragments, torch.float32) > 0
+    return (is_virus_B == (fragments.is_virus_B > 0)).float().mean().item()
+
+
+def test_the_classifier_learns(learned: FrameClassifier, classes: list[ClassData]) -> None:
+    assert share_right(learned, classes) > 0.95
+
+
+def test_a_teacher_is_learned_from(learned: FrameClassifier, classes: list[ClassData]) -> None:
+    fragments = Library(classes, CPU).cut(5, 150)
+    other = trained(classes, TINY)
+    with torch.inference_mode():
+        odds = [log_odds(model, fragments, torch.float32) for model in (learned, other)]
+    torch.testing.assert_close(teacher_of([learned, other])(fragments), sum(odds) / 2)
+    wrong = [c._replace(is_virus=not c.is_virus) for c in classes]
+    believing = replace(QUICK, losses=replace(QUICK.losses, teacher_weight=1.0))
+    taught = trained(wrong, believing, teacher_of([learned]))
+    assert share_right(taught, classes) > 0.95
+
+
+# ---- bundles
+
+
+@pytest.fixture(scope="module")
+def bundle(learned: FrameClassifier, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(
+        learned, None, tmp_path_factory.mktemp("bundles") / "tiny", name="tiny", version="1",
+        chunk_lengths=(300,), frames=ALL_FRAMES, provenance={}, metrics={},
     )  # fmt: skip
-    assert (bundle.manifest.frames, bundle.manifest.least_residues) == ("segments", 20)
-    summary = virnucpro.predict(EXAMPLES[1], tmp_path / "out", bundle=bundle.path, device="cpu")
+
+
+def test_predict_takes_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    recorded = record_metrics(bundle, {"dev": {"auroc": 0.5}})
+    assert recorded.manifest.metrics == {"dev": {"auroc": 0.5}}
+    assert (recorded.manifest.frames, recorded.manifest.chunk_lengths) == ("all", (300,))
+    out = tmp_path / "out"
+    summary = virnucpro.predict(EXAMPLES[1], out, bundle=bundle.path, device="cpu")
+    assert summary.bundle == "tiny 1"
     assert summary.calls["unscored"] == 0
+    lines = (out / "frames.tsv").read_text().splitlines()[1:]
+    assert {line.split("\t")[4] for line in lines} == {"all"}
+
+
+@pytest.fixture
+def copy(bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+
+
+def add_dna_encoder(manifest: Json) -> None:
+    manifest["dna_encoder"] = {
+        "architecture": "dnabert_s",
+        "layers": 1, "width": 24, "heads": 3, "feed_forward": 32, "vocabulary": 4096,
+    }  # fmt: skip
+    files = manifest["files"]
+    files |= dict.fromkeys((DNA_FILE, TOKENIZER_FILE), files["head.safetensors"])
+
+
+UNFIT: dict[str, tuple[Callable[[Json], object], str]] = {
+    "open frames": (lambda m: m.update(frames="open"), "frames open do not fit its encoders"),
+    "a DNA encoder beside": (add_dna_encoder, "frames all do not fit its encoders"),
+    "a wider head": (set_in("protein_encoder", head_width=64), "width 32 does not fit heads of 64"),
+    "a head left over": (set_in("protein_encoder", head_width=20), "does not fit heads of 20"),
+    "an odd head": (set_in("protein_encoder", head_width=1), "width 32 does not fit heads of 1"),
+    "windows": (set_in("protein_encoder", width=48), "width 48 does not fit heads of 32"),
+    "frames": (set_in("protein_encoder", frame_width=80), "width 80 does not fit heads of 32"),
+    "other weights": (set_in("protein_encoder", width=64), "where the manifest's sizes need"),
+    "another head": (set_in("head", hidden=16), "where the manifest's sizes need"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_manifest_that_does_not_fit_is_refused_in_one_line(copy: Path, name: str) -> None:
+    edit, told = UNFIT[name]
+    rewrite_manifest(copy, edit)
+    assert told in refusal(copy)
+
+
+def test_two_encoders_cannot_read_all_frames(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    pair = Path(shutil.copytree(tiny_bundle.path, tmp_path / "pair"))
+    rewrite_manifest(pair, lambda manifest: manifest.update(frames="all"))
+    assert "frames all do not fit its encoders" in refusal(pair)
+
+
+# ---- the command
+
+
+def test_the_command_writes_a_bundle(data: Path, bundle: Bundle, tmp_path: Path) -> None:
+    words = [
+        "--data", data, "--out", tmp_path / "out", "--version", "2", "--device", "cpu",
+        "--size", 1, 32, 1, 64, "--scale", 1e-6, "--teacher", bundle.path,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "virnucpro.training.recipe", *map(str, words)],
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path / 'out'} (sha256 of its manifest: " in done.stdout
+    manifest = load_bundle(tmp_path / "out", is_checked=True).manifest
+    assert (manifest.name, manifest.version, manifest.width) == ("compact", "2", 64)
+    assert (manifest.frames, manifest.chunk_lengths) == ("all", (500, 300))
+    assert manifest.provenance["teachers"] == "tiny 1"
+    assert "pretrain_steps=1, train_steps=1," in manifest.provenance["recipe"]
+
+
+def test_the_command_stops_when_its_time_is_over(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = tmp_path / "checkpoint", tmp_path / "out"
+    words = ["--data", data, "--out", out, "--version", "2", "--device", "cpu", "--minutes", 0]
+    small = ["--size", 1, 32, 1, 32, "--checkpoint", path]
+    monkeypatch.setattr(sys, "argv", ["recipe", *map(str, [*words, *small])])
+    command.main()
+    assert f"the time is over; the same command goes on from {path}" in capsys.readouterr().out
+    assert path.exists()
+    assert not out.exists()

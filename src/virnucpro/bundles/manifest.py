@@ -250,7 +250,7 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
         if encoder is None or isinstance(encoder, SixFramesEncoder):
             raise BundleError(
                 f"{self.name}: reads all frames with one network and has no {kind} encoder; "
-                "give another model, as compact-pair"
+                f"give another model, as compact-pair:{kind}"
             )
         return EncoderManifest(
             format=self.format,
@@ -350,13 +350,14 @@ def _check_files(found: Collection[str], needed: Collection[str], where: str) ->
 
 def _check_heads(encoder: BundleEncoder, where: str) -> None:
     if isinstance(encoder, SixFramesEncoder):
-        sizes = [
-            (width, width // encoder.head_width) for width in (encoder.frame_width, encoder.width)
-        ]
-    else:
-        sizes = [(encoder.width, encoder.heads)]
-    for width, heads in sizes:
-        if not heads or width % (2 * heads):
-            raise BundleError(
-                f"{where}: width {width} does not fit {heads} heads; get the bundle anew"
-            )
+        size = encoder.head_width
+        for width in (encoder.frame_width, encoder.width):
+            if width % size or size % 2:
+                raise BundleError(
+                    f"{where}: width {width} does not fit heads of {size}; get the bundle anew"
+                )
+    elif not encoder.heads or encoder.width % (2 * encoder.heads):
+        raise BundleError(
+            f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
+            "get the bundle anew"
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from virnucpro.bundles.files import check_files, read_manifest, read_tensors, read_tokenizer
 from virnucpro.bundles.manifest import (
+    DNA_FILE,
     ENCODER_FILES,
     TOKENIZER_FILE,
     EncoderManifest,
@@ -140,9 +141,9 @@ def find_encoder(name: str | os.PathLike[str]) -> FoundEncoder:
         raise BundleError(_unknown(text, place))
     manifest, sha256 = read_manifest(path)
     if isinstance(manifest, Manifest):
-        if kind is None:
+        if kind is None and manifest.dna_encoder is not None:
             raise BundleError(f"{text}: a whole bundle; give {text}:protein or {text}:dna")
-        manifest = manifest.lone(kind)
+        manifest = manifest.lone(kind or "protein")
     elif kind is not None:
         raise BundleError(f"{text}: a lone encoder; leave out :{kind}")
     return FoundEncoder(path, manifest, sha256)
@@ -164,7 +165,12 @@ def _unknown(text: str, place: str) -> str:
         return f"{place}: is not here; type virnucpro models fetch {place}"
     if place in PUBLISHED:
         return unknown_bundle(place)
-    bundles = [f"{name}:{kind}" for name in (*EMBEDDED, *added_bundles()) for kind in ENCODER_FILES]
+    bundles = [
+        f"{name}:{kind}"
+        for name in (*EMBEDDED, *added_bundles())
+        if (bundle_path(name) / DNA_FILE).exists()  # else one network reads all frames
+        for kind in ENCODER_FILES
+    ]
     known = ", ".join([*added_encoders(), *bundles])
     return (
         f"no encoder {text!r}: give {known}, a directory, or one to fetch (virnucpro models list)"

@@ -24,9 +24,7 @@ def embed(
     out: options.Out,
     model: Annotated[
         str,
-        typer.Option(
-            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, a directory, ..."
-        ),
+        typer.Option(help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, ..."),
     ],
     layer: Annotated[
         int | None, typer.Option(help="Whose hidden states, from 1; by default the last.")

@@ -1,5 +1,6 @@
 """`virnucpro train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -34,6 +35,10 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="default, or original (as the original VirNucPro trains).")
     ] = "default",
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Train compact's whole network, not a head.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(help="With --end-to-end; by default 400.")] = None,
     group: Annotated[
         str,
         typer.Option(help="What is never parted: clusters (of similar ones), genome or record."),
@@ -51,6 +56,12 @@ def train(
 ) -> None:
     """Train a head on labelled sequences, and write a bundle."""
     from virnucpro import fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.training.files import BUNDLE  # noqa: PLC0415
+    from virnucpro.training.tuning import Tuning  # noqa: PLC0415
+
+    if steps is not None and not end_to_end:
+        raise typer.BadParameter("--steps needs --end-to-end")
+    tuning = replace(Tuning(seed=seed), **({} if steps is None else {"steps": steps}))
 
     def say(line: str) -> None:
         if not quiet:
@@ -59,7 +70,7 @@ def train(
     def told(epoch: "Epoch") -> None:
         say(
             f"epoch {epoch.number}: loss {epoch.train_loss:.4f}, held out {epoch.dev_loss:.4f}, "
-            f"AUROC of frames {epoch.dev_auroc:.4f}"
+            f"AUROC {epoch.dev_auroc:.4f}"
         )
 
     def run(observer: "Observer") -> None:
@@ -70,7 +81,7 @@ def train(
             encoders=encoders,
             chunk_length=chunk_length,
             frames=cast("FrameKind | None", frames),
-            recipe=recipe,
+            recipe=tuning if end_to_end else recipe,
             group=cast("Grouping", group),
             dev_share=dev_share,
             coding_only=coding_only,
@@ -88,6 +99,6 @@ def train(
             f"kept epoch {report.best}: AUROC of chunks held out {dev['auroc']:.4f}, recall at "
             f"5 % false positives {dev['recall at 5 % false positives']:.3f}"
         )
-        say(f"virnucpro predict --bundle {out / fitting.BUNDLE} takes it now")
+        say(f"virnucpro predict --bundle {out / BUNDLE} takes it now")
 
     answered(run, executor=executor, quiet=quiet)

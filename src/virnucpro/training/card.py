@@ -1,19 +1,20 @@
 """What a training says of itself: report, curves and the card of the bundle."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from virnucpro.classify import score_chunks
+from virnucpro.classify import ChunkScores, score_chunks
 from virnucpro.classify.head import Head, HeadConfig
 from virnucpro.training.features import FeatureSet
 from virnucpro.training.groups import Split
 from virnucpro.training.heads import Epoch, Examples, FittedHead, HeadRecipe
 from virnucpro.training.labelled import Labelled
 from virnucpro.training.metrics import auroc, recall, threshold_at
+from virnucpro.training.tuning import HeldOut, Tuned, Tuning
 
 FORMAT = 1
 #: Share of false positives at which recall is said.
@@ -50,23 +51,34 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
+class Outcome(NamedTuple):
+    """What a training gave.
+
+    Attributes:
+        epochs: all of them.
+        best: number of the epoch whose weights were kept.
+        frames: frames to learn from, and held out.
+        record_C: index of the record of each chunk held out.
+        scores: of these chunks.
+    """
+
+    epochs: list[Epoch]
+    best: int
+    frames: tuple[int, int]
+    record_C: NDArray[np.int64]
+    scores: ChunkScores
+
+
 def report_of(
-    fitted: FittedHead,
-    features: FeatureSet,
-    labelled: Labelled,
-    parts: Split,
-    frames: tuple[Examples, Examples],
-    recipe: HeadRecipe,
+    outcome: Outcome, labelled: Labelled, parts: Split, recipe: HeadRecipe | Tuning
 ) -> Report:
     """Put together what a training gave, and measure it on the sequences held out.
 
     Args:
-        fitted: the head.
-        features: of all frames.
+        outcome: what it gave.
         labelled: the sequences.
         parts: which of them were learned from, and which held out.
-        frames: those learned from, and those held out.
-        recipe: of the head.
+        recipe: how it was trained.
     """
     classes = {}
     for name in labelled.classes:
@@ -76,11 +88,11 @@ def report_of(
     return Report(
         format=FORMAT,
         classes=classes,
-        frames=(len(frames[0].rows), len(frames[1].rows)),
-        epochs=fitted.epochs,
-        best=fitted.best,
+        frames=outcome.frames,
+        epochs=outcome.epochs,
+        best=outcome.best,
         recipe=msgspec.to_builtins(recipe),
-        metrics=_metrics(fitted, features, labelled, frames[1]),
+        metrics=_metrics(outcome, labelled),
         notes=[*labelled.notes, *parts.notes],
     )
 
@@ -91,8 +103,8 @@ def curves_csv(epochs: list[Epoch]) -> bytes:
     return "\n".join([",".join(Epoch._fields), *rows, ""]).encode()
 
 
-def card_of(report: Report, name: str, encoders: str) -> str:
-    """Return the card of a trained bundle in Markdown."""
+def card_of(report: Report, name: str, how: str) -> str:
+    """Return the card of a trained bundle in Markdown; `how` says what was trained."""
     classes = "\n".join(f"| {c} | {a:,} | {b:,} |" for c, (a, b) in report.classes.items())
     keys = sorted({key for values in report.metrics.values() for key in values})
     metrics = "\n".join(
@@ -102,7 +114,7 @@ def card_of(report: Report, name: str, encoders: str) -> str:
     notes = "".join(f"* {note}\n" for note in report.notes)
     return f"""# {name}
 
-A head trained by `virnucpro train` on the encoders of {encoders}, which were left as they are.
+{how}
 
 ## Data
 
@@ -133,22 +145,37 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if value > 1 else f"{value:.3f}"
 
 
-def _metrics(
-    fitted: FittedHead, features: FeatureSet, labelled: Labelled, dev: Examples
-) -> dict[str, dict[str, float]]:
-    """Return measures of the chunks held out, in all and of each class."""
+def outcome_of_head(
+    fitted: FittedHead, features: FeatureSet, train: Examples, dev: Examples
+) -> Outcome:
+    """Return what fitting a head gave, and the scores of the chunks held out."""
     frame_S6 = np.asarray(features.frame_S6[dev.rows])
     chunks, chunk_S = np.unique(frame_S6[:, :2], axis=0, return_inverse=True)
     scores = score_chunks(chunk_S.reshape(-1), _scores(fitted, dev), len(chunks))
+    frames = len(train.rows), len(dev.rows)
+    return Outcome(fitted.epochs, fitted.best, frames, chunks[:, 0], scores)
+
+
+def outcome_of_network(tuned: Tuned, dev: HeldOut, learned: int) -> Outcome:
+    """Return what training a network further gave; `learned` chunks were there to learn from."""
+    scores_C2 = torch.softmax(tuned.logits_C2, dim=1).numpy()
+    each = np.arange(len(dev.record_C))
+    scores = score_chunks(each, scores_C2, len(each))
+    return Outcome(tuned.epochs, tuned.best, (learned, len(each)), dev.record_C, scores)
+
+
+def _metrics(outcome: Outcome, labelled: Labelled) -> dict[str, dict[str, float]]:
+    """Return measures of the chunks held out, in all and of each class."""
+    scores = outcome.scores
     delta = scores.p_virus - scores.p_other
-    records = [labelled.records[i] for i in chunks[:, 0].tolist()]
+    records = [labelled.records[i] for i in outcome.record_C.tolist()]
     is_virus = np.array([record.is_virus for record in records])
     class_name = np.array([record.class_name for record in records])
     threshold = threshold_at(_FALSE_POSITIVES, delta[~is_virus])
     called = scores.call == 1
     found = {
         "dev": {
-            "chunks": float(len(chunks)),
+            "chunks": float(len(records)),
             "auroc": auroc(delta, is_virus),
             "recall at 5 % false positives": recall(delta[is_virus], threshold),
             "recall": float(called[is_virus].mean()),

@@ -48,10 +48,15 @@ def load_classes(directories: list[Path]) -> list[ClassData]:
 
 
 def _load(name: str, label: bool, paths: list[Path]) -> ClassData:  # noqa: FBT001
-    records = []
+    letters: list[str] = []
     for path in paths:
         with SequenceFile(str(path)) as file:
-            records += [record.sequence for record in file]
-    sequences = Nucleotides.join(records)
+            letters += [record.sequence for record in file]
+    return class_data(name, label, letters)
+
+
+def class_data(name: str, label: bool, letters: list[str]) -> ClassData:  # noqa: FBT001
+    """Put the sequences of a class together."""
+    sequences = Nucleotides.join(letters)
     odds = np.cumsum(np.minimum(np.diff(sequences.offsets), LONGEST_WEIGHT))
     return ClassData(name, label, sequences, odds / odds[-1])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from virnucpro.errors import SettingsError
 from virnucpro.results.files import PartialFiles
-from virnucpro.training.heads import FittedHead
+from virnucpro.training.heads import Epoch
 
 #: Okabe and Ito's palette, told apart by all.
 _TRAIN, _DEV, _AUROC = "#0072B2", "#D55E00", "#009E73"
@@ -21,19 +21,19 @@ def check_extra() -> None:
         raise SettingsError("train needs matplotlib; pip install 'virnucpro[train]'")
 
 
-def draw_curves(fitted: FittedHead, path: Path) -> None:
+def draw_curves(epochs: list[Epoch], best: int, path: Path) -> None:
     """Draw losses and AUROC of each epoch as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 (an extra)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    number, train_loss, dev_loss, dev_auroc = zip(*fitted.epochs, strict=True)
+    number, train_loss, dev_loss, dev_auroc = zip(*epochs, strict=True)
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     losses = figure.add_subplot()
     losses.plot(number, train_loss, color=_TRAIN, label="loss, training")
     losses.plot(number, dev_loss, color=_DEV, label="loss, held out")
-    losses.axvline(fitted.best, color="0.6", linewidth=1, linestyle=":")
-    losses.annotate(f"kept: {fitted.best}", (fitted.best, max(train_loss)), color="0.4")
+    losses.axvline(best, color="0.6", linewidth=1, linestyle=":")
+    losses.annotate(f"kept: {best}", (best, max(train_loss)), color="0.4")
     losses.set_xlabel("epoch")
     losses.set_ylabel("loss")
     areas = losses.twinx()

@@ -64,9 +64,19 @@ def export_bundle(
         metrics={task: dict(values) for task, values in metrics.items()},
         files={},
     )
+    return write_classifier(directory, description, classifier, tokenizer_json)
+
+
+def write_classifier(
+    directory: Path,
+    description: Manifest,
+    classifier: FrameClassifier,
+    tokenizer_json: bytes | None = None,
+) -> Bundle:
+    """Write the files of a classifier whose manifest is given, but for digests."""
     weights = {}
     for part, file in PARTS.items():
-        if config.dna is None and part == "dna_encoder":
+        if classifier.config.dna is None and part == "dna_encoder":
             continue
         state = classifier.get_submodule(part).state_dict()
         dtype = torch.float32 if part == "head" else torch.float16

@@ -49,7 +49,9 @@ class Loop:
         seconds: after which to stop, with a checkpoint.
         teacher: whose answers are learned too, (B,) log odds of virus.
         on_line: takes lines of progress.
+        on_loss: takes the classifier's loss of each step.
         position: how far it is.
+        kept: what the checkpoint keeps beside, for who trains.
     """
 
     trainee: Trainee
@@ -58,8 +60,10 @@ class Loop:
     checkpoint: Path | None = None
     seconds: float = math.inf
     teacher: Callable[[Fragments], Tensor] | None = None
-    on_line: Callable[[str], None] = print
+    on_line: Callable[[str], None] | None = print
+    on_loss: Callable[[float], None] | None = None
     position: Position = field(default_factory=Position)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._average: dict[str, Tensor] = {}
@@ -80,15 +84,20 @@ class Loop:
         """Whether both phases are done."""
         return self.position.phase == len(PHASES)
 
-    def run(self) -> None:
-        """Train until all is done or the time is over."""
+    def run(self, until: int | None = None) -> None:
+        """Train until all is done or the time is over.
+
+        Args:
+            until: step of the second phase to stop after, without a checkpoint.
+        """
         while not self.is_over and time.monotonic() < self._deadline:
-            self._phase()
+            self._phase(until if self.position.phase == 1 else None)
+            if until is not None and (self.position.phase, self.position.step) == (1, until):
+                return
             if self.position.step >= self._steps():
                 self.position = Position(self.position.phase + 1)
                 self._optimizer = self._new_optimizer()
-        if self.checkpoint is not None:
-            self._save(self.checkpoint)
+        self.save()
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the classifier's weights, averaged over the steps where the recipe says so."""
@@ -97,8 +106,9 @@ class Loop:
     def _steps(self) -> int:
         return (self.recipe.pretrain_steps, self.recipe.train_steps)[self.position.phase]
 
-    def _phase(self) -> None:
+    def _phase(self, until: int | None) -> None:
         name, steps = PHASES[self.position.phase], self._steps()
+        last = steps if until is None else until
         every = max(1, steps // _LINES)
         window, counted = torch.zeros(2, device=self.device), 0
         started, first = time.monotonic(), self.position.step
@@ -106,10 +116,13 @@ class Loop:
         self._steps_of: dict[int, Callable[[], Tensor]] = {}
         if self.device.type == "cuda":
             self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
-        while self.position.step < steps and time.monotonic() < self._deadline:
-            window += self._step()
+        while self.position.step < last and time.monotonic() < self._deadline:
+            losses = self._step()
+            window += losses
             counted += 1
-            if self.position.step % every == 0:
+            if self.on_loss is not None:
+                self.on_loss(float(losses[1]))
+            if self.on_line is not None and self.position.step % every == 0:
                 hidden, virus = (window / counted).tolist()
                 rate = (self.position.step - first) / (time.monotonic() - started)
                 self.on_line(
@@ -214,7 +227,10 @@ class Loop:
             groups, lr=self._rate, betas=(0.9, 0.98), fused=is_gpu, capturable=is_gpu
         )
 
-    def _save(self, path: Path) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.checkpoint is None:
+            return
         content: dict[str, Any] = {
             "recipe": repr(self.recipe),
             "position": vars(self.position),
@@ -222,12 +238,13 @@ class Loop:
             "optimizer": self._optimizer.state_dict(),
             "average": self._average,
             "random": torch.get_rng_state(),
+            "kept": self.kept,
         }
         if self.device.type == "cuda":
             content["random on the device"] = torch.cuda.get_rng_state(self.device)
-        beside = path.with_name(path.name + ".partial")
+        beside = self.checkpoint.with_name(self.checkpoint.name + ".partial")
         torch.save(content, beside)
-        beside.replace(path)
+        beside.replace(self.checkpoint)
 
     def _resume(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -235,9 +252,12 @@ class Loop:
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
         self.position = Position(**content["position"])
         self.trainee.load_state_dict(content["trainee"])
+        self.kept = content["kept"]
         self._average = {name: x.to(self.device) for name, x in content["average"].items()}
         if not self.is_over:
             self._optimizer.load_state_dict(content["optimizer"])
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._rate  # the one that each step sets
         torch.set_rng_state(content["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(content["random on the device"], self.device)

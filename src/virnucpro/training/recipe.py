@@ -101,7 +101,7 @@ def train(
     teacher: Callable[[Fragments], Tensor] | None = None,
     checkpoint: Path | None = None,
     seconds: float = math.inf,
-    on_line: Callable[[str], None] = print,
+    on_line: Callable[[str], None] | None = print,
 ) -> FrameClassifier | None:
     """Train a classifier by `recipe` and return it on the CPU, ready to predict.
 

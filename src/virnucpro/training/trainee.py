@@ -81,6 +81,12 @@ class Trainee(nn.Module):
         """The classifier's."""
         return cast("SixFrames", self.classifier.protein_encoder)
 
+    @torch.no_grad()
+    def start_from(self, classifier: FrameClassifier) -> None:
+        """Take the weights of a classifier."""
+        self.classifier.load_state_dict(classifier.state_dict())
+        self.residues.zero_()
+
     def words(self) -> Tensor:
         """Return the vectors of all words with their residues', the empty one's first and zero."""
         own = self.encoder.frames.embedding.weight[1:]

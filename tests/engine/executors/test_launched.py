@@ -9,7 +9,7 @@ from virnucpro.errors import SettingsError
 
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
 SLURM = {"SLURM_PROCID": "6", "SLURM_LOCALID": "2", "SLURM_NTASKS_PER_NODE": "3"}
-TASK = Prediction("compact", "0" * 64, 300, "open", 2048, "auto")
+TASK = Prediction("compact", "0" * 64, 300, "all", 2048, "auto")
 
 
 @pytest.fixture(autouse=True)

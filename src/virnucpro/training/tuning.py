@@ -1,0 +1,183 @@
+"""Training a network that reads six frames further, end to end, on labelled sequences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from virnucpro.classify.model import FrameClassifier
+from virnucpro.encoders import Tokens
+from virnucpro.encoders.six_frames import window_tokens
+from virnucpro.errors import SettingsError
+from virnucpro.sequences import Nucleotides, chunk_records, find_frames
+from virnucpro.training.classes import ClassData, class_data
+from virnucpro.training.heads import Epoch
+from virnucpro.training.labelled import LabelledRecord
+from virnucpro.training.loop import Loop
+from virnucpro.training.metrics import auroc
+from virnucpro.training.recipe import ALL_FRAMES, Recipe
+from virnucpro.training.trainee import Trainee
+from virnucpro.training.windows import Library
+
+#: Tokens of a forward pass over what is held out.
+_BUDGET = 8192
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a network is trained further.
+
+    Attributes:
+        steps: in all.
+        rounds: after each the network is tried on what is held out.
+        bases: of a step.
+        learning_rate: peak, after a warm-up and before a cosine.
+        average: how much of the average of the weights each step keeps.
+        seed: seed of fragments and what is hidden.
+    """
+
+    steps: int = 400
+    rounds: int = 8
+    bases: int = 60_000
+    learning_rate: float = 2e-4
+    average: float = 0.98
+    seed: int = 1
+
+
+class HeldOut(NamedTuple):
+    """Chunks that are not learned from, C in all.
+
+    Attributes:
+        record_C: index of each chunk's record.
+        is_virus_C: label of each.
+        tokens: of each.
+    """
+
+    record_C: NDArray[np.int64]
+    is_virus_C: NDArray[np.bool_]
+    tokens: Tokens
+
+
+class Tuned(NamedTuple):
+    """A network and how it came about.
+
+    Attributes:
+        classifier: on the CPU, ready to predict.
+        epochs: what each round gave.
+        best: number of the round whose weights these are.
+        logits_C2: of the chunks held out, by these weights.
+    """
+
+    classifier: FrameClassifier
+    epochs: list[Epoch]
+    best: int
+    logits_C2: Tensor
+
+
+def classes_of(records: list[LabelledRecord]) -> list[ClassData]:
+    """Return sequences to learn from, by class."""
+    names = sorted({(record.class_name, record.is_virus) for record in records})
+    return [
+        class_data(name, label, [r.letters for r in records if r.class_name == name])
+        for name, label in names
+    ]
+
+
+def held_out(
+    records: list[LabelledRecord], members: NDArray[np.int64], chunk_length: int
+) -> HeldOut:
+    """Cut the records `members` into chunks."""
+    sequences = Nucleotides.join([records[i].letters for i in members.tolist()])
+    lengths = np.diff(sequences.offsets)
+    chunks = chunk_records(lengths, chunk_length)
+    shift = sequences.offsets[:-1][chunks.record]
+    start, end = chunks.start + shift, chunks.end + shift
+    drawn = find_frames(sequences, start, end, ALL_FRAMES).chunk
+    tokens = window_tokens(sequences.letters_N, start[drawn], end[drawn])
+    record_C = members[chunks.record[drawn]]
+    is_virus = np.array([record.is_virus for record in records])
+    return HeldOut(record_C, is_virus[record_C], tokens)
+
+
+def tune(
+    classifier: FrameClassifier,
+    records: list[LabelledRecord],
+    dev: HeldOut,
+    tuning: Tuning,
+    device: torch.device,
+    checkpoint: Path,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> Tuned:
+    """Train a network further; the weights of the round with the least loss on `dev` are kept.
+
+    A training that was interrupted goes on from its last round. The same data, settings, kind of
+    device and number of threads give the same weights.
+
+    Args:
+        classifier: a network that reads six frames, on the CPU.
+        records: to learn from.
+        dev: chunks held out.
+        tuning: how.
+        device: where.
+        checkpoint: what is needed to go on.
+        on_epoch: is told of each round.
+
+    Raises:
+        SettingsError: when the steps cannot be parted into rounds.
+    """
+    if tuning.rounds < 1 or tuning.steps < tuning.rounds:
+        raise SettingsError(f"--steps {tuning.steps}: give {tuning.rounds} or more")
+    torch.manual_seed(tuning.seed)
+    recipe = Recipe(
+        network=classifier.config, pretrain_steps=0, train_steps=tuning.steps, bases=tuning.bases,
+        learning_rate=tuning.learning_rate, average=tuning.average, seed=tuning.seed,
+    )  # fmt: skip
+    trainee = Trainee(classifier.config, recipe.losses)
+    trainee.start_from(classifier)
+    library = Library(classes_of(records), device)
+    losses: list[float] = []
+    loop = Loop(
+        trainee.to(device), recipe, library, checkpoint, on_line=None, on_loss=losses.append
+    )
+    epochs = [Epoch(*values) for values in loop.kept.get("epochs", [])]
+    while len(epochs) < tuning.rounds:
+        losses.clear()
+        loop.run(until=(len(epochs) + 1) * tuning.steps // tuning.rounds)
+        classifier.load_state_dict({k: x.cpu() for k, x in loop.averaged().items()})
+        epoch = _tried(classifier, dev, device, len(epochs) + 1, float(np.mean(losses)))
+        if all(epoch.dev_loss < before.dev_loss for before in epochs):
+            loop.kept["best"] = {k: x.clone() for k, x in classifier.state_dict().items()}
+        epochs.append(epoch)
+        loop.kept["epochs"] = [tuple(values) for values in epochs]
+        loop.save()
+        on_epoch(epoch)
+    classifier.load_state_dict(loop.kept["best"])
+    best = min(epochs, key=lambda epoch: epoch.dev_loss).number
+    return Tuned(classifier, epochs, best, logits_of(classifier, dev.tokens, device))
+
+
+def logits_of(classifier: FrameClassifier, tokens: Tokens, device: torch.device) -> Tensor:
+    """Return logits_C2 of chunks on the CPU."""
+    classifier = classifier.to(device).eval()
+    with torch.inference_mode():
+        means_CD = classifier.embed_proteins(tokens, _BUDGET)
+        found: Tensor = classifier.head(means_CD[:, :0], means_CD).cpu()
+    classifier.cpu()
+    return found.clone()
+
+
+def _tried(
+    classifier: FrameClassifier, dev: HeldOut, device: torch.device, number: int, loss: float
+) -> Epoch:
+    """Try the network on what is held out."""
+    logits_C2 = logits_of(classifier, dev.tokens, device).double()
+    labels = torch.from_numpy(dev.is_virus_C.astype(np.int64))
+    dev_loss = float(cross_entropy(logits_C2, labels))
+    odds = (logits_C2[:, 1] - logits_C2[:, 0]).numpy()
+    return Epoch(number, loss, dev_loss, auroc(odds, dev.is_virus_C))
