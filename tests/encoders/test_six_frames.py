@@ -1,6 +1,7 @@
 """Words of six frames against strings, packs against single sequences and against training."""
 
 import copy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from conftest import relative_error
 from virnucpro.classify.model import FrameClassifier
 from virnucpro.encoders import Pack, Tokens, pack_sequences
+from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.encoders.precision import speed_up
 from virnucpro.encoders.six_frames import (
     CODONS,
@@ -111,6 +113,13 @@ def network_of(classifier: FrameClassifier) -> SixFrames:
     network = classifier.protein_encoder
     assert isinstance(network, SixFrames)
     return network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread: threads that wait for each other are slow here."""
+    with one_thread_an_operation():
+        yield
 
 
 @pytest.fixture(scope="module")
