@@ -8,7 +8,7 @@ import pytest
 
 from bundle_files import FILES, MANIFEST, Json, refusal, rewrite_manifest, set_in
 from virnucpro.bundles import Bundle
-from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE
+from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE, TOKENIZER_FILE
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ def test_a_truncated_manifest_is_refused(copy: Path, share: float) -> None:
 
 #: Parts of the manifest with fields of their own; the empty name is the manifest itself.
 PARTS = ["", "protein_encoder", "dna_encoder", "head", "thresholds"]
+#: What a manifest need not have: the name of the only architecture, or a second encoder.
+OPTIONAL = {"architecture", "dna_encoder"}
 
 
 def part_of(manifest: Json, part: str) -> Json:
@@ -39,13 +41,34 @@ def part_of(manifest: Json, part: str) -> Json:
 @pytest.mark.parametrize("part", PARTS)
 def test_every_field_of_a_manifest_is_needed(tiny_bundle: Bundle, copy: Path, part: str) -> None:
     original = (tiny_bundle.path / MANIFEST).read_bytes()
-    for field in set(part_of(json.loads(original), part)) - {"architecture"}:
+    for field in set(part_of(json.loads(original), part)) - OPTIONAL:
         manifest = json.loads(original)
         del part_of(manifest, part)[field]
         (copy / MANIFEST).write_text(json.dumps(manifest))
         message = refusal(copy)
         assert message.startswith(f"{copy / MANIFEST}: not a bundle manifest (")
         assert f"`{field}`" in message
+
+
+@pytest.mark.parametrize("frames", ["open", "segments", "whole", "all"])
+def test_one_of_two_encoders_is_not_enough(copy: Path, frames: str) -> None:
+    rewrite_manifest(copy, lambda m: m.pop("dna_encoder"))
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: must list exactly the files ")
+
+    def leave_out(manifest: Json) -> None:
+        manifest["frames"] = frames
+        for name in (DNA_FILE, TOKENIZER_FILE):
+            del manifest["files"][name]
+
+    rewrite_manifest(copy, leave_out)
+    told = f"{copy / MANIFEST}: frames {frames} do not fit its encoders; get the bundle anew"
+    assert refusal(copy) == told
+
+
+def test_two_encoders_do_not_read_all_frames_as_one(copy: Path) -> None:
+    rewrite_manifest(copy, lambda m: m.update(frames="all"))
+    told = f"{copy / MANIFEST}: frames all do not fit its encoders; get the bundle anew"
+    assert refusal(copy) == told
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -12,15 +12,15 @@ PROTEINS = str(ROOT / "examples" / "proteins.fasta")
 REFUSED: dict[str, tuple[list[str], str]] = {
     "open frames": (
         ["predict", EXAMPLES[0], "--frames", "open"],
-        "--frames open: compact reads all frames alone; leave it out",
+        "--frames open: compact was made for all frames; leave it out",
     ),
     "segments": (
         ["predict", EXAMPLES[0], "--bundle", "compact", "--frames", "segments"],
-        "--frames segments: compact reads all frames alone; leave it out",
+        "--frames segments: compact was made for all frames; leave it out",
     ),
     "all frames of two encoders": (
         ["predict", EXAMPLES[0], "--bundle", "compact-pair", "--frames", "all"],
-        "--frames all: compact-pair reads segments frames alone; leave it out",
+        "--frames all: compact-pair was made for open frames; leave it out",
     ),
     "no such frames": (
         ["predict", EXAMPLES[0], "--frames", "half"],
@@ -28,13 +28,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "its proteins": (
         ["embed", PROTEINS, "--model", "compact:protein"],
-        "compact: reads all frames with one network and has no protein encoder; "
-        "give another model, as compact-pair",
+        "compact: reads all frames with one network and has no protein encoder; give another model",
     ),
     "its DNA": (
         ["embed", EXAMPLES[0], "--model", "compact:dna"],
-        "compact: reads all frames with one network and has no dna encoder; "
-        "give another model, as compact-pair",
+        "compact: reads all frames with one network and has no dna encoder; give another model",
     ),
     "coding sequences": (
         ["train", EXAMPLES[0], "--coding-only"],
@@ -42,7 +40,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "frames to learn from": (
         ["train", EXAMPLES[0], "--frames", "whole"],
-        "--frames whole: compact reads all frames alone; leave it out",
+        "--frames whole: compact was made for all frames; leave it out",
     ),
 }
 

@@ -159,7 +159,7 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
         ("--device", "cuda:99", "--device cuda:99"),
         ("--precision", "fp7", "--precision fp7"),
         ("--frames", "half", "--frames half: give open, segments, whole, all"),
-        ("--frames", "open", "--frames open: compact reads all frames alone; leave it out"),
+        ("--frames", "open", "--frames open: compact was made for all frames; leave it out"),
         ("--chunk-length", "2", "--chunk-length 2"),
         ("--block-chunks", "0", "--block-chunks 0"),
     ],

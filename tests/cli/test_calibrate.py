@@ -102,8 +102,7 @@ def test_scores_and_calls_stay_and_probabilities_are_beside_them(
 def test_an_unscored_record_has_no_probability(calibrated: Path, tmp_path: Path) -> None:
     reads = tmp_path / "reads.fa"
     reads.write_text(f">none\n{'N' * 700}\n>some\n{'ATGGCTGCA' * 70}\n")
-    options: Arguments = ["--bundle", calibrated, *OPTIONS, *LENIENT]
-    done = run("predict", reads, "-o", tmp_path / "out", *options)
+    done = run("predict", reads, "-o", tmp_path / "out", "--bundle", calibrated, *OPTIONS)
     assert done.returncode == 0, done.stderr
     none, some = table(tmp_path / "out").rows(named=True)
     assert (none["call"], none["chunks"], none["open_frames"]) == ("unscored", 2, 0)

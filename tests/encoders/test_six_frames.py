@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -251,7 +251,7 @@ def read_frames(network: SixFrames, texts: list[str]) -> Tensor:
     with torch.inference_mode():
         network(pack_of(texts))
     handle.remove()
-    return given[0].unflatten(1, (FRAMES, -1))
+    return cast("Tensor", given[0].unflatten(1, (FRAMES, -1)))
 
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 9])

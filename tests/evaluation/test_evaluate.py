@@ -26,8 +26,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that leaves some records unscored."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    virnucpro.predict(EXAMPLES, out)
+    virnucpro.predict(EXAMPLES, out, bundle="compact-pair")
     return out
 
 

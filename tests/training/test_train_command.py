@@ -41,10 +41,16 @@ def digests(out: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+@pytest.fixture(scope="module", params=["compact", "compact-pair"])
+def options(request: pytest.FixtureRequest) -> list[str]:
+    """Return the options of a training: on one network that reads all frames, on two encoders."""
+    return ["--encoders", request.param, "--device", "cpu", "--group", "record"]
+
+
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(data: Path, options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "out"
-    done = run("train", data, "-o", out, "--device", "cpu", "--group", "record")
+    done = run("train", data, "-o", out, *options)
     assert done.returncode == 0, done.stderr
     assert "takes it now" in done.stderr
     return out
@@ -66,10 +72,10 @@ def test_a_trained_bundle_tells_what_it_was_shown_and_predicts(
 
 
 def test_the_same_training_gives_the_same_bytes_killed_or_not(
-    trained: Path, data: Path, tmp_path: Path
+    trained: Path, data: Path, options: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command: list[str | Path] = ["train", data, "-o", out, "--device", "cpu", "--group", "record"]
+    command: list[str | Path] = ["train", data, "-o", out, *options]
     process = start(*command)
     deadline = time.monotonic() + 60
     while not (out / "features").exists() and time.monotonic() < deadline:
@@ -82,8 +88,10 @@ def test_the_same_training_gives_the_same_bytes_killed_or_not(
         assert digests(out) == digests(trained)
 
 
-def test_another_training_in_the_same_directory_is_refused(trained: Path, data: Path) -> None:
-    done = run("train", data, "-o", trained, "--device", "cpu", "--seed", "2", "--group", "record")
+def test_another_training_in_the_same_directory_is_refused(
+    trained: Path, data: Path, options: list[str]
+) -> None:
+    done = run("train", data, "-o", trained, "--seed", "2", *options)
     assert done.returncode == 1
     assert "holds another training (seed was 1, is 2)" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -95,9 +103,11 @@ def test_another_training_in_the_same_directory_is_refused(trained: Path, data: 
         (["--group", "family"], "--group family: give record, genome, clusters"),
         (["--recipe", "best"], "--recipe best: give default, original"),
         (["--dev-share", "1"], "--dev-share 1.0: give a share"),
-        (["--frames", "half"], "--frames half: give open, segments, whole"),
+        (["--frames", "half"], "--frames half: give open, segments, whole, all"),
+        (["--frames", "open"], "--frames open: compact was made for all frames; leave it out"),
         (["--encoders", "none"], "no bundle 'none'"),
-        (["--coding-only"], "no sequence has annotation"),
+        (["--coding-only"], "compact reads all frames as one; give --encoders compact-pair"),
+        (["--coding-only", "--encoders", "compact-pair"], "no sequence has annotation"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(

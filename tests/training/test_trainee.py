@@ -101,6 +101,8 @@ def test_the_share_of_bases_asked_for_is_replaced_by_any_base() -> None:
     for row, share in enumerate((0.0, 0.1, 1.0)):
         changed = (found_BL != bases_BL)[row][is_base_BL[row]].float().mean().item()
         assert changed == pytest.approx(0.75 * share, abs=0.01 * (share > 0))
+    shares = found_BL[2][is_base_BL[2]].bincount() / is_base_BL[2].sum()
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
 
 # ---- the network in training

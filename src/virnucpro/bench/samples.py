@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.manifest import DnaEncoder, HeadSize, ProteinEncoder
+from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.classify import FrameClassifier
 from virnucpro.classify.model import config_of
 from virnucpro.encoders import Tokens, pack_by_length, protein_tokens

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from virnucpro.bundles.manifest import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.bundles.registry import ENCODERS
+from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config
 from virnucpro.encoders.dnabert_s import fuse_published
 from virnucpro.encoders.esm2 import fuse_fair_esm, fuse_transformers

@@ -6,8 +6,15 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
-from virnucpro.encoders import DnabertSConfig, Esm2Config
-from virnucpro.encoders.six_frames import SixFramesConfig
+from virnucpro.bundles.sizes import (
+    BundleEncoder,
+    DnaEncoder,
+    HeadSize,
+    Part,
+    ProteinEncoder,
+    SixFramesEncoder,
+    Width,
+)
 from virnucpro.errors import BundleError, SettingsError
 from virnucpro.sequences.frames import FrameKind
 
@@ -26,8 +33,6 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
 #: Kind of an encoder -> its key in the provenance.
 LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 
-_Layers = Annotated[int, msgspec.Meta(ge=1, le=512)]
-_Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 _Length = Annotated[int, msgspec.Meta(ge=3, le=1_000_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -36,67 +41,7 @@ _Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 _Knots = msgspec.Meta(min_length=2, max_length=200)
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything in the manifest: immutable, and nothing unknown is let in."""
-
-
-class ProteinEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag="esm2"):
-    """Sizes of the ESM-2."""
-
-    layers: _Layers
-    width: _Width
-    heads: _Width
-    vocabulary: _Width
-
-    def config(self) -> Esm2Config:
-        """Return the sizes as the network takes them."""
-        return Esm2Config(self.layers, self.width, self.heads, self.vocabulary)
-
-
-class SixFramesEncoder(
-    _Part, frozen=True, kw_only=True, tag_field="architecture", tag="six_frames"
-):
-    """Sizes of a network that reads six frames at once; see `SixFramesConfig`."""
-
-    frame_layers: _Layers
-    frame_width: _Width
-    layers: _Layers
-    width: _Width
-    head_width: _Width
-
-    def config(self) -> SixFramesConfig:
-        """Return the sizes as the network takes them."""
-        return SixFramesConfig(
-            self.frame_layers, self.frame_width, self.layers, self.width, self.head_width
-        )
-
-
-class DnaEncoder(_Part, frozen=True, kw_only=True, tag_field="architecture", tag="dnabert_s"):
-    """Sizes of the DNABERT-S."""
-
-    layers: _Layers
-    width: _Width
-    heads: _Width
-    feed_forward: _Width
-    vocabulary: _Width
-
-    def config(self) -> DnabertSConfig:
-        """Return the sizes as the network takes them."""
-        return DnabertSConfig(
-            self.layers, self.width, self.heads, self.feed_forward, self.vocabulary
-        )
-
-
-BundleEncoder = ProteinEncoder | SixFramesEncoder | DnaEncoder
-
-
-class HeadSize(_Part, frozen=True, kw_only=True):
-    """Size of the head."""
-
-    hidden: _Width
-
-
-class Thresholds(_Part, frozen=True, kw_only=True):
+class Thresholds(Part, frozen=True, kw_only=True):
     """When a record is called.
 
     Attributes:
@@ -106,7 +51,7 @@ class Thresholds(_Part, frozen=True, kw_only=True):
     virus: _Share
 
 
-class CalibrationLine(_Part, frozen=True, kw_only=True):
+class CalibrationLine(Part, frozen=True, kw_only=True):
     """A rising line from the p_virus of a record to the probability that it is viral.
 
     Attributes:
@@ -115,7 +60,7 @@ class CalibrationLine(_Part, frozen=True, kw_only=True):
         probabilities: P(virus) at each knot, rising.
     """
 
-    chunks: _Width
+    chunks: Width
     scores: Annotated[tuple[_Share, ...], _Knots]
     probabilities: Annotated[tuple[_Probability, ...], _Knots]
 
@@ -133,7 +78,7 @@ class CalibrationLine(_Part, frozen=True, kw_only=True):
             raise ValueError("scores and probabilities of a calibration rise at each knot")
 
 
-class Calibration(_Part, frozen=True, kw_only=True):
+class Calibration(Part, frozen=True, kw_only=True):
     """What scores mean, by how many chunks they are of.
 
     Attributes:
@@ -167,14 +112,14 @@ def _rise(numbers: Sequence[float]) -> bool:
     return all(before < after for before, after in pairwise(numbers))
 
 
-class File(_Part, frozen=True, kw_only=True):
+class File(Part, frozen=True, kw_only=True):
     """One file of the bundle."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
+class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
     """Everything a bundle says of itself.
 
     Attributes:
@@ -201,7 +146,7 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
     dna_encoder: DnaEncoder | None = None
     head: HeadSize
     frames: FrameKind
-    least_residues: _Width = 1
+    least_residues: Width = 1
     chunk_lengths: Annotated[tuple[_Length, ...], msgspec.Meta(min_length=1)]
     thresholds: Thresholds
     provenance: dict[str, str]
@@ -236,7 +181,7 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
             raise SettingsError(f"--frames {kind}: give {', '.join(get_args(FrameKind))}")
         if "all" in (kind, self.frames) and kind != self.frames:
             raise SettingsError(
-                f"--frames {kind}: {self.name} reads {self.frames} frames alone; leave it out"
+                f"--frames {kind}: {self.name} was made for {self.frames} frames; leave it out"
             )
         return cast("FrameKind", kind)
 
@@ -262,7 +207,7 @@ class Manifest(_Part, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-class EncoderManifest(_Part, frozen=True, kw_only=True):
+class EncoderManifest(Part, frozen=True, kw_only=True):
     """Everything a lone encoder says of itself.
 
     Attributes:

@@ -50,7 +50,8 @@ class FrameRule(NamedTuple):
 
     Attributes:
         kind: see `FrameKind`.
-        least_residues: of a stretch, of a whole frame, or in all frames; of an open frame it is 1.
+        least_residues: of a stretch or of a whole frame, or codons of `all` in its first strand;
+            of an open frame it is 1.
     """
 
     kind: FrameKind = "open"

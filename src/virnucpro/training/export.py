@@ -8,14 +8,8 @@ import msgspec
 import torch
 
 from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
-from virnucpro.bundles.manifest import (
-    FORMAT,
-    DnaEncoder,
-    HeadSize,
-    ProteinEncoder,
-    SixFramesEncoder,
-    Thresholds,
-)
+from virnucpro.bundles.manifest import FORMAT, Thresholds
+from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder, SixFramesEncoder
 from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.model import PARTS, FrameClassifier
 from virnucpro.encoders import Esm2Config

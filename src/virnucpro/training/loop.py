@@ -69,7 +69,7 @@ class Loop:
         self._average: dict[str, Tensor] = {}
         self._rate = torch.zeros((), device=self.device)
         self._pool: Any = None
-        self._optimizer = self._new_optimizer()
+        self._begin_phase()
         self._deadline = time.monotonic() + self.seconds
         if self.checkpoint is not None and self.checkpoint.exists():
             self._resume(self.checkpoint)
@@ -96,12 +96,19 @@ class Loop:
                 return
             if self.position.step >= self._steps():
                 self.position = Position(self.position.phase + 1)
-                self._optimizer = self._new_optimizer()
+                self._begin_phase()
         self.save()
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the classifier's weights, averaged over the steps where the recipe says so."""
         return self._average or {name: x.detach() for name, x in self._state().items()}
+
+    def _begin_phase(self) -> None:
+        """Forget the optimiser, and what did the steps of the phase before."""
+        self._optimizer = self._new_optimizer()
+        self._steps_of: dict[int, Callable[[], Tensor]] = {}
+        if self.device.type == "cuda":
+            self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
 
     def _steps(self) -> int:
         return (self.recipe.pretrain_steps, self.recipe.train_steps)[self.position.phase]
@@ -113,9 +120,6 @@ class Loop:
         window, counted = torch.zeros(2, device=self.device), 0
         started, first = time.monotonic(), self.position.step
         self.trainee.train()
-        self._steps_of: dict[int, Callable[[], Tensor]] = {}
-        if self.device.type == "cuda":
-            self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
         while self.position.step < last and time.monotonic() < self._deadline:
             losses = self._step()
             window += losses

@@ -144,7 +144,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--teacher", nargs="*", default=[], help="bundles that are learned from")
     parser.add_argument("--checkpoint", type=Path, help="to stop, and go on from")
     parser.add_argument("--minutes", type=float, default=math.inf, help="after which to stop")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.minutes < math.inf and options.checkpoint is None:
+        parser.error("--minutes needs --checkpoint, where training is to go on from")
+    return options
 
 
 def main() -> None:
