@@ -1,6 +1,6 @@
 """Speed of the whole `predict`, start-up apart: what summary.json says of several runs.
 
-    python benchmarks/throughput.py READS [--bundle compact-pair] [--device cpu] [--repeats 3]
+    python benchmarks/throughput.py READS [--bundle compact] [--device cpu] [--repeats 3]
 
 Prints records/s and the seconds of each stage of every run, and the median.
 """
@@ -22,7 +22,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reads", type=Path)
-    parser.add_argument("--bundle", default="compact-pair")
+    parser.add_argument("--bundle", default="compact")
     parser.add_argument("--chunk-length", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")

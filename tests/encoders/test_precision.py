@@ -5,10 +5,20 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 
 from virnucpro.encoders import Esm2, Esm2Config, precision
-from virnucpro.encoders.precision import Encoder, speed_up
+from virnucpro.encoders.precision import speed_up
 from virnucpro.errors import SettingsError
+
+
+class OnGpu(Esm2):
+    """A protein encoder without weights that says it is on a GPU."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        weight = SimpleNamespace(device=torch.device("cuda"))
+        self.embedding = cast("nn.Embedding", SimpleNamespace(weight=weight))
 
 
 def choose_among(
@@ -23,9 +33,7 @@ def choose_among(
     ways = [way(name) for name in faults]
     monkeypatch.setattr(precision, "_ways", lambda *_: ways)
     monkeypatch.setattr(precision, "_fault", lambda _, way, __: faults[way.name])
-    weight = SimpleNamespace(device=torch.device("cuda"))
-    network = cast("Encoder", SimpleNamespace(embedding=SimpleNamespace(weight=weight)))
-    return speed_up(network, name), prepared
+    return speed_up(OnGpu(), name), prepared
 
 
 def test_the_first_way_without_fault_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

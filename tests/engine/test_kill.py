@@ -10,31 +10,34 @@ from processes import EXAMPLES, assert_same_files, contents, kill_after_shards, 
 OPTIONS = ["--block-chunks", "8", "--legacy", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("unbroken") / "out"
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+def finished(out: Path, *options: str) -> dict[str, bytes]:
+    """Predict to the end and return the files."""
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS, *options)
     assert done.returncode == 0, done.stderr
     return contents(out)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_killed_run_continues_to_the_same_bytes(
-    unbroken: dict[str, bytes], tmp_path: Path, seed: int
-) -> None:
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return finished(tmp_path_factory.mktemp("unbroken") / "out")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "seed"), [("compact", 1), ("compact", 2), ("compact-pair", 3), ("compact-pair", 4)]
+)
+def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, bundle: str, seed: int) -> None:
+    unbroken = finished(tmp_path / "unbroken", "--bundle", bundle)
     out = tmp_path / "out"
     moments = random.Random(seed)
     kills, shards = 0, moments.randint(0, 6)
     while shards < 40:
-        process = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
+        process = start("predict", *EXAMPLES, "-o", out, *OPTIONS, "--bundle", bundle)
         if kill_after_shards(process, out, shards):
             kills += 1
         process.communicate()
         shards += moments.randint(8, 20)
     assert kills >= 2
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
-    assert done.returncode == 0, done.stderr
-    assert_same_files(contents(out), unbroken)
+    assert_same_files(finished(out, "--bundle", bundle), unbroken)
     assert not (out / "shards").exists()
 
 
@@ -48,9 +51,7 @@ def test_a_run_killed_while_writing_tables_continues(
             process.kill()
             break
     process.communicate()
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
-    assert done.returncode == 0, done.stderr
-    assert_same_files(contents(out), unbroken)
+    assert_same_files(finished(out), unbroken)
 
 
 def test_a_damaged_shard_is_computed_again(unbroken: dict[str, bytes], tmp_path: Path) -> None:
@@ -63,9 +64,7 @@ def test_a_damaged_shard_is_computed_again(unbroken: dict[str, bytes], tmp_path:
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)
     cut.write_bytes(cut.read_bytes()[:-7])
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
-    assert done.returncode == 0, done.stderr
-    assert_same_files(contents(out), unbroken)
+    assert_same_files(finished(out), unbroken)
 
 
 def test_a_second_process_in_the_same_directory_is_refused(tmp_path: Path) -> None:

@@ -21,12 +21,16 @@ TORCHRUN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("unbroken") / "out"
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS, "--device", "cpu")
+def finished(out: Path, device: str, *options: str) -> dict[str, bytes]:
+    """Predict to the end and return the files."""
+    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS, "--device", device, *options)
     assert done.returncode == 0, done.stderr
     return contents(out)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return finished(tmp_path_factory.mktemp("unbroken") / "out", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +73,14 @@ def _wait_for(port: int, cluster: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_local_workers(unbroken: dict[str, bytes], tmp_path: Path, workers: int) -> None:
-    out = tmp_path / "out"
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS, "--device", ",".join(["cpu"] * workers))
-    assert done.returncode == 0, done.stderr
-    assert_same_files(contents(out), unbroken)
+    found = finished(tmp_path / "out", ",".join(["cpu"] * workers))
+    assert_same_files(found, unbroken)
+
+
+def test_local_workers_with_two_encoders(tmp_path: Path) -> None:
+    pair = ("--bundle", "compact-pair")
+    expected = finished(tmp_path / "one", "cpu", *pair)
+    assert_same_files(finished(tmp_path / "two", "cpu,cpu", *pair), expected)
 
 
 @pytest.mark.usefixtures("ray_cluster")
