@@ -22,9 +22,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return finished(tmp_path_factory.mktemp("unbroken") / "out")
 
 
-@pytest.mark.parametrize(
-    ("bundle", "seed"), [("compact", 1), ("compact", 2), ("compact-pair", 3), ("compact-pair", 4)]
-)
+@pytest.mark.parametrize(("bundle", "seed"), [("compact", 1), ("compact-pair", 3)])
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, bundle: str, seed: int) -> None:
     unbroken = finished(tmp_path / "unbroken", "--bundle", bundle)
     out = tmp_path / "out"

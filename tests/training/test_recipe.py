@@ -228,7 +228,7 @@ def test_two_encoders_cannot_read_all_frames(tiny_bundle: Bundle, tmp_path: Path
 def test_the_command_writes_a_bundle(data: Path, bundle: Bundle, tmp_path: Path) -> None:
     words = [
         "--data", data, "--out", tmp_path / "out", "--version", "2", "--device", "cpu",
-        "--size", 1, 32, 1, 64, "--scale", 1e-6, "--teacher", bundle.path,
+        "--size", 1, 32, 1, 64, "--scale", 1e-6, "--bases", 6000, "--teacher", bundle.path,
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "virnucpro.training.recipe", *map(str, words)],

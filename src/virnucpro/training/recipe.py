@@ -139,6 +139,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scale", type=float, default=1.0, help="times the recipe's steps")
     parser.add_argument("--size", type=int, nargs=4, metavar="N")
+    parser.add_argument("--bases", type=int, default=Recipe().bases, help="of a step")
     parser.add_argument("--learning-rate", type=float, default=Recipe().learning_rate)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--teacher", nargs="*", default=[], help="bundles that are learned from")
@@ -154,7 +155,10 @@ def main() -> None:
     """Train and write a bundle."""
     options = _options()
     recipe = replace(
-        Recipe().scaled(options.scale), learning_rate=options.learning_rate, seed=options.seed
+        Recipe().scaled(options.scale),
+        bases=options.bases,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
     )
     if options.size:
         recipe = replace(recipe, network=sized(*options.size))
