@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/python examples/compare.py demo-output examples/truth.tsv
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
