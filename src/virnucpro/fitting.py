@@ -29,7 +29,7 @@ from virnucpro.training.genbank import CodingIndex
 from virnucpro.training.groups import Grouping, Split, group_by, split
 from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
-from virnucpro.training.tuning import HeldOut, Tuned, Tuning, held_out, tune
+from virnucpro.training.tuning import HeldOut, Tuned, Tuning, count_chunks, held_out, tune
 
 RECORDS_FILE, FEATURES, CHECKPOINT_FILE = "records.fasta", "features", "checkpoint.pt"
 
@@ -130,8 +130,8 @@ def train(
     if isinstance(plan.recipe, Tuning):
         dev = held_out(labelled.records, parts.dev, plan.chunk_length)
         trained = _tuned(directory, plan, plan.recipe, labelled, parts, dev, kind.device, on_epoch)
-        learned = held_out(labelled.records, parts.train, plan.chunk_length)
-        outcome = outcome_of_network(trained, dev, len(learned.record_C))
+        learned = count_chunks(labelled.records, parts.train, plan.chunk_length)
+        outcome = outcome_of_network(trained, dev, learned)
     else:
         features = _extracted(directory, plan, device, precision, executor, observer)
         train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)

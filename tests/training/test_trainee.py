@@ -9,8 +9,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from made_classes import LENGTHS, ODDS, records_of, write_classes, write_fasta
 from virnucpro.classify.model import FrameClassifier
-from virnucpro.encoders.six_frames import CODONS, OTHER
+from virnucpro.encoders.six_frames import CODONS
 from virnucpro.errors import InputError
+from virnucpro.sequences import OTHER_BASE
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.training.classes import ClassData, load_classes
 from virnucpro.training.recipe import sized
@@ -95,9 +96,9 @@ def test_the_share_of_bases_asked_for_is_replaced_by_any_base() -> None:
     torch.manual_seed(4)
     bases_BL = torch.randint(0, 5, (3, 100_000), dtype=torch.uint8)
     found_BL = substitute(bases_BL, torch.tensor([0.0, 0.1, 1.0]))
-    is_base_BL = bases_BL < OTHER
-    assert (found_BL[~is_base_BL] == OTHER).all()
-    assert (found_BL[is_base_BL] < OTHER).all()
+    is_base_BL = bases_BL < OTHER_BASE
+    assert (found_BL[~is_base_BL] == OTHER_BASE).all()
+    assert (found_BL[is_base_BL] < OTHER_BASE).all()
     for row, share in enumerate((0.0, 0.1, 1.0)):
         changed = (found_BL != bases_BL)[row][is_base_BL[row]].float().mean().item()
         assert changed == pytest.approx(0.75 * share, abs=0.01 * (share > 0))

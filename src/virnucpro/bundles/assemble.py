@@ -171,9 +171,7 @@ def _with_head(
         metrics={},
         calibration=None,
     )
-    linked = _linked(
-        bundle, [file for file in bundle.manifest.file_names if file != layout.HEAD_FILE]
-    )
+    linked = _linked_encoders(bundle)
     _settle(place, description, {**linked, **part.contents})
     return load_bundle(place, is_checked=True)
 
@@ -225,12 +223,14 @@ def with_trained_head(
     if directory.exists():
         raise BundleError(f"{directory}: is there already; give a new directory")
     sizes, state = convert_head(head, str(directory))
-    linked = _linked(
-        bundle, [file for file in bundle.manifest.file_names if file != layout.HEAD_FILE]
-    )
+    linked = _linked_encoders(bundle)
     described = msgspec.structs.replace(description, head=sizes, calibration=None)
     _settle(directory, described, {**linked, layout.HEAD_FILE: state})
     return load_bundle(directory, is_checked=True)
+
+
+def _linked_encoders(bundle: Bundle) -> dict[str, Linked]:
+    return _linked(bundle, (f for f in bundle.manifest.file_names if f != layout.HEAD_FILE))
 
 
 def _linked(bundle: Bundle, files: Iterable[str]) -> dict[str, Linked]:

@@ -17,6 +17,7 @@ from torch.nn.functional import embedding_bag, pad
 
 from virnucpro.encoders.esm2 import Esm2, Esm2Config
 from virnucpro.encoders.packing import Pack, Run, Tokens
+from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 
 #: Bases from one token to the next.
 WINDOW = 18
@@ -24,14 +25,9 @@ WINDOW = 18
 CODONS = 8
 #: Bases that the codons of a token are made of, in all frames.
 SPAN = 3 * CODONS + 2
-#: Number of a letter that is no base.
-OTHER = 4
 #: Words: none, and each of the 64 codons at each place.
 WORDS = 1 + CODONS * 64
 FRAMES = 6
-_BASES = np.full(256, OTHER, dtype=np.int64)
-for _number, _letter in enumerate(b"ACGT"):
-    _BASES[[_letter, _letter + 32]] = _number
 
 
 @dataclass(frozen=True)
@@ -140,10 +136,10 @@ def window_tokens(
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     first = np.repeat(start, counts) + WINDOW * within
     last = np.repeat(end, counts)
-    bases = np.append(_BASES[letters_N], [OTHER] * SPAN)
+    bases = np.append(BASE_NUMBERS[letters_N].astype(np.int64), [OTHER_BASE] * SPAN)
     ids = np.zeros(len(first), dtype=np.int64)
     for place in reversed(range(SPAN)):
-        ids = 5 * ids + np.where(first + place < last, bases[first + place], OTHER)
+        ids = 5 * ids + np.where(first + place < last, bases[first + place], OTHER_BASE)
     return Tokens(ids, offsets)
 
 
@@ -160,7 +156,7 @@ def words_of(bases_TP: Tensor) -> Tensor:
         bases_TP: numbers of the bases of each window and behind it, shape (..., SPAN).
     """
     a, b, c = bases_TP[..., :-2], bases_TP[..., 1:-1], bases_TP[..., 2:]
-    is_codon = (a < OTHER) & (b < OTHER) & (c < OTHER)
+    is_codon = (a < OTHER_BASE) & (b < OTHER_BASE) & (c < OTHER_BASE)
     first = torch.arange(SPAN - 2, device=bases_TP.device) // 3 * 64 + 1
     last = first.flip(0)
     strands = [

@@ -9,13 +9,15 @@ from virnucpro.sequences.frames import (
     Frames,
     find_frames,
 )
-from virnucpro.sequences.nucleotides import Nucleotides
+from virnucpro.sequences.nucleotides import BASE_NUMBERS, OTHER_BASE, Nucleotides
 from virnucpro.sequences.reader import Record, SequenceFile
 
 __all__ = [
+    "BASE_NUMBERS",
     "DRAWN_NAMES",
     "FRAME_NAMES",
     "OPEN_FRAMES",
+    "OTHER_BASE",
     "Chunks",
     "FrameRule",
     "Frames",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
-from virnucpro.sequences.nucleotides import OTHER_BASE, Nucleotides
+from virnucpro.sequences.nucleotides import BASE_NUMBERS, Nucleotides
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 #: What may be drawn from a chunk: a frame, or the six read as one.
@@ -21,10 +21,8 @@ _DROPPED = 0
 _STOP = ord("*")
 
 
-def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return letter -> base code, and codon code -> residue on the forward and reverse strand."""
-    base_code = np.full(256, OTHER_BASE, dtype=np.uint8)
-    base_code[list(b"ACGT")] = range(4)
+def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return codon code -> residue on the forward and reverse strand."""
     forward = np.full(125, _DROPPED, dtype=np.uint8)
     for codon, residue in enumerate(RESIDUE_OF_CODON):
         forward[25 * (codon // 16) + 5 * (codon // 4 % 4) + codon % 4] = ord(RESIDUES[residue])
@@ -33,10 +31,10 @@ def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.ui
         for b in range(4):
             for c in range(4):
                 reverse[25 * a + 5 * b + c] = forward[25 * (3 - c) + 5 * (3 - b) + (3 - a)]
-    return base_code, forward, reverse
+    return forward, reverse
 
 
-_BASE_CODE, _FORWARD_CODON, _REVERSE_CODON = _codon_tables()
+_FORWARD_CODON, _REVERSE_CODON = _codon_tables()
 
 
 #: `open`: a frame whose protein is not empty and holds no stop, entire (the original's rule).
@@ -101,7 +99,7 @@ def _sums_by_three(flags_N: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 def _translate(letters_N: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the residue of the codon on bases p, p+1, p+2 for every p, on either strand."""
-    code_N = _BASE_CODE[letters_N]
+    code_N = BASE_NUMBERS[letters_N]
     codon = 25 * code_N[:-2] + 5 * code_N[1:-1] + code_N[2:]
     return _FORWARD_CODON[codon], _REVERSE_CODON[codon]
 

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 #: Letters a nucleotide record may hold: the four bases, U, the IUPAC ambiguity codes and the gap.
 NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-"
 
-#: Code of a letter that is not one of A, C, G, T.
+#: Number of a letter that is not one of A, C, G, T.
 OTHER_BASE = 4
+#: Number of each letter: 0 to 3 for A, C, G, T in either case.
+BASE_NUMBERS = np.full(256, OTHER_BASE, dtype=np.uint8)
+BASE_NUMBERS[list(b"ACGTacgt")] = (0, 1, 2, 3, 0, 1, 2, 3)
 
 
 def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

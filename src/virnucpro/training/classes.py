@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile
+from virnucpro.training.sources import LABELS, is_virus_class
 
 #: A record is drawn in proportion to its length, up to this many bases.
 LONGEST_WEIGHT = 50_000
-_LABELS = {"virus": True, "other": False}
 
 
 class ClassData(NamedTuple):
@@ -39,9 +39,9 @@ def load_classes(directories: list[Path]) -> list[ClassData]:
     files: dict[str, list[Path]] = {}
     for directory in directories:
         for path in sorted(directory.iterdir()):
-            if path.name.startswith(tuple(_LABELS)):
+            if path.name.startswith(LABELS):
                 files.setdefault(path.name.split(".")[0], []).append(path)
-    labels = {name: next(y for p, y in _LABELS.items() if name.startswith(p)) for name in files}
+    labels = {name: is_virus_class(name) for name in files}
     if set(labels.values()) != {True, False}:
         raise InputError(f"{directories[0]}: needs FASTA files named virus* and other*")
     return [_load(name, labels[name], paths) for name, paths in sorted(files.items())]

@@ -65,17 +65,17 @@ def write_results(
             f"The network of {old.name} {old.version}, trained further by "
             "`virnucpro train --end-to-end`."
         )
-        provenance = {**old.provenance, "network": f"{old.name} {old.version}, {said}"}
-        description = msgspec.structs.replace(description, provenance=provenance)
-        if not place.exists():
-            write_classifier(place, description, trained.classifier)
+        origin = {"network": f"{old.name} {old.version}, {said}"}
     else:
         how = (
             f"A head trained by `virnucpro train` on the encoders of {old.name}, which were left "
             "as they are."
         )
-        provenance = {**old.provenance, "head": said}
-        description = msgspec.structs.replace(description, provenance=provenance)
-        if not place.exists():
+        origin = {"head": said}
+    description = msgspec.structs.replace(description, provenance={**old.provenance, **origin})
+    if not place.exists():
+        if isinstance(trained, Tuned):
+            write_classifier(place, description, trained.classifier)
+        else:
             with_trained_head(encoders, trained.state, place, description)
     write_whole(place / "README.md", card_of(report, name, how).encode())

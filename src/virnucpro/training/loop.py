@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PHASES = ("pretrain", "train")
 #: Fragment lengths in bases and how often a step is of each.
 FRAGMENT_LENGTHS = {150: 0.2, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.3}
+_LENGTHS, _ODDS = list(FRAGMENT_LENGTHS), torch.tensor(list(FRAGMENT_LENGTHS.values()))
 #: Lines of progress in each phase.
 _LINES = 20
 
@@ -49,7 +50,7 @@ class Loop:
         seconds: after which to stop, with a checkpoint.
         teacher: whose answers are learned too, (B,) log odds of virus.
         on_line: takes lines of progress.
-        on_loss: takes the classifier's loss of each step.
+        on_loss: takes the classifier's loss of each step, on the device.
         position: how far it is.
         kept: what the checkpoint keeps beside, for who trains.
     """
@@ -61,7 +62,7 @@ class Loop:
     seconds: float = math.inf
     teacher: Callable[[Fragments], Tensor] | None = None
     on_line: Callable[[str], None] | None = print
-    on_loss: Callable[[float], None] | None = None
+    on_loss: Callable[[Tensor], None] | None = None
     position: Position = field(default_factory=Position)
     kept: dict[str, Any] = field(default_factory=dict)
 
@@ -96,7 +97,8 @@ class Loop:
                 return
             if self.position.step >= self._steps():
                 self.position = Position(self.position.phase + 1)
-                self._begin_phase()
+                if not self.is_over:
+                    self._begin_phase()
         self.save()
 
     def averaged(self) -> dict[str, Tensor]:
@@ -125,7 +127,7 @@ class Loop:
             window += losses
             counted += 1
             if self.on_loss is not None:
-                self.on_loss(float(losses[1]))
+                self.on_loss(losses[1].clone())
             if self.on_line is not None and self.position.step % every == 0:
                 hidden, virus = (window / counted).tolist()
                 rate = (self.position.step - first) / (time.monotonic() - started)
@@ -138,8 +140,7 @@ class Loop:
 
     def _step(self) -> Tensor:
         """Do one step on fragments of one length; return both losses."""
-        odds = torch.tensor(list(FRAGMENT_LENGTHS.values()))
-        length = list(FRAGMENT_LENGTHS)[int(torch.multinomial(odds, 1))]
+        length = _LENGTHS[int(torch.multinomial(_ODDS, 1))]
         self._rate.fill_(self.recipe.learning_rate * _schedule(self.position.step, self._steps()))
         if length not in self._steps_of:
             self._steps_of[length] = self._prepared(length)

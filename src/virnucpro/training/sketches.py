@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
+
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 
@@ -24,10 +26,6 @@ CONTAINMENT = 0.3
 NEIGHBOURS = 16
 #: Letters hashed at once: their codes fit a core's cache.
 _BATCH = 1 << 17
-
-_OTHER = 4
-_CODE = np.full(256, _OTHER, dtype=np.uint8)
-_CODE[list(b"ACGT")] = range(4)
 
 
 def clusters(
@@ -97,8 +95,8 @@ def _joined(texts: list[str], owners: list[int]) -> tuple[NDArray[np.uint8], Int
 
 def _hashes(letters: NDArray[np.uint8]) -> tuple[UInt64, NDArray[np.bool_]]:
     """Return the hash of the canonical k-mer at each place, and where there is a k-mer."""
-    code = _CODE[letters]
-    other = np.concatenate([[0], np.cumsum(code == _OTHER)])
+    code = BASE_NUMBERS[letters]
+    other = np.concatenate([[0], np.cumsum(code == OTHER_BASE)])
     is_kmer = other[K:] == other[:-K]
     base = (code & 3).astype(np.uint64)
     places = len(base) - K + 1

@@ -15,7 +15,8 @@ from virnucpro.errors import InputError
 from virnucpro.sequences.reader import STDIN
 
 #: A class's name begins with its label.
-_CLASS = re.compile(r"(virus|other)[A-Za-z0-9_-]*")
+LABELS = ("virus", "other")
+_CLASS = re.compile(rf"({'|'.join(LABELS)})[A-Za-z0-9_-]*")
 _NAMING = "a class's name begins with virus or other and holds letters, digits, _ and -"
 _LABELS = {
     **dict.fromkeys(("1", "true", "virus"), "virus"),

@@ -22,7 +22,8 @@ from torch.nn.functional import (
 from virnucpro.classify.model import ClassifierConfig, FrameClassifier
 from virnucpro.encoders import Esm2
 from virnucpro.encoders.positions import rotary_tables, rotate
-from virnucpro.encoders.six_frames import CODONS, OTHER, WINDOW, SixFrames, words_of
+from virnucpro.encoders.six_frames import CODONS, WINDOW, SixFrames, words_of
+from virnucpro.sequences import OTHER_BASE
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.training.windows import Fragments, cut_windows, spans_of
 
@@ -113,16 +114,17 @@ class Trainee(nn.Module):
         is_hidden_BP = (
             torch.rand(own_BPW.shape[:2], device=own_BPW.device) < hidden_share_B[:, None]
         )
-        shown_BPW = torch.where(is_hidden_BP[:, :, None], OTHER, own_BPW)
+        shown_BPW = torch.where(is_hidden_BP[:, :, None], OTHER_BASE, own_BPW)
         words = words_of(spans_of(shown_BPW).long())
         gone = torch.rand(words.shape, device=words.device) < self.weights.word_dropout
         words = torch.where(gone, 0, words)
         hidden_BPD = self._hidden(words, fragments.lengths_B, self.words().to(dtype), is_hidden_BP)
         guessed = _product(hidden_BPD, self.guess).float().unflatten(2, (WINDOW, 4))
+        own = own_BPW.flatten().long()
         missed = cross_entropy(
-            guessed.flatten(0, 2), own_BPW.flatten().long(), ignore_index=OTHER, reduction="none"
+            guessed.flatten(0, 2), own, ignore_index=OTHER_BASE, reduction="none"
         )
-        is_asked = (is_hidden_BP[:, :, None] & (own_BPW < OTHER)).flatten()
+        is_asked = (is_hidden_BP[:, :, None] & (own_BPW < OTHER_BASE)).flatten()
         restore = (missed * is_asked).sum() / is_asked.sum().clamp(min=1)
         odds_B = _decide(self.classifier, hidden_BPD, fragments.lengths_B)
         decide = binary_cross_entropy_with_logits(odds_B, fragments.is_virus_B)

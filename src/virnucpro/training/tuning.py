@@ -94,15 +94,30 @@ def held_out(
 ) -> HeldOut:
     """Cut the records `members` into chunks."""
     sequences = Nucleotides.join([records[i].letters for i in members.tolist()])
-    lengths = np.diff(sequences.offsets)
-    chunks = chunk_records(lengths, chunk_length)
+    record, start, end = _drawn(sequences, chunk_length)
+    tokens = window_tokens(sequences.letters_N, start, end)
+    record_C = members[record]
+    is_virus = np.array([record.is_virus for record in records])
+    return HeldOut(record_C, is_virus[record_C], tokens)
+
+
+def count_chunks(
+    records: list[LabelledRecord], members: NDArray[np.int64], chunk_length: int
+) -> int:
+    """Return how many chunks of the records `members` can be scored."""
+    sequences = Nucleotides.join([records[i].letters for i in members.tolist()])
+    return len(_drawn(sequences, chunk_length)[0])
+
+
+def _drawn(
+    sequences: Nucleotides, chunk_length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the record of each chunk that can be scored, and where it starts and ends."""
+    chunks = chunk_records(np.diff(sequences.offsets), chunk_length)
     shift = sequences.offsets[:-1][chunks.record]
     start, end = chunks.start + shift, chunks.end + shift
     drawn = find_frames(sequences, start, end, ALL_FRAMES).chunk
-    tokens = window_tokens(sequences.letters_N, start[drawn], end[drawn])
-    record_C = members[chunks.record[drawn]]
-    is_virus = np.array([record.is_virus for record in records])
-    return HeldOut(record_C, is_virus[record_C], tokens)
+    return chunks.record[drawn], start[drawn], end[drawn]
 
 
 def tune(
@@ -141,7 +156,7 @@ def tune(
     trainee = Trainee(classifier.config, recipe.losses)
     trainee.start_from(classifier)
     library = Library(classes_of(records), device)
-    losses: list[float] = []
+    losses: list[Tensor] = []
     loop = Loop(
         trainee.to(device), recipe, library, checkpoint, on_line=None, on_loss=losses.append
     )
@@ -150,7 +165,7 @@ def tune(
         losses.clear()
         loop.run(until=(len(epochs) + 1) * tuning.steps // tuning.rounds)
         classifier.load_state_dict({k: x.cpu() for k, x in loop.averaged().items()})
-        epoch = _tried(classifier, dev, device, len(epochs) + 1, float(np.mean(losses)))
+        epoch = _tried(classifier, dev, device, len(epochs) + 1, _mean(losses))
         if all(epoch.dev_loss < before.dev_loss for before in epochs):
             loop.kept["best"] = {k: x.clone() for k, x in classifier.state_dict().items()}
         epochs.append(epoch)
@@ -170,6 +185,10 @@ def logits_of(classifier: FrameClassifier, tokens: Tokens, device: torch.device)
         found: Tensor = classifier.head(means_CD[:, :0], means_CD).cpu()
     classifier.cpu()
     return found.clone()
+
+
+def _mean(losses: list[Tensor]) -> float:
+    return float(torch.stack(losses).double().mean())
 
 
 def _tried(

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from virnucpro.encoders.six_frames import OTHER, SPAN, WINDOW
+from virnucpro.encoders.six_frames import SPAN, WINDOW
+from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 from virnucpro.training.classes import ClassData
 
 
@@ -37,9 +38,6 @@ class Library:
     """
 
     def __init__(self, classes: list[ClassData], device: torch.device) -> None:
-        number = np.full(256, OTHER, dtype=np.uint8)
-        for base, letter in enumerate(b"ACGT"):
-            number[[letter, letter + 32]] = base
         letters = np.concatenate([c.sequences.letters_N for c in classes])
         moved = np.cumsum([0, *(len(c.sequences.letters_N) for c in classes)])[:-1]
         borders = [c.sequences.offsets + by for c, by in zip(classes, moved, strict=True)]
@@ -52,7 +50,7 @@ class Library:
         def here(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        self._bases_N = here(number[letters])
+        self._bases_N = here(BASE_NUMBERS[letters])
         self._start_R = here(np.concatenate([x[:-1] for x in borders]))
         self._end_R = here(np.concatenate([x[1:] for x in borders]))
         self._cumulative_R = here(np.cumsum(np.concatenate(odds)))
@@ -73,8 +71,8 @@ class Library:
         turned = torch.where(is_reverse, lengths[:, None] - 1 - places, places)
         where = (first[:, None] + turned).clamp(0, len(self._bases_N) - 1)
         bases = self._bases_N[where]
-        bases = torch.where(is_reverse & (bases < OTHER), 3 - bases, bases)
-        bases = torch.where(places < lengths[:, None], bases, OTHER)
+        bases = torch.where(is_reverse & (bases < OTHER_BASE), 3 - bases, bases)
+        bases = torch.where(places < lengths[:, None], bases, OTHER_BASE)
         return Fragments(bases, lengths, self._is_virus_R[record].float())
 
 
@@ -82,18 +80,18 @@ def substitute(bases_BL: Tensor, share_B: Tensor) -> Tensor:
     """Replace a share of the bases of each fragment by any base."""
     replaced = torch.rand(bases_BL.shape, device=bases_BL.device) < share_B[:, None]
     other = torch.randint_like(bases_BL, 4)
-    return torch.where(replaced & (bases_BL < OTHER), other, bases_BL)
+    return torch.where(replaced & (bases_BL < OTHER_BASE), other, bases_BL)
 
 
 def cut_windows(bases_BL: Tensor) -> Tensor:
     """Return the own bases of each window, shape (B, P, WINDOW)."""
     length = bases_BL.shape[1]
     most = -(-length // WINDOW)
-    filled = pad(bases_BL, (0, most * WINDOW - length), value=OTHER)
+    filled = pad(bases_BL, (0, most * WINDOW - length), value=OTHER_BASE)
     return cast("Tensor", filled.unflatten(1, (most, WINDOW)))
 
 
 def spans_of(bases_BPW: Tensor) -> Tensor:
     """Return the bases of each window and behind it, shape (B, P, SPAN)."""
-    filled = pad(bases_BPW.flatten(1), (0, SPAN - WINDOW), value=OTHER)
+    filled = pad(bases_BPW.flatten(1), (0, SPAN - WINDOW), value=OTHER_BASE)
     return filled.unfold(1, SPAN, WINDOW)
