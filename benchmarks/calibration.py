@@ -16,12 +16,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration import (
     at_prevalence,
     estimate_prevalence,
     false_discovery_rates,
+    line_numbers,
+    probabilities,
 )
-from virnucpro.classify.calibration_fit import calibration_error, class_weights, fit, log_loss
+from virnucpro.classify.calibration_fit import (
+    PREVALENCE,
+    calibration_error,
+    class_weights,
+    fit,
+    log_loss,
+)
 
 _SPLITS = 10
 _PREVALENCES, _RATES = (0.5, 0.1, 0.02), (0.05, 0.1, 0.2)
@@ -37,11 +46,12 @@ def main() -> None:
     tables = [
         pl.read_csv(run / "records.tsv", separator="\t", schema_overrides={"p_virus": pl.Float64})
         .join(labels, left_on="record", right_on="id")
-        .select("p_virus", "is_virus", "source")
+        .select("p_virus", "is_virus", "source", "length")
         for run in arguments.runs
     ]
     rows = pl.concat(tables).filter(pl.col("p_virus").is_not_null())
     scores, is_virus = rows["p_virus"].to_numpy(), rows["is_virus"].to_numpy() == 1
+    bases = rows["length"].to_numpy()
     genomes = rows["source"].str.split(":").list.first()
     sources = genomes.rank("dense").to_numpy().astype(np.int64) - 1
     found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
@@ -49,9 +59,14 @@ def main() -> None:
         random = np.random.default_rng(seed)
         half = (random.permutation(sources.max() + 1) % 2)[sources] == 0
         ones = np.ones(int(half.sum()), dtype=np.int64)
-        line = fit(scores[half], ones, is_virus[half], sources[half]).lines[0].line
+        fitted = fit(scores[half], ones, bases[half], is_virus[half], sources[half])
+        calibration = Calibration(
+            lines=tuple(line.described() for line in fitted.lines), prevalence=PREVALENCE,
+            chunk_length=500, frames="all", data="half of the sources", metrics={},
+        )  # fmt: skip
+        number = line_numbers(calibration, np.ones_like(bases), bases)
+        probability = probabilities(calibration, number, scores)
         left = np.flatnonzero(~half)
-        probability = line.at(scores)
         for name, said in (("scores", scores), ("probabilities", probability)):
             found[f"{name}: calibration error, log loss"].append(_losses(said, is_virus, left))
         for prevalence in _PREVALENCES:

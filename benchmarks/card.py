@@ -3,7 +3,8 @@
     virnucpro predict dev_500.fa.gz -o dev500 && virnucpro evaluate dev500 labels.tsv -o found500
     python benchmarks/card.py BUNDLE found500 found300 found150
 
-Each directory is named by its command's input in the metrics.
+Each directory is named by its command's input in the metrics. What `virnucpro calibrate` made of
+the same bundle gives it a calibration with `--calibrated`.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.bundles import load_bundle
-from virnucpro.training.export import record_metrics
+from virnucpro.training.export import record_calibration, record_metrics
 
 #: Measure -> heading.
 _COLUMNS = {
@@ -66,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("evaluations", type=Path, nargs="+")
+    parser.add_argument("--calibrated", type=Path, help="what virnucpro calibrate made of BUNDLE")
     options = parser.parse_args()
     found = {
         path.name: json.loads((path / "evaluation.json").read_text())["views"]
@@ -80,7 +82,9 @@ def main() -> None:
         print("|---" * 5 + "|")
         print("\n".join(class_rows(views)))
     bundle = load_bundle(options.bundle)
-    record_metrics(bundle, {name: metrics_of(views) for name, views in found.items()})
+    bundle = record_metrics(bundle, {name: metrics_of(views) for name, views in found.items()})
+    if options.calibrated is not None:
+        record_calibration(bundle, load_bundle(options.calibrated))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Literal
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
+from virnucpro.bundles.manifest import Calibration
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
@@ -86,7 +87,7 @@ def predict(
         notes.append(f"{manifest.name} was trained for {manifest.frames} frames, not {drawn}")
     calibrating = _calibrating(manifest, prevalence, max_fdr)
     if calibrating:
-        notes += _calibration_notes(calibrating, prevalence, length, drawn)
+        notes += _calibration_notes(calibrating.calibration, length, drawn)
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
     job = Job(
@@ -145,22 +146,9 @@ def _calibrating(
     return Calibrating(manifest.calibration, None if known == "auto" else float(known), max_fdr)
 
 
-def _calibration_notes(
-    calibrating: Calibrating,
-    prevalence: float | Literal["auto"] | None,
-    chunk_length: int,
-    frames: FrameKind,
-) -> list[str]:
+def _calibration_notes(fitted: Calibration, chunk_length: int, frames: FrameKind) -> list[str]:
     """Return what the user should know of probabilities."""
-    fitted, notes = calibrating.calibration, []
-    if prevalence is None:
-        notes.append(
-            f"probabilities are for samples with {fitted.prevalence:.0%} viruses; --prevalence "
-            "takes the share that you expect, or auto to estimate it"
-        )
-    if (chunk_length, frames) != (fitted.chunk_length, fitted.frames):
-        notes.append(
-            f"the calibration was fitted for chunks of {fitted.chunk_length} bp and "
-            f"{fitted.frames} frames: probabilities may be off"
-        )
-    return notes
+    if (chunk_length, frames) == (fitted.chunk_length, fitted.frames):
+        return []
+    said = f"chunks of {fitted.chunk_length} bp and {fitted.frames} frames"
+    return [f"the calibration was fitted for {said}: probabilities may be off"]

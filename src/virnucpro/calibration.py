@@ -10,7 +10,7 @@ import polars as pl
 
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head, with_calibration
-from virnucpro.bundles.manifest import Calibration, CalibrationLine
+from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration_fit import PREVALENCE, Fit, fit
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.run import read_run
@@ -63,6 +63,7 @@ def calibrate(
         fitted = fit(
             rows["p_virus"].to_numpy(),
             rows["scored_chunks"].to_numpy(),
+            rows["length"].to_numpy(),
             rows["is_virus"].to_numpy(),
             rows["source"].rank("dense").to_numpy().astype(np.int64),
         )
@@ -90,9 +91,14 @@ def _binding_of(run: Path, bundle: Bundle) -> Binding:
 
 
 def _labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.DataFrame:
-    """Return p_virus, scored_chunks, is_virus and source of records with a score and a label."""
+    """Return what is known of records with a score and a label.
+
+    That is `length`, `p_virus`, `scored_chunks`, `is_virus` and `source`.
+    """
     outputs = Outputs(run, compressed=bool(binding.settings["compressed"]))
-    columns = {"record": pl.String, "chunks": pl.Int64, "p_virus": pl.Float64}
+    columns = {
+        "record": pl.String, "length": pl.Int64, "chunks": pl.Int64, "p_virus": pl.Float64,
+    }  # fmt: skip
     records = _columns(outputs.path("records"), columns)
     calls = _columns(outputs.path("chunks"), {"call": pl.String})["call"]
     if records["chunks"].sum() != len(calls):
@@ -121,18 +127,15 @@ def _columns(path: Path, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:
 
 def _calibration(fitted: Fit, binding: Binding) -> Calibration:
     """Say what was fitted, and on what."""
-    lines = [f"from {line.chunks} scored chunks on {line.method}" for line in fitted.lines]
+    lines = [
+        f"from {line.chunks} scored chunks{f' of {line.bases} bases' * bool(line.bases)} on "
+        f"{line.method}"
+        for line in fitted.lines
+    ]
     inputs = ", ".join(Path(each.path).name for each in binding.inputs)
     data = f"{'; '.join(lines)}; {binding.precision} on {binding.device}; {inputs}"
     return Calibration(
-        lines=tuple(
-            CalibrationLine(
-                chunks=line.chunks,
-                scores=tuple(line.line.scores.tolist()),
-                probabilities=tuple(line.line.probabilities.tolist()),
-            )
-            for line in fitted.lines
-        ),
+        lines=tuple(line.described() for line in fitted.lines),
         prevalence=PREVALENCE,
         chunk_length=int(binding.settings["chunk_length"]),
         frames=cast("FrameKind", binding.settings["frames"]),

@@ -19,14 +19,16 @@ CALIBRATION = Calibration(
     lines=(
         CalibrationLine(chunks=1, scores=(0, 0.5, 1), probabilities=(0.1, 0.3, 0.8)),
         CalibrationLine(chunks=3, scores=(0, 1), probabilities=(0.01, 0.99)),
+        CalibrationLine(chunks=3, bases=900, scores=(0, 1), probabilities=(0.02, 0.99)),
     ),
     prevalence=0.5, chunk_length=500, frames="open", data="made by hand", metrics={},
 )  # fmt: skip
 
 
-def test_a_line_is_chosen_by_scored_chunks() -> None:
-    chunks = np.array([1, 2, 3, 4, 100])
-    assert line_numbers(CALIBRATION, chunks).tolist() == [0, 0, 1, 1, 1]
+def test_a_line_is_chosen_by_scored_chunks_and_then_by_bases() -> None:
+    chunks = np.array([1, 2, 3, 3, 3, 4, 100, 1_000_000])
+    bases = np.array([1, 10**12, 1, 899, 900, 1, 1, 2**62])
+    assert line_numbers(CALIBRATION, chunks, bases).tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
 
 
 def test_probabilities_are_read_off_the_line() -> None:
@@ -43,9 +45,10 @@ def test_another_prevalence_multiplies_the_odds(
     shifted = at_prevalence(probability, before, after)
     factor = after / (1 - after) / (before / (1 - before))
     odds = probability / (1 - probability) * factor
-    np.testing.assert_allclose(shifted / (1 - shifted), odds, rtol=1e-9)
-    np.testing.assert_allclose(at_prevalence(shifted, after, before), probability, rtol=1e-9)
-    assert (np.argsort(shifted, kind="stable") == np.argsort(probability, kind="stable")).all()
+    np.testing.assert_allclose(shifted, odds / (1 + odds), rtol=1e-12)
+    back = at_prevalence(shifted, after, before)  # 1 - shifted has an error of 1e-16
+    np.testing.assert_allclose(back, probability, atol=1e-15 / (1 - shifted).min())
+    assert (np.diff(shifted[np.argsort(probability)]) > -1e-15).all()
 
 
 def sample(records: int, prevalence: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

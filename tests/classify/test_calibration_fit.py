@@ -91,7 +91,8 @@ def test_probabilities_of_records_not_seen_are_right(
     distortion: Callable[[Float64], Float64],
 ) -> None:
     scores, is_virus, sources = made(distortion, 8000, 1)
-    found = fit(scores, np.ones(len(scores), np.int64), is_virus, sources)
+    ones = np.ones(len(scores), np.int64)
+    found = fit(scores, ones, 500 * ones, is_virus, sources)
     assert [line.chunks for line in found.lines] == [1]
     scores, is_virus, _ = made(distortion, 40_000, 2)
     weights = class_weights(is_virus)
@@ -147,8 +148,8 @@ def test_a_source_is_in_one_fold_and_every_fold_leaves_both_classes(
         assert len(np.unique(is_virus[fold != k])) == 2
 
 
-def labelled_chunks(numbers: dict[int, int]) -> tuple[Float64, Int64, Bool, Int64]:
-    """Return so many viruses, and as many others, of each number of chunks."""
+def labelled(numbers: dict[int, int]) -> tuple[Float64, Int64, Bool, Int64]:
+    """Return so many viruses, and as many others, of each number: scores, numbers and the rest."""
     random = np.random.default_rng(6)
     chunks = np.repeat(list(numbers), [2 * n for n in numbers.values()])
     is_virus = np.arange(len(chunks)) % 2 == 0
@@ -170,7 +171,37 @@ def labelled_chunks(numbers: dict[int, int]) -> tuple[Float64, Int64, Bool, Int6
 def test_numbers_of_chunks_with_few_records_share_a_line(
     numbers: dict[int, int], lines: list[int]
 ) -> None:
-    assert [line.chunks for line in fit(*labelled_chunks(numbers)).lines] == lines
+    scores, chunks, is_virus, sources = labelled(numbers)
+    found = fit(scores, chunks, 500 * chunks, is_virus, sources)
+    assert [line.chunks for line in found.lines] == lines
+
+
+@pytest.mark.parametrize(
+    ("numbers", "lines"),
+    [
+        ({150: 60, 300: 60, 500: 60}, [(1, 0), (1, 225), (1, 400)]),
+        ({500: 60}, [(1, 0)]),
+        ({150: 30, 300: 60, 500: 60}, [(1, 0), (1, 400)]),
+        ({150: 60, 500: 30}, [(1, 0)]),
+    ],
+)
+def test_reads_of_lengths_with_few_records_share_a_line(
+    numbers: dict[int, int], lines: list[tuple[int, int]]
+) -> None:
+    scores, bases, is_virus, sources = labelled(numbers)
+    found = fit(scores, np.ones_like(bases), bases, is_virus, sources)
+    assert [(line.chunks, line.bases) for line in found.lines] == lines
+
+
+def test_a_score_of_long_reads_means_more_than_that_of_short_ones() -> None:
+    random = np.random.default_rng(8)
+    bases = random.choice([150, 500], 20_000)
+    is_virus = random.random(20_000) < 0.5
+    scores = random.normal(np.where(is_virus, 0.55, 0.45), np.where(bases == 500, 0.05, 0.1))
+    ones, sources = np.ones_like(bases), np.arange(20_000) * 2 + is_virus
+    found = fit(np.clip(scores, 0, 1), ones, bases, is_virus, sources)
+    at_055 = [line.line.at(np.array([0.55]))[0] for line in found.lines]
+    assert at_055 == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-2))], abs=0.03)
 
 
 def test_chunks_that_agree_say_more_than_one() -> None:
@@ -179,7 +210,8 @@ def test_chunks_that_agree_say_more_than_one() -> None:
     chunks = random.choice([1, 6], 20_000)
     is_virus = random.random(20_000) < 0.5
     scores = random.normal(np.where(is_virus, 0.55, 0.45), 0.1 / np.sqrt(chunks))
-    found = fit(np.clip(scores, 0, 1), chunks, is_virus, np.arange(20_000) * 2 + is_virus)
+    sources = np.arange(20_000) * 2 + is_virus
+    found = fit(np.clip(scores, 0, 1), chunks, 500 * chunks, is_virus, sources)
     at_06 = [line.line.at(np.array([0.6]))[0] for line in found.lines]
     assert at_06 == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-6))], abs=0.03)
     assert found.metrics["ece"] < 0.02
@@ -192,8 +224,9 @@ def test_too_few_records_are_refused(viruses: int, others: int, sources: int) ->
     is_virus = np.arange(viruses + others) < viruses
     of: Int64 = np.arange(len(is_virus)) % sources
     scores = np.linspace(0, 1, len(is_virus))
+    ones = np.ones(len(scores), np.int64)
     with pytest.raises(ValueError, match=f"{viruses} viral and {others} other scored records"):
-        fit(scores, np.ones(len(scores), np.int64), is_virus, of)
+        fit(scores, ones, 500 * ones, is_virus, of)
 
 
 def test_half_a_record_keeps_a_perfect_score_from_certainty() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from processes import (
     start,
 )
 from virnucpro.bundles import load_bundle
+from virnucpro.bundles.manifest import MANIFEST_FILE
 from virnucpro.errors import SettingsError
 
 TRUTH = ROOT / "examples" / "truth.tsv"
@@ -31,18 +33,29 @@ Arguments = list[str | Path]
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uncalibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return `compact` without its calibration."""
+    made = tmp_path_factory.mktemp("uncalibrated") / "compact"
+    shutil.copytree(load_bundle("compact").path, made)
+    manifest = json.loads((made / MANIFEST_FILE).read_bytes())
+    del manifest["calibration"]
+    (made / MANIFEST_FILE).write_text(json.dumps(manifest))
+    return made
+
+
+@pytest.fixture(scope="module")
+def plain(uncalibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain") / "out"
-    done = run("predict", *EXAMPLES, "-o", out, *OPTIONS)
+    done = run("predict", *EXAMPLES, "-o", out, "--bundle", uncalibrated, *OPTIONS)
     assert done.returncode == 0, done.stderr
     return out
 
 
 @pytest.fixture(scope="module")
-def calibrated(plain: Path) -> Path:
+def calibrated(uncalibrated: Path, plain: Path) -> Path:
     """Return a bundle that was calibrated on the examples."""
     made = plain.parent / "bundle"
-    done = run("calibrate", plain, TRUTH, "-o", made)
+    done = run("calibrate", plain, TRUTH, "-o", made, "--bundle", uncalibrated)
     assert done.returncode == 0, done.stderr
     assert "expected calibration error" in done.stdout
     assert f"virnucpro predict --bundle {made} takes it now" in done.stdout
@@ -214,11 +227,12 @@ def test_launched_ranks_give_the_same_bytes(
 
 @pytest.mark.parametrize("option", [["--max-fdr", "0.1"], ["--prevalence", "auto"]])
 def test_without_a_calibration_it_is_one_line(tmp_path: Path, option: list[str]) -> None:
-    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *option)
+    bundle = ["--bundle", "compact-pair"]
+    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *bundle, *option)
     assert done.returncode == 1
     assert done.stderr == (
-        f"virnucpro: error: {' '.join(option)}: compact has no calibration; fit one with virnucpro "
-        "calibrate, or leave it out\n"
+        f"virnucpro: error: {' '.join(option)}: compact-pair has no calibration; fit one with "
+        "virnucpro calibrate, or leave it out\n"
     )
     assert not (tmp_path / "out").exists()
 
@@ -296,20 +310,20 @@ def refused(*arguments: str | Path) -> str:
 
 
 def test_calibrate_refuses_in_one_line(
-    plain: Path, calibrated: Path, few_labels: Path, tmp_path: Path
+    uncalibrated: Path, plain: Path, calibrated: Path, few_labels: Path, tmp_path: Path
 ) -> None:
-    new = tmp_path / "new"
+    new, same = tmp_path / "new", ("--bundle", uncalibrated)
     assert "give either a directory (-o) or a name (--name)" in refused(plain, TRUTH)
     assert "give either" in refused(plain, TRUTH, "-o", new, "--name", "new")
     assert "holds no run of predict" in refused(tmp_path, TRUTH, "-o", new)
     assert "holds no run of predict" in refused(TRUTH, TRUTH, "-o", new)
     assert "not with" in refused(plain, TRUTH, "-o", new, "--bundle", calibrated)
-    assert "is there already" in refused(plain, TRUTH, "-o", calibrated)
+    assert "is there already" in refused(plain, TRUTH, "-o", calibrated, *same)
     assert "other scored records have a label; a calibration needs 50" in refused(
-        plain, few_labels, "-o", new
+        plain, few_labels, "-o", new, *same
     )
     few_labels.write_text("record\tis_virus\nstranger\t1\n")
-    assert "labels no record that" in refused(plain, few_labels, "-o", new)
+    assert "labels no record that" in refused(plain, few_labels, "-o", new, *same)
     assert not new.exists()
 
 

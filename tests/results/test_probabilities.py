@@ -18,6 +18,7 @@ CALIBRATION = Calibration(
     lines=(
         CalibrationLine(chunks=1, scores=(0, 0.4, 1), probabilities=(0.02, 0.3, 0.9)),
         CalibrationLine(chunks=2, scores=(0, 0.4, 1), probabilities=(0.001, 0.2, 0.999)),
+        CalibrationLine(chunks=2, bases=850, scores=(0, 1), probabilities=(0.0005, 0.9995)),
     ),
     prevalence=0.5, chunk_length=300, frames="open", data="made by hand", metrics={},
 )  # fmt: skip
@@ -63,7 +64,9 @@ def test_columns_and_calls_against_all_records(
     assert counts.prevalence is not None
     share = counts.prevalence
     scores = found["p_virus"].to_numpy()[is_scored]
-    lines = [CALIBRATION.lines[int(n > 1)] for n in scored_chunks[is_scored]]
+    bases = np.array([300 * len(chunks) for chunks in records])
+    number = np.where(scored_chunks > 1, 1 + ((scored_chunks > 2) | (bases >= 850)), 0)
+    lines = [CALIBRATION.lines[k] for k in number[is_scored].tolist()]
     fitted = np.array(
         [np.interp(s, x.scores, x.probabilities) for s, x in zip(scores, lines, strict=True)]
     )

@@ -33,6 +33,8 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
 #: Kind of an encoder -> its key in the provenance.
 LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 
+#: Longer records count as so long where lengths are compared.
+MOST_BASES = (1 << 40) - 1
 _Length = Annotated[int, msgspec.Meta(ge=3, le=1_000_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -55,12 +57,14 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
     """A rising line from the p_virus of a record to the probability that it is viral.
 
     Attributes:
-        chunks: it is for records with so many scored chunks, or more.
+        chunks: it is for records with so many scored chunks, or more;
+        bases: of those with as many chunks, for records of so many bases, or more.
         scores: p_virus of each knot, rising from 0 to 1.
         probabilities: P(virus) at each knot, rising.
     """
 
     chunks: Width
+    bases: Annotated[int, msgspec.Meta(ge=0, le=MOST_BASES)] = 0
     scores: Annotated[tuple[_Share, ...], _Knots]
     probabilities: Annotated[tuple[_Probability, ...], _Knots]
 
@@ -79,10 +83,10 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
 
 
 class Calibration(Part, frozen=True, kw_only=True):
-    """What scores mean, by how many chunks they are of.
+    """What scores mean, by how many chunks, and how many bases, they are of.
 
     Attributes:
-        lines: the first for records with one scored chunk, the next ones for more.
+        lines: the first for records with one scored chunk, the next ones for more chunks or bases.
         prevalence: share of viruses among the scored records that the probabilities are for.
         chunk_length: bases of a chunk that it was fitted for.
         frames: how frames were drawn from a chunk.
@@ -103,8 +107,8 @@ class Calibration(Part, frozen=True, kw_only=True):
         Raises:
             ValueError: as msgspec expects it.
         """
-        chunks = [line.chunks for line in self.lines]
-        if chunks[0] != 1 or not _rise(chunks):
+        firsts = [(line.chunks, line.bases) for line in self.lines]
+        if firsts[0] != (1, 0) or firsts != sorted(set(firsts)):
             raise ValueError("the lines of a calibration are for 1 chunk, then for more and more")
 
 

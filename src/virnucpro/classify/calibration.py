@@ -2,13 +2,14 @@
 
 A bundle's `Calibration` is a rising line from p_virus to the probability of a virus, in data with
 a known share of viruses; one line for each of a few numbers of scored chunks, since many chunks
-that agree say more than one. Elsewhere that share is another; the rest is arithmetic on it.
+that agree say more than one, and of lengths, since a long chunk says more than a short one.
+Elsewhere that share is another; the rest is arithmetic on it.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.bundles.manifest import Calibration
+from virnucpro.bundles.manifest import MOST_BASES, Calibration
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -19,10 +20,16 @@ _DECIMALS = 6
 _LEAST = 10**-_DECIMALS
 
 
-def line_numbers(calibration: Calibration, chunks: Int64) -> Int64:
-    """Return which line is for records with so many scored chunks; any where there is none."""
-    first = [line.chunks for line in calibration.lines]
-    return np.searchsorted(first, np.maximum(chunks, 1), side="right").astype(np.int64) - 1
+def sizes(chunks: Int64, bases: Int64) -> Int64:
+    """Return numbers that rank records by scored chunks and then by bases."""
+    return chunks * (MOST_BASES + 1) + np.minimum(bases, MOST_BASES)
+
+
+def line_numbers(calibration: Calibration, chunks: Int64, bases: Int64) -> Int64:
+    """Return which line is for records with so many scored chunks and bases; any if unscored."""
+    first = np.array([(line.chunks, line.bases) for line in calibration.lines])
+    asked = sizes(np.maximum(chunks, 1), bases)
+    return np.searchsorted(sizes(*first.T), asked, side="right").astype(np.int64) - 1
 
 
 def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Float64:

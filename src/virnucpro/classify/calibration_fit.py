@@ -14,14 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from virnucpro.classify.calibration import Bool, Float64, Int64
+from virnucpro.bundles.manifest import CalibrationLine
+from virnucpro.classify.calibration import Bool, Float64, Int64, sizes
 
 #: Share of viruses that a fit is for.
 PREVALENCE = 0.5
 #: Records that a line needs of viruses, and of others, from two sources or more.
 LEAST_RECORDS = 50
-#: From so many scored chunks on there is a line of its own, where records suffice for it.
-_FIRST_CHUNKS = (1, 2, 3, 5, 9)
+#: From so many scored chunks and bases on there is a line of its own, where records suffice for it.
+#: 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
+_FIRST = ((1, 0), (1, 225), (1, 400), (2, 0), (3, 0), (5, 0), (9, 0))
 _FOLDS = 5
 _ECE_BINS = 15
 #: Most steps of the isotonic line, and knots of the logistic one.
@@ -49,24 +51,35 @@ class Line(NamedTuple):
 
 
 class FittedLine(NamedTuple):
-    """A line for records with some number of scored chunks, up to the next line's.
+    """A line for records with some number of scored chunks and bases, up to the next line's.
 
     Attributes:
         chunks: the least.
+        bases: the least, of records with as many chunks.
         method: `isotonic` or `logistic`.
         line: fitted on all of these records.
     """
 
     chunks: int
+    bases: int
     method: str
     line: Line
+
+    def described(self) -> CalibrationLine:
+        """Return it as a bundle holds it."""
+        return CalibrationLine(
+            chunks=self.chunks,
+            bases=self.bases,
+            scores=tuple(self.line.scores.tolist()),
+            probabilities=tuple(self.line.probabilities.tolist()),
+        )
 
 
 class Fit(NamedTuple):
     """What a calibration is made of.
 
     Attributes:
-        lines: by chunks, the first for one.
+        lines: by chunks and bases, the first for one chunk.
         metrics: of the scores as they were, and of lines on sources they were not fitted on.
     """
 
@@ -74,12 +87,13 @@ class Fit(NamedTuple):
     metrics: dict[str, float]
 
 
-def fit(scores: Float64, chunks: Int64, is_virus: Bool, sources: Int64) -> Fit:
+def fit(scores: Float64, chunks: Int64, bases: Int64, is_virus: Bool, sources: Int64) -> Fit:
     """Fit lines and measure them by cross-validation over sources.
 
     Args:
         scores: p_virus of each record.
         chunks: scored chunks of each, one or more.
+        bases: of each.
         is_virus: what each is.
         sources: number of the genome, or of whatever else is alike, that each is of.
 
@@ -91,14 +105,11 @@ def fit(scores: Float64, chunks: Int64, is_virus: Bool, sources: Int64) -> Fit:
             f"{is_virus.sum()} viral and {(~is_virus).sum()} other scored records have a label; a "
             f"calibration needs {LEAST_RECORDS} of each, from 2 sources or more"
         )
-    first = _first_chunks(chunks, is_virus, sources)
-    number = np.searchsorted(first, chunks, side="right")
     held_out, weights, lines = np.empty(len(scores)), np.empty(len(scores)), []
-    for k, least in enumerate(first, start=1):
-        here = number == k
+    for least, here in _parts(sizes(chunks, bases), is_virus, sources):
         weights[here] = class_weights(is_virus[here])
         method, held_out[here] = _best_method(scores[here], is_virus[here], sources[here])
-        lines.append(FittedLine(least, method, METHODS[method](scores[here], is_virus[here])))
+        lines.append(FittedLine(*least, method, METHODS[method](scores[here], is_virus[here])))
     metrics = {
         "records": float(len(scores)),
         "viruses": float(is_virus.sum()),
@@ -118,16 +129,23 @@ def _suffice(is_virus: Bool, sources: Int64) -> bool:
     )
 
 
-def _first_chunks(chunks: Int64, is_virus: Bool, sources: Int64) -> list[int]:
-    """Return from how many chunks on each line is; where records are few, lines are joined."""
-    first: list[int] = []
+def _parts(size: Int64, is_virus: Bool, sources: Int64) -> list[tuple[tuple[int, int], Bool]]:
+    """Return from how many chunks and bases on each line is, and its records.
+
+    Where records are few, lines are joined.
+    """
+    starts: list[tuple[int, int]] = []
     end = math.inf
-    for least in reversed(_FIRST_CHUNKS):
-        here = (chunks >= least) & (chunks < end)
+    for first in reversed(_FIRST):
+        least = int(sizes(*np.array(first)))
+        here = (size >= least) & (size < end)
         if _suffice(is_virus[here], sources[here]):
-            first.insert(0, least)
+            starts.insert(0, first)
             end = least
-    return [1, *first[1:]]
+    starts[0] = _FIRST[0]
+    borders = [int(sizes(*np.array(first))) for first in starts]
+    number = np.searchsorted(borders, size, side="right") - 1
+    return [(first, number == k) for k, first in enumerate(starts)]
 
 
 def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, Float64]:

@@ -81,7 +81,7 @@ def predict(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        _told,
+        lambda summary: _told(summary, has_prevalence=prevalence is not None),
         lambda summary: summary.unscored["not processed"],
         out,
         executor=executor,
@@ -100,7 +100,7 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         ) from error
 
 
-def _told(summary: "Summary") -> str:
+def _told(summary: "Summary", *, has_prevalence: bool) -> str:
     calls, unscored = summary.calls, summary.unscored
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
     expected = ""
@@ -108,6 +108,11 @@ def _told(summary: "Summary") -> str:
         expected = (
             f"{summary.records_expected_viral:,.0f} viruses expected "
             f"(prevalence {summary.prevalence:.2%}); "
+        )
+    if summary.calibrated and not has_prevalence:
+        expected += (
+            f"probabilities are for samples with {summary.prevalence:.0%} viruses, --prevalence "
+            "takes the share that you expect, or auto to estimate it; "
         )
     return (
         f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "

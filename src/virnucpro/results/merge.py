@@ -108,8 +108,8 @@ def merge_shards(
         probabilities = Probabilities.of(kinds, calibrating, threshold)
         counts.note(probabilities)
 
-    def threshold_of(chunks: Int64) -> Float64 | float:
-        return threshold if probabilities is None else probabilities.threshold_of(chunks)
+    def threshold_of(chunks: Int64, bases: Int64) -> Float64 | float:
+        return threshold if probabilities is None else probabilities.threshold_of(chunks, bases)
 
     assembler = RecordAssembler(store, threshold_of)
     with PartialFiles() as files:

@@ -104,42 +104,44 @@ class Probabilities(NamedTuple):
             fdr,
         )
 
-    def columns(self, p_virus: Float64, chunks: Int64) -> tuple[Float64, Float64]:
+    def columns(self, p_virus: Float64, chunks: Int64, bases: Int64) -> tuple[Float64, Float64]:
         """Return probability and false discovery rate of records; NaN where p_virus is.
 
         Args:
             p_virus: of each record.
             chunks: scored chunks of each record.
+            bases: of each record.
         """
         scored = np.flatnonzero(~np.isnan(p_virus))
-        kind = np.searchsorted(
-            self.kinds, _kinds(self.calibration, p_virus[scored], chunks[scored])
-        )
+        kinds = _kinds(self.calibration, p_virus[scored], chunks[scored], bases[scored])
+        kind = np.searchsorted(self.kinds, kinds)
         columns = np.full((2, len(p_virus)), np.nan)
         columns[:, scored] = self.probability[kind], self.fdr[kind]
         return columns[0], columns[1]
 
-    def threshold_of(self, chunks: Int64) -> Float64:
-        """Return the p_virus above which records with so many scored chunks are virus."""
-        return self.thresholds[line_numbers(self.calibration, chunks)]
+    def threshold_of(self, chunks: Int64, bases: Int64) -> Float64:
+        """Return the p_virus above which records of so many scored chunks and bases are virus."""
+        return self.thresholds[line_numbers(self.calibration, chunks, bases)]
 
 
 def count_kinds(store: ShardStore, shards: int, calibration: Calibration) -> Int64:
     """Return how many records of each kind there are, reading the first `shards` shards."""
-    assembler = RecordAssembler(store, lambda _: math.inf)  # no letters are asked for
+    assembler = RecordAssembler(store, lambda *_: math.inf)  # no letters are asked for
     records = np.zeros(len(calibration.lines) * _SCORES, np.int64)
     for index in range(shards):
         shard = decode_shard(store.load(index))
         finished = assembler.add(index, shard, shard.chunk_scores(), lines(shard.ids))
         p_virus = finished.scores.p_virus
         scored = ~np.isnan(p_virus)
-        kinds = _kinds(calibration, p_virus[scored], finished.scored_chunks[scored])
+        kinds = _kinds(
+            calibration, p_virus[scored], finished.scored_chunks[scored], finished.lengths[scored]
+        )
         np.add.at(records, kinds, 1)
     return records
 
 
-def _kinds(calibration: Calibration, p_virus: Float64, chunks: Int64) -> Int64:
+def _kinds(calibration: Calibration, p_virus: Float64, chunks: Int64, bases: Int64) -> Int64:
     """Return the kind of each scored record."""
     millionths: Int64 = np.rint(p_virus * _MILLION).astype(np.int64)
-    kinds: Int64 = line_numbers(calibration, chunks) * _SCORES + millionths
+    kinds: Int64 = line_numbers(calibration, chunks, bases) * _SCORES + millionths
     return kinds

@@ -16,8 +16,8 @@ from virnucpro.engine.store import ShardStore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: From scored chunks of records to the p_virus above which they are virus.
-ThresholdOf = Callable[[Int64], Float64 | float]
+#: From scored chunks and bases of records to the p_virus above which they are virus.
+ThresholdOf = Callable[[Int64, Int64], Float64 | float]
 
 
 class FinishedRecords(NamedTuple):
@@ -85,7 +85,7 @@ class RecordAssembler:
         place = np.searchsorted(number[ends], record_C[finished])
         count = int(ends.sum())
         scored = np.bincount(place[all_scores.call != UNSCORED], minlength=count)
-        result = score_records(place, all_scores, count, self._threshold_of(scored))
+        result = score_records(place, all_scores, count, self._threshold_of(scored, length[ends]))
         fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))

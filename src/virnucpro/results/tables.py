@@ -89,7 +89,9 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
     missing = np.full(len(records.ids), np.nan)
     probability, fdr = missing, missing
     if calibrated is not None:
-        probability, fdr = calibrated.columns(scores.p_virus, records.scored_chunks)
+        probability, fdr = calibrated.columns(
+            scores.p_virus, records.scored_chunks, records.lengths
+        )
     tiers = pl.Series([*TIER_NAMES, None], dtype=pl.String)
     tier = np.where(scores.call == UNSCORED, len(TIER_NAMES), scores.tier)
     return pl.DataFrame(

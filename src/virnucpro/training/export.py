@@ -14,6 +14,7 @@ from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.model import PARTS, FrameClassifier
 from virnucpro.encoders import Esm2Config
 from virnucpro.encoders.six_frames import SixFramesConfig
+from virnucpro.errors import BundleError
 from virnucpro.sequences import OPEN_FRAMES, FrameRule
 
 
@@ -92,5 +93,18 @@ def record_metrics(bundle: Bundle, metrics: Mapping[str, Mapping[str, float]]) -
         metrics: what was measured, on what.
     """
     tasks = {task: dict(values) for task, values in metrics.items()}
-    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, metrics=tasks))
+    return _described_anew(bundle, metrics=tasks)
+
+
+def record_calibration(bundle: Bundle, calibrated: Bundle) -> Bundle:
+    """Take over the calibration of a bundle of the same weights; weights and digests stay."""
+    if bundle.manifest.files != calibrated.manifest.files:
+        raise BundleError(
+            f"{calibrated.path}: was calibrated with other weights than {bundle.path}"
+        )
+    return _described_anew(bundle, calibration=calibrated.manifest.calibration)
+
+
+def _described_anew(bundle: Bundle, **changes: object) -> Bundle:
+    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, **changes))
     return load_bundle(bundle.path)
