@@ -7,7 +7,6 @@ Needs the network, for what virnucpro depends on.
 """
 
 import argparse
-import importlib.metadata as metadata
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ import subprocess
 import sys
 import time
 import venv
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]

@@ -89,9 +89,7 @@ def json_schema(title: str, struct: type[msgspec.Struct]) -> dict[str, Any]:
         title: the file.
         struct: what writes it.
     """
-    (schema,), parts = msgspec.json.schema_components(
-        [struct], ref_template="#/$defs/{name}"
-    )
+    (schema,), parts = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
     for part in parts.values():
         part.pop("additionalProperties", None)
         text = inspect.cleandoc(part["description"])
