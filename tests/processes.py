@@ -87,6 +87,15 @@ def _forks() -> _Forks:
     return _Forks()
 
 
+def program_on_path(directory: Path) -> dict[str, str]:
+    """Return an environment in which `virnucpro` is this tree's; writes it into `directory`."""
+    directory.mkdir()
+    script = directory / "virnucpro"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m virnucpro "$@"\n')
+    script.chmod(0o755)
+    return os.environ | {"PATH": f"{directory}:{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     """Return the files of a finished run that do not depend on the clock, and how it computed.
 
