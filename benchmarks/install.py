@@ -62,9 +62,8 @@ def main() -> None:
     }
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    largest = sorted(packages.items(), key=lambda item: -item[1])[:_LARGEST]
-    print(json.dumps({**found, "packages": f"{len(packages)} packages"}, indent=2))
-    for name, size in largest:
+    print(json.dumps({**found, "packages": len(packages)}, indent=2))
+    for name, size in list(packages.items())[:_LARGEST]:
         print(f"{size / 1e6:8.1f} MB  {name}")
 
 
@@ -75,14 +74,14 @@ def size_of(path: Path) -> int:
 
 
 def sizes_of_packages(environment: Path) -> dict[str, int]:
-    """Return the bytes on disk of each package, with its compiled files."""
+    """Return the bytes on disk of each package with its compiled files, the largest first."""
     (folder,) = environment.glob("lib/python3*/site-packages")
     sizes = {}
     for package in metadata.distributions(path=[str(folder)]):
         paths = {Path(str(file.locate())) for file in package.files or ()}
         size = sum(path.lstat().st_blocks * 512 for path in paths if path.is_file())
         sizes[f"{package.name} {package.version}"] = size
-    return sizes
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def _call(*command: str | Path) -> None:
