@@ -9,27 +9,36 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from processes import EXAMPLES, run
+from made_shards import Chunk, Frame, Piece, merge
 from virnucpro.results.multiqc import multiqc_files
 from virnucpro.results.paths import Outputs
 
 
-def test_a_run_is_a_sample_by_the_name_of_its_directory(tmp_path: Path) -> None:
-    out = tmp_path / "sample one"
-    done = run("predict", EXAMPLES[1], "-o", out, "--bundle", "compact-pair", "--gzip")
-    assert done.returncode == 0, done.stderr
-    found = {path.name: json.loads(path.read_bytes()) for path in out.glob("*_mqc.json")}
+def record(number: int, frames: list[Frame]) -> Piece:
+    return Piece(number, f"r{number}", 300, [Chunk(0, 300, frames)], "")
+
+
+def made_run(directory: Path, virus: int, other: int, unscored: int) -> None:
+    """Write the files of a run with so many records of each call."""
+    frames = {"virus": [Frame("F1", 100, 0.1, 0.9)], "other": [Frame("F1", 100, 0.9, 0.1)]}
+    kinds = [frames["virus"]] * virus + [frames["other"]] * other + [[]] * unscored
+    merge([[record(i, kind) for i, kind in enumerate(kinds)]], Outputs(directory))
+
+
+def test_a_run_is_a_sample_by_the_name_of_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sample one").mkdir()
+    monkeypatch.chdir(tmp_path / "sample one")
+    made_run(Path(), virus=1, other=4, unscored=3)
+    found = {path.name: json.loads(path.read_bytes()) for path in Path().glob("*_mqc.json")}
     bars, stats = found["virnucpro_calls_mqc.json"], found["virnucpro_stats_mqc.json"]
-    calls = dict(pl.read_csv(out / "records.tsv.gz", separator="\t")["call"].value_counts().rows())
-    assert calls.keys() == {"virus", "other", "unscored"}
-    assert bars["data"] == {"sample one": calls}
+    assert bars["data"] == {"sample one": {"virus": 1, "other": 4, "unscored": 3}}
+    assert stats["data"] == {"sample one": {"percent_virus": 12.5, "percent_unscored": 37.5}}
     assert (bars["plot_type"], stats["plot_type"]) == ("bargraph", "generalstats")
-    shares = stats["data"]["sample one"]
-    assert shares["percent_virus"] == round(100 * calls["virus"] / 96, 4)
-    assert shares["percent_unscored"] == round(100 * calls["unscored"] / 96, 4)
-    columns = {name for column in stats["pconfig"] for name in column}
-    assert columns == shares.keys()
-    assert bars["categories"].keys() == calls.keys()
+    assert {name for column in stats["pconfig"] for name in column} == {
+        "percent_virus", "percent_unscored",
+    }  # fmt: skip
 
 
 def test_runs_differ_in_their_data_only() -> None:
@@ -44,23 +53,17 @@ def test_runs_differ_in_their_data_only() -> None:
 
 @pytest.mark.skipif(shutil.which("multiqc") is None, reason="needs MultiQC")
 def test_multiqc_makes_one_section_of_three_runs(tmp_path: Path) -> None:
-    calls = {
-        "a": {"virus": 10, "other": 30, "unscored": 0},
-        "b": {"virus": 0, "other": 7, "unscored": 1},
-        "c": {"virus": 1, "other": 0, "unscored": 3},
-    }
-    for sample, counts in calls.items():
-        outputs = Outputs(tmp_path / "runs" / sample)
-        outputs.directory.mkdir(parents=True)
-        for name, content in multiqc_files(outputs.sample, counts).items():
-            outputs.path(name).write_bytes(content)
+    made_run(tmp_path / "runs" / "a", virus=10, other=30, unscored=0)
+    made_run(tmp_path / "runs" / "b", virus=0, other=7, unscored=1)
+    made_run(tmp_path / "runs" / "c", virus=1, other=0, unscored=3)
     command = ["multiqc", "--no-version-check", "--outdir", tmp_path / "report", tmp_path / "runs"]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     data = tmp_path / "report" / "multiqc_data"
     bars = pl.read_csv(data / "multiqc_virnucpro_calls_plot.txt", separator="\t")
-    assert {row.pop("Sample"): row for row in bars.to_dicts()} == calls
+    assert bars.columns == ["Sample", "virus", "other", "unscored"]
+    assert bars.rows() == [("a", 10, 30, 0), ("b", 0, 7, 1), ("c", 1, 0, 3)]
     stats = pl.read_csv(data / "multiqc_general_stats.txt", separator="\t")
     assert [name.rpartition("-")[2] for name in stats.columns] == [
         "Sample", "percent_virus", "percent_unscored",
