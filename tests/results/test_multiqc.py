@@ -56,9 +56,11 @@ def test_multiqc_makes_one_section_of_three_runs(tmp_path: Path) -> None:
     made_run(tmp_path / "runs" / "a", virus=10, other=30, unscored=0)
     made_run(tmp_path / "runs" / "b", virus=0, other=7, unscored=1)
     made_run(tmp_path / "runs" / "c", virus=1, other=0, unscored=3)
-    command = ["multiqc", "--no-version-check", "--outdir", tmp_path / "report", tmp_path / "runs"]
+    command = ["multiqc", "--no-version-check", "--outdir", "report", "runs"]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, check=False, text=True
+    )
     assert done.returncode == 0, done.stderr
     data = tmp_path / "report" / "multiqc_data"
     bars = pl.read_csv(data / "multiqc_virnucpro_calls_plot.txt", separator="\t")
