@@ -173,7 +173,9 @@ def test_blocks_of_another_size_give_the_same_calls(finished: Path, tmp_path: Pa
     assert (out / "viral.fasta").read_bytes() == (finished / "viral.fasta").read_bytes()
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["predict", "--help"], ["schema", "tables"]]
+)
 def test_version_and_help_load_no_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"

@@ -17,6 +17,7 @@ from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.schema import schema
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError
 
@@ -35,6 +36,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(bench)
+app.command()(schema)
 app.add_typer(models, name="models")
 
 

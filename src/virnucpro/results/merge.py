@@ -12,6 +12,7 @@ from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
+from virnucpro.results.multiqc import multiqc_files
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating, Probabilities, count_kinds
 from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
@@ -133,4 +134,6 @@ def merge_shards(
             counts.add(shard, finished)
         if legacy:
             legacy.finish()
+        for name, content in multiqc_files(outputs.sample, counts.calls).items():
+            files.open(outputs.path(name)).write(content)
     return counts

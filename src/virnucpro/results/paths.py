@@ -9,6 +9,8 @@ _FILES = {
     "chunks": ("chunks.tsv", "one line a chunk"),
     "frames": ("frames.tsv", "one line an open frame"),
     "viral": ("viral.fasta", "the records called virus"),
+    "multiqc_calls": ("virnucpro_calls_mqc.json", "calls of the run, for MultiQC"),
+    "multiqc_stats": ("virnucpro_stats_mqc.json", "shares of the run, for MultiQC"),
     "summary": ("summary.json", "counts, calls and speed"),
     "run": ("run.json", "what was run, with what"),
 }
@@ -36,6 +38,11 @@ class Outputs:
     directory: Path
     legacy: bool = False
     compressed: bool = False
+
+    @property
+    def sample(self) -> str:
+        """What programs that read many runs call this one: the directory's name."""
+        return self.directory.resolve().name
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""

@@ -7,6 +7,7 @@ import msgspec
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
+from virnucpro.results.columns import TABLES_VERSION
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
@@ -19,6 +20,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         format: version of this format.
+        tables: version of the tables' columns.
         bundle: name and version.
         device: kind of device.
         precision: the encoders' arithmetic.
@@ -47,6 +49,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     format: int
+    tables: int
     bundle: str
     device: str
     precision: str
@@ -89,6 +92,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.convert(
             {
                 "format": FORMAT,
+                "tables": TABLES_VERSION,
                 **vars(counts),
                 **run,
                 "resumed_records": progress.resumed_records,
