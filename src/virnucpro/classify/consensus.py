@@ -17,6 +17,8 @@ Int64 = NDArray[np.int64]
 OTHER, VIRUS, UNSCORED = range(3)
 CALL_NAMES = ("other", "virus", "unscored")
 TIER_NAMES = ("low", "moderate", "high")
+#: What contig roll-ups downstream make of a weighted delta.
+ROLLUP_NAMES = ("ambiguous", "viral", "non_viral")
 
 # The roll-up's constants (docs/method.md): confident chunks, and when their share makes a tier.
 _CONFIDENT_ABOVE, _CONFIDENT_BELOW = 0.8, 0.3
@@ -24,6 +26,7 @@ _AMBIGUOUS_ABOVE = 0.7
 _LEAST_CONFIDENT_SHARE = 0.1
 _HIGH_DELTA = 0.6
 _LEAST_CHUNKS = 5
+_ROLLED_UP_ABOVE = 0.3
 
 
 class ChunkScores(NamedTuple):
@@ -41,6 +44,11 @@ class ChunkScores(NamedTuple):
     p_virus: Float64
     call: NDArray[np.uint8]
 
+    @property
+    def balance(self) -> Float64:
+        """The p_virus of a record that had this chunk alone: 1/2 where both scores are alike."""
+        return (1 + self.p_virus - self.p_other) / 2
+
 
 class RecordScores(NamedTuple):
     """Scores and calls of records, one entry per record.
@@ -50,11 +58,21 @@ class RecordScores(NamedTuple):
             open frame this is the frame's P(virus).
         call: index into `CALL_NAMES`, uint8.
         tier: index into `TIER_NAMES`, uint8; meaningless where unscored.
+        weighted_delta: from -1 to 1, NaN where unscored, as are the next three.
+        viral_chunks: share of the scored chunks that are confidently viral.
+        other_chunks: share of the scored chunks that are confidently not viral.
+        ambiguous_chunks: share of the scored chunks whose two scores are both high.
+        rollup: index into `ROLLUP_NAMES`, uint8; meaningless where unscored.
     """
 
     p_virus: Float64
     call: NDArray[np.uint8]
     tier: NDArray[np.uint8]
+    weighted_delta: Float64
+    viral_chunks: Float64
+    other_chunks: Float64
+    ambiguous_chunks: Float64
+    rollup: NDArray[np.uint8]
 
 
 def frame_calls(scores_S2: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -109,11 +127,28 @@ def score_records(
     is_virus = (p_virus > threshold) | ((p_virus == threshold) & any_virus)
     call = np.where(count == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER)).astype(np.uint8)
 
-    unambiguous = total((s0 <= _AMBIGUOUS_ABOVE) | (s1 <= _AMBIGUOUS_ABOVE))
+    ambiguous = total((s0 > _AMBIGUOUS_ABOVE) & (s1 > _AMBIGUOUS_ABOVE))
     confident_virus = total((s1 > _CONFIDENT_ABOVE) & (s0 < _CONFIDENT_BELOW))
     confident_other = total((s0 > _CONFIDENT_ABOVE) & (s1 < _CONFIDENT_BELOW))
     confident = np.where(call == VIRUS, confident_virus, confident_other)
+    unambiguous = count - ambiguous
     enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
     tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
     tier = np.maximum(tier - (count < _LEAST_CHUNKS), 0)
-    return RecordScores(p_virus, call, tier.astype(np.uint8))
+    rollup = np.select(
+        [weighted_delta > _ROLLED_UP_ABOVE, weighted_delta < -_ROLLED_UP_ABOVE], [1, 2]
+    )
+
+    def of_scored(values: Float64) -> Float64:
+        return np.divide(values, count, out=np.full(records, np.nan), where=count > 0)
+
+    return RecordScores(
+        p_virus,
+        call,
+        tier.astype(np.uint8),
+        np.where(count > 0, weighted_delta, np.nan),
+        of_scored(confident_virus),
+        of_scored(confident_other),
+        of_scored(ambiguous),
+        rollup.astype(np.uint8),
+    )

@@ -8,6 +8,9 @@ _FILES = {
     "records": ("records.tsv", "one line a record: its call"),
     "chunks": ("chunks.tsv", "one line a chunk"),
     "frames": ("frames.tsv", "one line an open frame"),
+    "track": ("scores.bedgraph", "score along each record of several chunks"),
+    "regions": ("regions.gff3", "viral regions inside records"),
+    "regions_bed": ("regions.bed", "the same regions as BED"),
     "viral": ("viral.fasta", "the records called virus"),
     "summary": ("summary.json", "counts, calls and speed"),
     "run": ("run.json", "what was run, with what"),
@@ -20,7 +23,7 @@ _LEGACY_FILES = {
     ),
 }
 #: Files that `--gzip` compresses.
-_TABLES = ("records", "chunks", "frames", "viral")
+_TABLES = ("records", "chunks", "frames", "track", "viral")
 
 
 @dataclass(frozen=True)
