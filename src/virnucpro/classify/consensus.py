@@ -127,28 +127,36 @@ def score_records(
     is_virus = (p_virus > threshold) | ((p_virus == threshold) & any_virus)
     call = np.where(count == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER)).astype(np.uint8)
 
-    ambiguous = total((s0 > _AMBIGUOUS_ABOVE) & (s1 > _AMBIGUOUS_ABOVE))
     confident_virus = total((s1 > _CONFIDENT_ABOVE) & (s0 < _CONFIDENT_BELOW))
     confident_other = total((s0 > _CONFIDENT_ABOVE) & (s1 < _CONFIDENT_BELOW))
+    ambiguous = total((s0 > _AMBIGUOUS_ABOVE) & (s1 > _AMBIGUOUS_ABOVE))
     confident = np.where(call == VIRUS, confident_virus, confident_other)
-    unambiguous = count - ambiguous
+    tier = _tiers(confident, count - ambiguous, count, weighted_delta)
+    missing = np.full((3, records), np.nan)
+    shares = np.divide(
+        [confident_virus, confident_other, ambiguous], count, out=missing, where=count > 0
+    )
+    weighted_delta[count == 0] = np.nan
+    return RecordScores(p_virus, call, tier, weighted_delta, *shares, _rollups(weighted_delta))
+
+
+def _tiers(
+    confident: Float64, unambiguous: Float64, count: Float64, weighted_delta: Float64
+) -> NDArray[np.uint8]:
+    """Return the tiers of records.
+
+    Args:
+        confident: chunks that are confidently of the record's call.
+        unambiguous: chunks that are not ambiguous.
+        count: scored chunks.
+        weighted_delta: of each record.
+    """
     enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
     tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
-    tier = np.maximum(tier - (count < _LEAST_CHUNKS), 0)
-    rollup = np.select(
-        [weighted_delta > _ROLLED_UP_ABOVE, weighted_delta < -_ROLLED_UP_ABOVE], [1, 2]
-    )
+    return np.maximum(tier - (count < _LEAST_CHUNKS), 0).astype(np.uint8)
 
-    def of_scored(values: Float64) -> Float64:
-        return np.divide(values, count, out=np.full(records, np.nan), where=count > 0)
 
-    return RecordScores(
-        p_virus,
-        call,
-        tier.astype(np.uint8),
-        np.where(count > 0, weighted_delta, np.nan),
-        of_scored(confident_virus),
-        of_scored(confident_other),
-        of_scored(ambiguous),
-        rollup.astype(np.uint8),
-    )
+def _rollups(weighted_delta: Float64) -> NDArray[np.uint8]:
+    """Return what roll-ups downstream make of weighted deltas, as indices into `ROLLUP_NAMES`."""
+    sure = [weighted_delta > _ROLLED_UP_ABOVE, weighted_delta < -_ROLLED_UP_ABOVE]
+    return np.select(sure, [1, 2]).astype(np.uint8)

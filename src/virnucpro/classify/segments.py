@@ -45,7 +45,7 @@ def viral_segments(scores_C: Float64) -> list[Segment]:
     """
     if len(scores_C) < LEAST_CHUNKS:
         return []
-    odds_C = log_odds(scores_C)
+    odds_C = _log_odds(scores_C)
     viral: list[Segment] = []
     for start, end in _stretches(odds_C / _noise(odds_C)):
         if odds_C[start:end].mean() > 0:
@@ -54,7 +54,7 @@ def viral_segments(scores_C: Float64) -> list[Segment]:
     return [segment for segment in viral if segment.end - segment.start >= _SHORTEST]
 
 
-def log_odds(scores_C: Float64) -> Float64:
+def _log_odds(scores_C: Float64) -> Float64:
     """Return the log odds of scores, cut off where they say nothing more."""
     with np.errstate(divide="ignore"):
         odds_C: Float64 = np.log(scores_C) - np.log1p(-scores_C)
