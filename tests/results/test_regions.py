@@ -1,5 +1,6 @@
 """regions.gff3 and regions.bed: the same viral regions, in either format's coordinates."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ from virnucpro.results.regions import gff3_name
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|")
 
 
-def record(number: int, name: str, p_virus: list[float | None], first: int = 0) -> Piece:
+def record(number: int, name: str, p_virus: Sequence[float | None], first: int = 0) -> Piece:
     """Return a record of chunks that begin every 250 bases and have 300; None has no frame."""
     chunks = [
         Chunk(250 * k, 250 * k + 300, [] if p is None else [Frame("F1", 99, 1 - p, p)])

@@ -69,9 +69,9 @@ def consumed(path: Path) -> dict[str, list[str]]:
             scores = float(row["max_score_0"]), float(row["max_score_1"])
             chunks.setdefault(name, []).append(scores)
     answers = {}
-    for name, scores in chunks.items():
+    for name, maxima in chunks.items():
         total = weights = viral = other = ambiguous = 0.0
-        for s0, s1 in scores:
+        for s0, s1 in maxima:
             weight = math.sqrt(abs(s1 - s0))
             total += (s1 - s0) * weight
             weights += weight
@@ -80,7 +80,7 @@ def consumed(path: Path) -> dict[str, list[str]]:
             ambiguous += s0 > 0.7 and s1 > 0.7
         delta = total / weights if weights else 0.0
         word = "viral" if delta > 0.3 else "non_viral" if delta < -0.3 else "ambiguous"
-        shares = [count / len(scores) for count in (viral, other, ambiguous)]
+        shares = [count / len(maxima) for count in (viral, other, ambiguous)]
         answers[name] = [*(f"{x:.6f}" for x in (round(delta, 6) + 0.0, *shares)), word]
     return answers
 

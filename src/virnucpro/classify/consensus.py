@@ -5,6 +5,7 @@ frames (Li et al. 2025); a record's score is the weighted mean difference of its
 scores, the roll-up that viral-ngs applies to VirNucPro's tables.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,22 @@ class ChunkScores(NamedTuple):
     def balance(self) -> Float64:
         """The p_virus of a record that had this chunk alone: 1/2 where both scores are alike."""
         return (1 + self.p_virus - self.p_other) / 2
+
+    def taken(self, which: Int64 | slice) -> "ChunkScores":
+        """Return some of the chunks."""
+        return ChunkScores(
+            self.frames[which], self.p_other[which], self.p_virus[which], self.call[which]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ChunkScores"]) -> "ChunkScores":
+        """Return the chunks of all parts, in order."""
+        return cls(
+            np.concatenate([part.frames for part in parts]),
+            np.concatenate([part.p_other for part in parts]),
+            np.concatenate([part.p_virus for part in parts]),
+            np.concatenate([part.call for part in parts]),
+        )
 
 
 class RecordScores(NamedTuple):
@@ -133,11 +150,11 @@ def score_records(
     confident = np.where(call == VIRUS, confident_virus, confident_other)
     tier = _tiers(confident, count - ambiguous, count, weighted_delta)
     missing = np.full((3, records), np.nan)
-    shares = np.divide(
-        [confident_virus, confident_other, ambiguous], count, out=missing, where=count > 0
-    )
+    kinds = np.stack([confident_virus, confident_other, ambiguous])
+    viral, other, both = np.divide(kinds, count, out=missing, where=count > 0)
     weighted_delta[count == 0] = np.nan
-    return RecordScores(p_virus, call, tier, weighted_delta, *shares, _rollups(weighted_delta))
+    rollup = _rollups(weighted_delta)
+    return RecordScores(p_virus, call, tier, weighted_delta, viral, other, both, rollup)
 
 
 def _tiers(
@@ -153,7 +170,8 @@ def _tiers(
     """
     enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
     tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
-    return np.maximum(tier - (count < _LEAST_CHUNKS), 0).astype(np.uint8)
+    demoted: NDArray[np.uint8] = np.maximum(tier - (count < _LEAST_CHUNKS), 0).astype(np.uint8)
+    return demoted
 
 
 def _rollups(weighted_delta: Float64) -> NDArray[np.uint8]:

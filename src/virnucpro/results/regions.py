@@ -84,15 +84,12 @@ class RegionFiles:
 def _part(shard: Shard, scores: ChunkScores, piece: int) -> _Part:
     first, last = np.searchsorted(shard.chunk_C4[:, 0], [piece, piece + 1])
     scored = first + np.flatnonzero(scores.call[first:last] != UNSCORED)
-    return _Part(shard.chunk_C4[scored, 2:], ChunkScores(*(column[scored] for column in scores)))
+    return _Part(shard.chunk_C4[scored, 2:], scores.taken(scored))
 
 
 def _joined(parts: list[_Part]) -> _Part:
-    columns = zip(*(part.scores for part in parts), strict=True)
-    return _Part(
-        np.concatenate([part.span_C2 for part in parts]),
-        ChunkScores(*(np.concatenate(column) for column in columns)),
-    )
+    spans, scores = zip(*parts, strict=True)
+    return _Part(np.concatenate(spans), ChunkScores.joined(scores))
 
 
 def regions_of(record: str, span_C2: Int64, scores: ChunkScores) -> Iterator[Region]:
@@ -107,7 +104,7 @@ def regions_of(record: str, span_C2: Int64, scores: ChunkScores) -> Iterator[Reg
     for start, end in segments:
         if end - start == len(span_C2):
             return
-        inside = ChunkScores(*(column[start:end] for column in scores))
+        inside = scores.taken(slice(start, end))
         rolled_up = score_records(np.zeros(end - start, np.int64), inside, 1, 0.5)
         yield Region(
             record,
