@@ -14,7 +14,8 @@ from virnucpro.sequences import FRAME_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"
 LEGACY_CHUNKS = "prediction_results_highestscore.csv"
-TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
+TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "scores.bedgraph", "viral.fasta")
+REGIONS = ("regions.gff3", "regions.bed")
 
 
 class Frame(NamedTuple):

@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_shards import Chunk, Frame, Piece, merge
+from made_shards import LEGACY_CHUNKS, LEGACY_FRAMES, REGIONS, TABLES, Chunk, Frame, Piece, merge
 from virnucpro.results.paths import Outputs
 
-LEGACY_FRAMES = "prediction_results.txt"
-LEGACY_CHUNKS = "prediction_results_highestscore.csv"
-TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
 FOR_MULTIQC = ("virnucpro_calls_mqc.json", "virnucpro_stats_mqc.json")
+ROLLED_UP = "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup"
 
 
 def table(rows: list[str]) -> bytes:
@@ -141,15 +139,16 @@ def test_chunks_table(written: Path) -> None:
 def test_records_table(written: Path) -> None:
     delta = 2 * np.array([k / 64 for k in range(11) if k != 4]) - 1
     weight = np.sqrt(-delta)
-    rolled_up = (1 + (delta * weight).sum() / weight.sum()) / 2
+    rolled_up = (delta * weight).sum() / weight.sum()
+    p_virus, shares = (1 + rolled_up) / 2, "0.000000 1.000000 0.000000"
     assert (written / "records.tsv").read_bytes() == table(
         [
-            "record length chunks open_frames p_virus call tier probability fdr",
-            "r1 400 2 3 0.439497 other low  ",
-            "Closed 300 1 0  unscored   ",
-            "r1 91 1 2 0.500000 virus low  ",
-            "nothing 0 0 0  unscored   ",
-            f"a 3300 11 10 {rolled_up:.6f} other high  ",
+            f"record length chunks open_frames p_virus call tier probability fdr {ROLLED_UP}",
+            "r1 400 2 3 0.439497 other low   -0.121006 0.000000 0.000000 0.500000 ambiguous",
+            "Closed 300 1 0  unscored        ",
+            "r1 91 1 2 0.500000 virus low   0.000000 0.000000 0.000000 0.000000 ambiguous",
+            "nothing 0 0 0  unscored        ",
+            f"a 3300 11 10 {p_virus:.6f} other high   {rolled_up:.6f} {shares} non_viral",
         ]
     )
 
@@ -159,13 +158,15 @@ def test_viral_records(written: Path) -> None:
 
 
 def test_nothing_else_is_left_in_the_directory(written: Path) -> None:
-    written_names = {path.name for path in written.iterdir()}
-    assert written_names == {*TABLES, *FOR_MULTIQC, LEGACY_FRAMES, LEGACY_CHUNKS}
+    assert {path.name for path in written.iterdir()} == {
+        *(*TABLES, *REGIONS, *FOR_MULTIQC),
+        *(LEGACY_FRAMES, LEGACY_CHUNKS),
+    }
 
 
 def test_legacy_files_are_written_only_when_asked_for(tmp_path: Path) -> None:
     merge([RECORDS], Outputs(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == {*TABLES, *FOR_MULTIQC}
+    assert {path.name for path in tmp_path.iterdir()} == {*TABLES, *REGIONS, *FOR_MULTIQC}
 
 
 def test_counts(tmp_path: Path) -> None:
@@ -185,6 +186,9 @@ def test_without_an_open_frame_all_tables_have_their_header(tmp_path: Path) -> N
         "frames.tsv": 1,
         "chunks.tsv": 2,
         "records.tsv": 2,
+        "scores.bedgraph": 0,
+        "regions.gff3": 1,
+        "regions.bed": 0,
         "viral.fasta": 0,
         LEGACY_FRAMES: 1,
         LEGACY_CHUNKS: 1,
@@ -250,7 +254,7 @@ def test_a_record_over_three_shards_is_as_in_one(
     counts = merge([[before, whole, after]], Outputs(one, legacy=True))
     spread = merge([[before, first], [second], [third, after]], Outputs(three, legacy=True))
     assert spread == counts
-    for name in (*TABLES, LEGACY_FRAMES, LEGACY_CHUNKS):
+    for name in (*TABLES, *REGIONS, LEGACY_FRAMES, LEGACY_CHUNKS):
         assert (three / name).read_bytes() == (one / name).read_bytes()
     call = "virus" if p_virus > 0.5 else "other"
     line = (three / "records.tsv").read_text().splitlines()[2].split("\t")
@@ -282,7 +286,7 @@ def test_compressed_tables_hold_the_same_bytes(tmp_path: Path) -> None:
         packed = (tmp_path / "packed" / f"{name}.gz").read_bytes()
         assert gzip.decompress(packed) == (tmp_path / "plain" / name).read_bytes()
         assert not (tmp_path / "packed" / name).exists()
-    for name in (LEGACY_FRAMES, LEGACY_CHUNKS):
+    for name in (*REGIONS, LEGACY_FRAMES, LEGACY_CHUNKS):
         expected = (tmp_path / "plain" / name).read_bytes()
         assert (tmp_path / "packed" / name).read_bytes() == expected
 

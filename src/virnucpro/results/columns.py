@@ -5,7 +5,7 @@ A new column is a line at the end of its table here, and a value in `tables`.
 
 from typing import Literal, NamedTuple
 
-from virnucpro.classify import CALL_NAMES, TIER_NAMES
+from virnucpro.classify import CALL_NAMES, ROLLUP_NAMES, TIER_NAMES
 from virnucpro.sequences import DRAWN_NAMES
 
 #: Goes up when a column is renamed, removed, moved, or holds or means something else. Columns
@@ -55,6 +55,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
             "expected share of false viruses among it and all with a higher probability",
             can_be_empty=True,
         ),
+        Column("weighted_delta", "number", "roll-up of its chunks, -1 to 1", can_be_empty=True),
+        Column("viral_chunks", "share", "scored chunks that are viral", can_be_empty=True),
+        Column("other_chunks", "share", "scored chunks that are not", can_be_empty=True),
+        Column("ambiguous_chunks", "share", "scored chunks that are both", can_be_empty=True),
+        Column("rollup", "text", "call of the roll-up", can_be_empty=True, words=ROLLUP_NAMES),
     ),
     "chunks.tsv": (
         _RECORD,

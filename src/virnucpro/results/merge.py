@@ -16,7 +16,9 @@ from virnucpro.results.multiqc import multiqc_files
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating, Probabilities, count_kinds
 from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
+from virnucpro.results.regions import RegionFiles
 from virnucpro.results.tables import TableWriter, chunk_rows, frame_rows, record_rows
+from virnucpro.results.tracks import ScoreTrack
 
 #: Why a record has no score, beside those that cannot be processed.
 NO_OPEN_FRAME = "no open frame"
@@ -118,6 +120,8 @@ def merge_shards(
             TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
         )
         viral = files.open(outputs.path("viral"))
+        track = ScoreTrack(files.open(outputs.path("track")))
+        regions = RegionFiles(files, outputs)
         legacy = LegacyFiles(files, outputs) if outputs.legacy else None
         for index in range(shards):
             shard = decode_shard(store.load(index))
@@ -128,10 +132,13 @@ def merge_shards(
             frames.write(frame_rows(shard, ids))
             chunks.write(chunk_rows(shard, scores, ids))
             records.write(record_rows(finished, probabilities))
+            track.add(shard, scores, ids)
+            regions.add(shard, scores, names)
             viral.writelines(finished.fasta)
             if legacy:
                 legacy.add(shard, scores, ids)
             counts.add(shard, finished)
+        track.finish()
         if legacy:
             legacy.finish()
         for name, content in multiqc_files(outputs.sample, counts.calls).items():

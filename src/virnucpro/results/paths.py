@@ -8,6 +8,9 @@ _FILES = {
     "records": ("records.tsv", "one line a record: its call"),
     "chunks": ("chunks.tsv", "one line a chunk"),
     "frames": ("frames.tsv", "one line an open frame"),
+    "track": ("scores.bedgraph", "score along each record of several chunks"),
+    "regions": ("regions.gff3", "viral regions inside records"),
+    "regions_bed": ("regions.bed", "the same regions as BED"),
     "viral": ("viral.fasta", "the records called virus"),
     "multiqc_calls": ("virnucpro_calls_mqc.json", "calls of the run, for MultiQC"),
     "multiqc_stats": ("virnucpro_stats_mqc.json", "shares of the run, for MultiQC"),
@@ -22,7 +25,7 @@ _LEGACY_FILES = {
     ),
 }
 #: Files that `--gzip` compresses.
-_TABLES = ("records", "chunks", "frames", "viral")
+_TABLES = ("records", "chunks", "frames", "track", "viral")
 
 
 @dataclass(frozen=True)

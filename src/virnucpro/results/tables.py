@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virnucpro.classify import CALL_NAMES, TIER_NAMES, ChunkScores, frame_calls
+from virnucpro.classify import CALL_NAMES, ROLLUP_NAMES, TIER_NAMES, ChunkScores, frame_calls
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
 from virnucpro.results.probabilities import Probabilities
@@ -41,6 +41,14 @@ class TableWriter:
 def names(codes: NDArray[np.uint8], vocabulary: tuple[str, ...]) -> pl.Series:
     """Turn codes into the words they stand for."""
     return pl.Series(vocabulary).gather(codes.astype(np.uint32))
+
+
+def _names_where(
+    exists: NDArray[np.bool_], codes: NDArray[np.uint8], vocabulary: tuple[str, ...]
+) -> pl.Series:
+    """Turn codes into words where they mean something."""
+    words = pl.Series([*vocabulary, None], dtype=pl.String)
+    return words.gather(np.where(exists, codes, len(vocabulary)).astype(np.uint32))
 
 
 def _probability(values: NDArray[np.floating]) -> pl.Series:
@@ -92,8 +100,7 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
         probability, fdr = calibrated.columns(
             scores.p_virus, records.scored_chunks, records.lengths
         )
-    tiers = pl.Series([*TIER_NAMES, None], dtype=pl.String)
-    tier = np.where(scores.call == UNSCORED, len(TIER_NAMES), scores.tier)
+    is_scored = scores.call != UNSCORED
     return pl.DataFrame(
         {
             "record": records.ids,
@@ -102,8 +109,13 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
             "open_frames": records.frames,
             "p_virus": _probability(scores.p_virus),
             "call": names(scores.call, CALL_NAMES),
-            "tier": tiers.gather(tier.astype(np.uint32)),
+            "tier": _names_where(is_scored, scores.tier, TIER_NAMES),
             "probability": _probability(probability),
             "fdr": _probability(fdr),
+            "weighted_delta": _probability(np.round(scores.weighted_delta, 6) + 0.0),  # no -0.0
+            "viral_chunks": _probability(scores.viral_chunks),
+            "other_chunks": _probability(scores.other_chunks),
+            "ambiguous_chunks": _probability(scores.ambiguous_chunks),
+            "rollup": _names_where(is_scored, scores.rollup, ROLLUP_NAMES),
         }
     )
