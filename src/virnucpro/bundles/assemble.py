@@ -30,8 +30,9 @@ from virnucpro.bundles.parts import (
     read_head,
 )
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
-from virnucpro.bundles.store import EMBEDDED, Bundle, home, load_bundle, write_directory
+from virnucpro.bundles.store import EMBEDDED, Bundle, load_bundle, write_directory
 from virnucpro.errors import BundleError
+from virnucpro.storage import home
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"

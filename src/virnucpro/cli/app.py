@@ -5,7 +5,6 @@ but some records could not be processed (listed); 130 stopped from the keyboard,
 """
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -17,10 +16,12 @@ from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -29,17 +30,15 @@ app = typer.Typer(
     "results/records.tsv and results/viral.fasta. The same command continues a run that was "
     "interrupted.",
 )
-app.command()(predict)
-app.command()(embed)
-app.command()(train)
-app.command()(evaluate)
-app.command()(calibrate)
-app.command()(bench)
+for command in (predict, embed, train, evaluate, calibrate, bench):
+    app.command(cls=Settings)(command)
 app.add_typer(models, name="models")
 
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version  # noqa: PLC0415 (slow to import)
+
         typer.echo(f"virnucpro {version('virnucpro')}")
         raise typer.Exit
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import completion, options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ def predict(
     ],
     out: options.Out,
     bundle: Annotated[
-        str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
+        str,
+        typer.Option(
+            help="Name of a bundle (compact), or a bundle's directory.",
+            autocompletion=completion.bundles,
+        ),
     ] = "compact",
     head: Annotated[
         Path | None,
@@ -59,6 +63,7 @@ def predict(
     ] = 2048,
     executor: options.Executor = "local",
     quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)

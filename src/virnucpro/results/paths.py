@@ -19,6 +19,8 @@ _LEGACY_FILES = {
         "chunks, as the original VirNucPro writes them",
     ),
 }
+#: The command line, with the values that were used; only commands write it, after all others.
+CONFIG_FILE = "config.toml"
 #: Files that `--gzip` compresses.
 _TABLES = ("records", "chunks", "frames", "viral")
 
