@@ -4,6 +4,7 @@ Exit status: 0 done; 1 failed, with one line that says what and what to do; 2 wr
 but some records could not be processed (listed); 130 stopped from the keyboard, 143 by SIGTERM.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 
 from virnucpro.cli.bench import bench
 from virnucpro.cli.calibrate import calibrate
+from virnucpro.cli.cite import cite
+from virnucpro.cli.doctor import doctor
 from virnucpro.cli.embed import embed
 from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
@@ -30,7 +33,7 @@ app = typer.Typer(
     "results/records.tsv and results/viral.fasta. The same command continues a run that was "
     "interrupted.",
 )
-for command in (predict, embed, train, evaluate, calibrate, bench):
+for command in (predict, embed, train, evaluate, calibrate, bench, doctor, cite):
     app.command(cls=Settings)(command)
 app.add_typer(models, name="models")
 
@@ -58,6 +61,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; turn an expected failure into one line."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # no bold either, and no line that is drawn again
     try:
         app()
     except VirnucproError as error:

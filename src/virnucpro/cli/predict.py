@@ -10,6 +10,7 @@ from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
+    from virnucpro.results.paths import Outputs
     from virnucpro.results.summary import Summary
     from virnucpro.sequences.frames import FrameKind
 
@@ -67,6 +68,7 @@ def predict(
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.results.paths import Outputs  # noqa: PLC0415
 
     carry_out(
         lambda observer: api.predict(
@@ -86,7 +88,7 @@ def predict(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        _told,
+        lambda summary: _told(summary, Outputs(out, legacy, compressed)),
         lambda summary: summary.unscored["not processed"],
         out,
         executor=executor,
@@ -105,7 +107,7 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         ) from error
 
 
-def _told(summary: "Summary") -> str:
+def _told(summary: "Summary", outputs: "Outputs") -> str:
     calls, unscored = summary.calls, summary.unscored
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
     expected = ""
@@ -117,5 +119,9 @@ def _told(summary: "Summary") -> str:
     return (
         f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
         f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; {expected}"
-        f"{summary.records_per_second:,.0f} records/s"
+        f"{summary.records_per_second:,.0f} records/s\n"
+        f"look first at {outputs.path('records')} (calls and how sure they are) and "
+        f"{outputs.path('viral')}\n"
+        f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
+        f"  {outputs.path('methods').read_text().strip()}"
     )

@@ -6,6 +6,7 @@ environment, and `chunk-length` under `[predict]` in the file.
 """
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from types import NoneType
@@ -25,14 +26,22 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 class Settings(TyperCommand):
-    """A command whose wrong values say where they come from, and that keeps what it was given."""
+    """A command whose wrong values say where they come from, and that keeps what it was given.
+
+    Attributes:
+        prefix: what the names of its variables begin with.
+    """
+
+    prefix = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
         """Parse the command line; say of a wrong value from elsewhere which one it is.
 
         Raises:
-            SettingsError: when a value of the environment or of the file is wrong.
+            SettingsError: when a value of the environment or of the file is wrong, or a variable
+                with the command's name is none of its options'.
         """
+        _refuse_unknown_variables(self)
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -66,10 +75,21 @@ def _name_variables(group: TyperGroup, prefix: str) -> None:
         here = f"{prefix}_{name}"
         if isinstance(command, TyperGroup):
             _name_variables(command, here)
+        if isinstance(command, Settings):
+            command.prefix = f"{here}_".upper().replace("-", "_")
         for option in command.params:
             if isinstance(option, TyperOption):
                 option.envvar = f"{here}_{key(option)}".upper().replace("-", "_")
                 option.show_envvar = False  # docs/terminal.md says how they are called
+
+
+def _refuse_unknown_variables(command: Settings) -> None:
+    known = [option.envvar for option in command.params if isinstance(option, TyperOption)]
+    for name in sorted(os.environ):
+        if name.startswith(command.prefix) and name not in known:
+            close = difflib.get_close_matches(name, map(str, known), 1)
+            meant = f"give {close[0]}" if close else f"virnucpro {command.name} -h lists options"
+            raise SettingsError(f"{name}: is the variable of no option; unset it, or {meant}")
 
 
 def key(parameter: Any) -> str:  # noqa: ANN401 (typer's own)

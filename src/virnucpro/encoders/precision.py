@@ -184,7 +184,7 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     if bits is not None and isinstance(network, Esm2):
         pack(network, bits)
     reasons: list[str] = []
-    for way in _ways(precision, network, reasons):
+    for way in _ways(precision, network.config, device, reasons):
         with one_thread_an_operation():  # as packs are computed on a CPU
             reason = _fault(network, way, precision)
         if not reason:
@@ -197,14 +197,20 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     )
 
 
-def _ways(precision: str, network: Encoder, reasons: list[str]) -> list[_Way]:
+def ways_to_try(precision: str, config: EncoderConfig, device: torch.device) -> list[str]:
+    """Return the names of the ways that `speed_up` tries on a device, the fastest first."""
+    return [way.name for way in _ways(precision, config, device, [])]
+
+
+def _ways(
+    precision: str, config: EncoderConfig, device: torch.device, reasons: list[str]
+) -> list[_Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
-    device = network.embedding.weight.device
     if device.type == "cpu" and precision == "fp32":
         return [_Way("fused steps for a CPU", _with_cpu_steps), _PLAIN]
     if device.type == "cpu" or precision == "fp32":
         return [_PLAIN]
-    size = network.config.width // network.config.heads
+    size = config.width // config.heads
     if size not in _KERNEL_HEADS:
         reasons.append(f"no kernels for heads of {size} columns")
         kernels = []

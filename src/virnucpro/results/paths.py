@@ -11,6 +11,7 @@ _FILES = {
     "viral": ("viral.fasta", "the records called virus"),
     "summary": ("summary.json", "counts, calls and speed"),
     "run": ("run.json", "what was run, with what"),
+    "methods": ("methods.txt", "a paragraph for a paper's methods"),
 }
 _LEGACY_FILES = {
     "legacy_frames": ("prediction_results.txt", "frames, as the original VirNucPro writes them"),
