@@ -232,8 +232,8 @@ def _devices(problems: list[Problem]) -> list[DeviceReport]:
     for name in (*(f"cuda:{index}" for index in range(count)), "cpu"):
         try:
             found.append(_device(name))
-        except (RuntimeError, VirnucproError) as error:
-            said = str(error).strip().splitlines()[0]
+        except Exception as error:  # noqa: BLE001 (whatever a driver may raise)
+            said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             other = "give --device cpu, or see what nvidia-smi says"
             to_do = "pip install --force-reinstall torch" if name == "cpu" else other
             problems.append(Problem(f"{name} does not compute ({said})", to_do, is_fatal=True))

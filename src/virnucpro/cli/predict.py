@@ -122,6 +122,7 @@ def _told(summary: "Summary", outputs: "Outputs") -> str:
         f"{summary.records_per_second:,.0f} records/s\n"
         f"look first at {outputs.path('records')} (calls and how sure they are) and "
         f"{outputs.path('viral')}\n"
+        f"again: virnucpro predict --config {outputs.path('config')}\n"
         f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
         f"  {outputs.path('methods').read_text().strip()}"
     )

@@ -197,13 +197,18 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     )
 
 
-def ways_to_try(precision: str, config: EncoderConfig, device: torch.device) -> list[str]:
+def ways_to_try(
+    precision: str, config: Esm2Config | DnabertSConfig, device: torch.device
+) -> list[str]:
     """Return the names of the ways that `speed_up` tries on a device, the fastest first."""
     return [way.name for way in _ways(precision, config, device, [])]
 
 
 def _ways(
-    precision: str, config: EncoderConfig, device: torch.device, reasons: list[str]
+    precision: str,
+    config: Esm2Config | DnabertSConfig,
+    device: torch.device,
+    reasons: list[str],
 ) -> list[_Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
     if device.type == "cpu" and precision == "fp32":

@@ -22,6 +22,7 @@ _LEGACY_FILES = {
 }
 #: The command line, with the values that were used; only commands write it, after all others.
 CONFIG_FILE = "config.toml"
+_COMMAND_FILES = {"config": (CONFIG_FILE, "the command line, with the values that were used")}
 #: Files that `--gzip` compresses.
 _TABLES = ("records", "chunks", "frames", "viral")
 
@@ -42,7 +43,7 @@ class Outputs:
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""
-        file_name = (_FILES | _LEGACY_FILES)[name][0]
+        file_name = (_FILES | _LEGACY_FILES | _COMMAND_FILES)[name][0]
         suffix = ".gz" if self.compressed and name in _TABLES else ""
         return self.directory / (file_name + suffix)
 
