@@ -47,7 +47,7 @@ def value_of(command: TyperCommand, option: TyperOption) -> tuple[str, Any]:
 
 
 def parsed(command: str, *arguments: str) -> dict[str, Any]:
-    context = COMMANDS[command].make_context(command.split()[-1], list(arguments))
+    context = COMMANDS[command].make_context(command.rsplit(maxsplit=1)[-1], list(arguments))
     return {key(p): context.params[str(p.name)] for p in COMMANDS[command].params}
 
 
@@ -73,6 +73,11 @@ def test_every_option_answers_to_its_variable(
         monkeypatch.setenv(variable, text)
     found = parsed(name, *positional(command))
     assert {option: found[option] for option in expected} == expected
+
+
+def test_all_but_what_is_nothing_but_its_answer_can_be_quiet() -> None:
+    loud = {n for n, command in COMMANDS.items() if "quiet" not in map(key, command.params)}
+    assert loud == {"cite", "models list", "models path"}
 
 
 @pytest.mark.parametrize("name", ["predict", "embed", "train", "evaluate", "calibrate"])
@@ -190,3 +195,15 @@ def test_a_run_that_failed_keeps_no_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("predict", tmp_path / "bad.fasta", "-o", out).returncode == 1
     assert not (out / "config.toml").exists()
+
+
+def test_a_run_of_embed_is_repeated_from_its_file(tmp_path: Path) -> None:
+    proteins = Path(EXAMPLES[0]).with_name("proteins.fasta")
+    options = ["--model", "compact-pair:protein", "--format", "npz"]
+    assert run("embed", proteins, "-o", tmp_path / "out", *options).returncode == 0
+    config = tmp_path / "out" / "config.toml"
+    found = tomllib.loads(config.read_text())["embed"]
+    assert found.keys() == {key(p) for p in COMMANDS["embed"].params} - {"config"}
+    assert found["layer"] >= 1
+    assert (found["format"], found["precision"]) == ("npz", "fp32")
+    assert "finished already" in run("embed", "--config", config).stderr

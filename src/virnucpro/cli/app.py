@@ -64,7 +64,7 @@ def main() -> None:
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"  # no bold either, and no line that is drawn again
     try:
-        app()
+        app(prog_name="virnucpro")
     except VirnucproError as error:
         _fail(str(error))
     except OSError as error:
