@@ -27,7 +27,7 @@ def checked_inputs(
     if not paths:
         raise InputError("no input: give at least one FASTA or FASTQ file")
     if paths.count(STDIN) > 1:
-        raise InputError("standard input (-) can be read only once")
+        raise InputError("standard input (-) can be read only once; give it once")
     for path in paths:
         if path == STDIN or Path(path).is_fifo():
             continue

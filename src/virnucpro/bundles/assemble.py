@@ -265,7 +265,7 @@ def _check_width(head: Part, encoders: Sequence[int]) -> None:
         given = " + ".join(str(width) for width in reversed(encoders))
         raise BundleError(
             f"{head.path}: takes {head.width} numbers a frame where these encoders give {given}; "
-            "it was trained with others"
+            "it was trained with others, give it with those"
         )
 
 
