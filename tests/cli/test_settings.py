@@ -1,5 +1,6 @@
 """Options from the environment and from a file: which wins, what is refused, what a run keeps."""
 
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from processes import EXAMPLES, contents, run
 from virnucpro.cli.app import app
 from virnucpro.cli.settings import key
-from virnucpro.errors import SettingsError
+from virnucpro.errors import InputError, SettingsError
+from virnucpro.inputs import checked_inputs
 
 #: A value of each type, as text and as the option gives it.
 VALUES: dict[Any, tuple[str, Any]] = {
@@ -195,6 +197,13 @@ def test_a_run_that_failed_keeps_no_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("predict", tmp_path / "bad.fasta", "-o", out).returncode == 1
     assert not (out / "config.toml").exists()
+
+
+def test_a_name_that_no_file_can_hold_is_one_line(tmp_path: Path) -> None:
+    reads = tmp_path / os.fsdecode(b"\xff.fasta")
+    reads.write_text(">read\n" + "ATGGCTGCA" * 40 + "\n")
+    with pytest.raises(InputError, match=r"\\udcff.fasta: its name is not UTF-8; rename it"):
+        checked_inputs(reads, "dna")
 
 
 def test_a_run_of_embed_is_repeated_from_its_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
         options: name of each -> the command's parameter and what was asked for.
         out: directory of the run.
     """
-    used = _used(out)
+    used = _used(out, command)
     if used is None:
         return
     table = {}
@@ -34,30 +35,32 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
         value = asked
         if asked is None or asked == "auto" or (name, asked) == ("device", "cuda"):
             value = used.get(parameter, asked)
-        if value not in (None, "none", []):
+            value = None if value == "none" else value
+        if value is not None and value != []:
             table[name] = _plain(value)
     if table.get("executor") != "local":
         table |= {"device": options["device"][1]}
     said = f"# virnucpro {version('virnucpro')}; virnucpro {command} --config FILE does it again\n"
     content = said + tomli_w.dumps({command: table}, multiline_strings=False)
-    write_once(out / CONFIG_FILE, content.encode(errors="backslashreplace"))
+    with suppress(UnicodeEncodeError):  # TOML has no name for a path that is not UTF-8
+        write_once(out / CONFIG_FILE, content.encode())
 
 
-def _used(out: Path) -> dict[str, object] | None:
-    """Return what a finished run says of the options that were left to it."""
+def _used(out: Path, command: str) -> dict[str, object] | None:
+    """Return what a command's finished run says of the options that were left to it."""
     try:
         run = read_run(out)
     except RunError:
         return None
     if run is not None:
-        if run.status != "finished":
+        if run.status != "finished" or run.binding.command != command:
             return None
         devices = ",".join(device.name for device in run.devices)
         return {**run.binding.settings, "precision": run.binding.precision, "device": devices}
-    if not (out / _TRAINED).is_file():
+    if command != "train" or not (out / _TRAINED).is_file():
         return None
     settings: dict[str, object] = msgspec.json.decode((out / _TRAINING).read_bytes())
-    return {**(_used(out / _FEATURES) or {}), **settings}
+    return {**(_used(out / _FEATURES, "features") or {}), **settings}
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 (what TOML holds)
