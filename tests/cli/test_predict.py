@@ -180,7 +180,7 @@ def test_version_and_help_load_nothing_slow(arguments: list[str]) -> None:
         "slow = {'torch', 'numpy', 'polars', 'pyarrow', 'msgspec'} & set(sys.modules);"
         "print(time.process_time(), file=sys.stderr); sys.exit(' '.join(slow) or None)"
     )
-    seconds = []  # of CPU time, of which a busy machine takes more than its own
+    seconds: list[float] = []  # of CPU time, of which a busy machine takes more than its own
     while len(seconds) < 5 and min(seconds, default=1) >= 0.5:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, check=False, text=True

@@ -21,10 +21,16 @@ SUMMARY = Summary(
 
 
 def paragraph(summary: Summary, **settings: int | str | bool) -> str:
+    chosen: dict[str, int | str | bool] = {
+        "chunk_length": 300,
+        "frames": "open",
+        "max_fdr": "none",
+        **settings,
+    }
     bound = Binding(
         version="0.1.0", inputs=[], command="predict", bundle="tiny 1", bundle_sha256="ab" * 32,
         precision="fp16", device="A GPU", torch="2.13.0",
-        settings={"chunk_length": 300, "frames": "open", "max_fdr": "none"} | settings,
+        settings=chosen,
     )  # fmt: skip
     where = Environment("3.12", "Linux", {})
     return methods(RunManifest(1, "finished", bound, where, Budgets(1, 1), "then"), summary)

@@ -184,7 +184,7 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     if bits is not None and isinstance(network, Esm2):
         pack(network, bits)
     reasons: list[str] = []
-    for way in _ways(precision, network.config, device, reasons):
+    for way in _ways(precision, network, reasons):
         with one_thread_an_operation():  # as packs are computed on a CPU
             reason = _fault(network, way, precision)
         if not reason:
@@ -201,10 +201,15 @@ def ways_to_try(
     precision: str, config: Esm2Config | DnabertSConfig, device: torch.device
 ) -> list[str]:
     """Return the names of the ways that `speed_up` tries on a device, the fastest first."""
-    return [way.name for way in _ways(precision, config, device, [])]
+    return [way.name for way in _ways_of(precision, config, device, [])]
 
 
-def _ways(
+def _ways(precision: str, network: Encoder, reasons: list[str]) -> list[_Way]:
+    """Return what to try for a network where it is; see `_ways_of`."""
+    return _ways_of(precision, network.config, network.embedding.weight.device, reasons)
+
+
+def _ways_of(
     precision: str,
     config: Esm2Config | DnabertSConfig,
     device: torch.device,
