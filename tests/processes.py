@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
-#: Files that say when and how fast, and so differ from run to run.
-TIMED_FILES = {"run.json", "summary.json", ".lock"}
+#: Files that say when, where and how fast, and so differ from run to run.
+TIMED_FILES = {"run.json", "summary.json", "config.toml", ".lock"}
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":

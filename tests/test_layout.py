@@ -29,6 +29,8 @@ ORDER = (
     "calibration",
     "verification",
     "bench",
+    "citation",
+    "doctor",
     "telemetry",
     "cli",
     "__main__",

@@ -208,6 +208,7 @@ class Execution(Generic[SummaryT]):
         }
         summary = product.summary(found, scoring.progress, seconds, self._run.manifest.binding)
         write_whole(product.outputs.path("summary"), summary.to_json())
+        product.conclude(self._run.manifest, summary)
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
         return summary

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from virnucpro.engine.binding import Binding
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Task
@@ -63,6 +64,13 @@ class Product(Protocol[Summary_co]):
         binding: Binding,
     ) -> Summary_co:
         """Put what `merge` counted and what this attempt did together."""
+
+    def conclude(
+        self,
+        manifest: RunManifest,
+        summary: Any,  # noqa: ANN401
+    ) -> None:
+        """Write what is made of the summary, if anything; the last files of a run."""
 
 
 @dataclass(frozen=True)

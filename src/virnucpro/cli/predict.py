@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import completion, options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
+    from virnucpro.results.paths import Outputs
     from virnucpro.results.summary import Summary
     from virnucpro.sequences.frames import FrameKind
 
@@ -24,7 +25,11 @@ def predict(
     ],
     out: options.Out,
     bundle: Annotated[
-        str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
+        str,
+        typer.Option(
+            help="Name of a bundle (compact), or a bundle's directory.",
+            autocompletion=completion.bundles,
+        ),
     ] = "compact",
     head: Annotated[
         Path | None,
@@ -59,9 +64,11 @@ def predict(
     ] = 2048,
     executor: options.Executor = "local",
     quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Say which records are viral."""
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.results.paths import Outputs  # noqa: PLC0415
 
     carry_out(
         lambda observer: api.predict(
@@ -81,7 +88,9 @@ def predict(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        lambda summary: _told(summary, has_prevalence=prevalence is not None),
+        lambda summary: _told(
+            summary, Outputs(out, legacy, compressed), has_prevalence=prevalence is not None
+        ),
         lambda summary: summary.unscored["not processed"],
         out,
         executor=executor,
@@ -100,22 +109,31 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         ) from error
 
 
-def _told(summary: "Summary", *, has_prevalence: bool) -> str:
+def _told(summary: "Summary", outputs: "Outputs", *, has_prevalence: bool) -> str:
     calls, unscored = summary.calls, summary.unscored
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
-    expected = ""
-    if summary.records_expected_viral is not None:
-        expected = (
-            f"{summary.records_expected_viral:,.0f} viruses expected "
-            f"(prevalence {summary.prevalence:.2%}); "
-        )
-    if summary.calibrated and not has_prevalence:
-        expected += (
-            f"probabilities are for samples with {summary.prevalence:.0%} viruses, --prevalence "
-            "takes the share that you expect, or auto to estimate it; "
-        )
     return (
         f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
-        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; {expected}"
-        f"{summary.records_per_second:,.0f} records/s"
+        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; "
+        f"{summary.records_per_second:,.0f} records/s\n"
+        f"{_expected(summary, has_prevalence=has_prevalence)}"
+        f"look first at {outputs.path('records')} (calls and how sure they are) and "
+        f"{outputs.path('viral')}\n"
+        f"again: virnucpro predict --config {outputs.path('config')}\n"
+        f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
+        f"  {outputs.path('methods').read_text().strip()}"
     )
+
+
+def _expected(summary: "Summary", *, has_prevalence: bool) -> str:
+    """Say what probabilities say of all records; nothing without a calibration."""
+    if summary.records_expected_viral is None:
+        return ""
+    if has_prevalence:
+        what = f"for a prevalence of {summary.prevalence:.2%}"
+    else:
+        what = (
+            f"if probabilities are for samples with {summary.prevalence:.0%} viruses; "
+            "--prevalence takes the share that you expect, or auto to estimate it"
+        )
+    return f"{summary.records_expected_viral:,.0f} viruses expected {what}\n"

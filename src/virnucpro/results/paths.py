@@ -16,6 +16,7 @@ _FILES = {
     "multiqc_stats": ("virnucpro_stats_mqc.json", "shares of the run, for MultiQC"),
     "summary": ("summary.json", "counts, calls and speed"),
     "run": ("run.json", "what was run, with what"),
+    "methods": ("methods.txt", "a paragraph for a paper's methods"),
 }
 _LEGACY_FILES = {
     "legacy_frames": ("prediction_results.txt", "frames, as the original VirNucPro writes them"),
@@ -24,6 +25,9 @@ _LEGACY_FILES = {
         "chunks, as the original VirNucPro writes them",
     ),
 }
+#: The command line, with the values that were used; only commands write it, after all others.
+CONFIG_FILE = "config.toml"
+_COMMAND_FILES = {"config": (CONFIG_FILE, "the command line, with the values that were used")}
 #: Files that `--gzip` compresses.
 _TABLES = ("records", "chunks", "frames", "track", "viral")
 
@@ -49,7 +53,7 @@ class Outputs:
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""
-        file_name = (_FILES | _LEGACY_FILES)[name][0]
+        file_name = (_FILES | _LEGACY_FILES | _COMMAND_FILES)[name][0]
         suffix = ".gz" if self.compressed and name in _TABLES else ""
         return self.directory / (file_name + suffix)
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import msgspec
 
 from virnucpro.engine.binding import Binding
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.columns import TABLES_VERSION
 from virnucpro.results.merge import Counts, merge_shards
+from virnucpro.results.methods import methods
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
+from virnucpro.storage import write_whole
 
 FORMAT = 1
 
@@ -46,6 +49,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the clock, `start-up` and `tables` come before and after.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
+        threshold: a record is virus above this p_virus, where no --max-fdr says it.
     """
 
     format: int
@@ -71,6 +75,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: dict[str, float]
     records_per_second: float
     tokens_per_second: float
+    threshold: float
 
     @classmethod
     def of(
@@ -78,7 +83,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         counts: Counts,
         progress: Progress,
         seconds: dict[str, float],
-        **run: str,
+        **run: str | float,
     ) -> "Summary":
         """Put counts and times together.
 
@@ -86,7 +91,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             counts: what the shards hold.
             progress: what this attempt did.
             seconds: time of each stage; must have `scoring`.
-            run: bundle, device and precision.
+            run: bundle, device, precision and threshold.
         """
         scoring = max(seconds["scoring"], 1e-9)
         return msgspec.convert(
@@ -136,4 +141,9 @@ class PredictionFiles:
         return Summary.of(
             found, progress, seconds,
             bundle=binding.bundle, device=binding.device, precision=binding.precision,
+            threshold=self.threshold,
         )  # fmt: skip
+
+    def conclude(self, manifest: RunManifest, summary: Summary) -> None:
+        """Write what is said of the whole run."""
+        write_whole(self.outputs.path("methods"), methods(manifest, summary).encode() + b"\n")

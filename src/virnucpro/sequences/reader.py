@@ -142,7 +142,9 @@ class SequenceFile:
                 stream, fmt = self._open_content(stack)
             except OSError as error:
                 reason = error.strerror or str(error)
-                raise InputError(f"{self.name}: cannot be read ({reason})") from error
+                raise InputError(
+                    f"{self.name}: cannot be read ({reason}); give a file that can"
+                ) from error
             self._stream, self._format = stream, fmt
             self._resources = stack.pop_all()
 
@@ -170,7 +172,8 @@ class SequenceFile:
             raise InputError(f"{self.name}: the file is empty; give one with records")
         if first not in b">@":
             raise InputError(
-                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@')"
+                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@'); "
+                "give one that is"
             )
         return stream, "fastq" if first == b"@" else "fasta"
 
