@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
-from virnucpro.engine.executors.crew import Crew, Events, Place
+from virnucpro.engine.executors.crew import Crew, Events
 from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 
