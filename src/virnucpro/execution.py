@@ -67,6 +67,7 @@ def execute_all(
         for index in launched.order(len(jobs)) if is_shared else range(len(jobs)):
             summaries[index] = session.execute(jobs[index], started)
             started = time.perf_counter()
+        session.tell_finished(len(jobs))
     return [summaries[index] for index in range(len(jobs))]
 
 
@@ -80,6 +81,7 @@ class Session:
         observer: is told how the runs go.
         is_shared: whether other processes do the same runs.
         told: what was noted of the networks already.
+        finished: names of the samples whose runs were finished already.
     """
 
     crew: Crew
@@ -87,6 +89,7 @@ class Session:
     observer: Observer
     is_shared: bool
     told: set[str] = field(default_factory=set)
+    finished: list[str] = field(default_factory=list)
 
     def execute(self, job: Job[SummaryT], started: float) -> SummaryT:
         """Do a job, or continue it; it was `started` then."""
@@ -101,8 +104,16 @@ class Session:
             self.observer.planned(plan)
             if run.is_finished and outputs.are_complete():
                 self.observer.already_finished()
+                self.finished.extend([job.turn.name] if job.turn else [])
                 return _finished(run, job)
             return Execution(run, job, plan, self, started).go()
+
+    def tell_finished(self, samples: int) -> None:
+        """Say how many of the samples there was nothing left to do for."""
+        if len(self.finished) == samples:
+            self.observer.noted(f"all {samples:,} samples are finished already, nothing is left")
+        elif self.finished:
+            self.observer.noted(f"{len(self.finished):,} of {samples:,} samples were finished")
 
     def _plan(self, job: Job[SummaryT]) -> Plan:
         names = [member.name for member in self.crew.members]

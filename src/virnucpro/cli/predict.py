@@ -1,5 +1,6 @@
 """`virnucpro predict`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -10,19 +11,28 @@ from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
+    from virnucpro.results.samples import SampleSummaries
     from virnucpro.results.summary import Summary
     from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
+    out: options.Out,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
             help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
         ),
-    ],
-    out: options.Out,
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SHEET",
+            help="In place of INPUT, a CSV or TSV with the columns sample and files: each sample "
+            "becomes a run in OUT/SAMPLE, and the weights are loaded once.",
+        ),
+    ] = None,
     bundle: Annotated[
         str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
     ] = "compact",
@@ -61,11 +71,14 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Say which records are viral."""
-    from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    if bool(inputs) == bool(samples):
+        raise typer.BadParameter("give files, or a sheet with --samples", param_hint="INPUT...")
+    from virnucpro.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.samples import predict_samples  # noqa: PLC0415
 
+    run = partial(predict_samples, samples) if samples else partial(predict_one, inputs or [])
     carry_out(
-        lambda observer: api.predict(
-            inputs,
+        lambda observer: run(
             out,
             bundle=bundle,
             head=head,
@@ -83,7 +96,7 @@ def predict(
         ),
         _told,
         lambda summary: summary.unscored["not processed"],
-        out,
+        out / "SAMPLE" if samples else out,
         executor=executor,
         quiet=quiet,
     )
@@ -100,17 +113,25 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         ) from error
 
 
-def _told(summary: "Summary") -> str:
-    calls, unscored = summary.calls, summary.unscored
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
+def _told(summary: "Summary | SampleSummaries") -> str:
+    """Return what a run came to, or those of a sheet, in a line."""
+    from virnucpro.results.summary import Summary  # noqa: PLC0415 (is loaded by now)
+
+    if not isinstance(summary, Summary):
+        return f"{len(summary.samples):,} samples, {_calls(summary)}"
     expected = ""
     if summary.records_expected_viral is not None:
         expected = (
             f"{summary.records_expected_viral:,.0f} viruses expected "
             f"(prevalence {summary.prevalence:.2%}); "
         )
+    return f"{_calls(summary)}; {expected}{summary.records_per_second:,.0f} records/s"
+
+
+def _calls(summary: "Summary | SampleSummaries") -> str:
+    calls, unscored = summary.calls, summary.unscored
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
     return (
         f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
-        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; {expected}"
-        f"{summary.records_per_second:,.0f} records/s"
+        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}"
     )
