@@ -11,7 +11,7 @@ import pytest
 
 import virnucpro
 from processes import EXAMPLES, assert_same_files, contents, run, start
-from virnucpro.engine import worker
+from virnucpro.classify import load_classifier
 from virnucpro.engine.executors.processes import Process
 from virnucpro.engine.scoring import Progress
 from virnucpro.errors import InputError, RunError, SettingsError
@@ -57,9 +57,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummarie
     """Return a folder with 96 samples done in `out`, their summaries, and the loads it took."""
     folder = tmp_path_factory.mktemp("many")
     sheet = write_sheet(folder, [f"s{number}" for number in range(96)])
-    loads = Loads(worker.load_classifier)
+    loads = Loads(load_classifier)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker, "load_classifier", loads)
+        patched.setattr("virnucpro.engine.worker.load_classifier", loads)
         found = virnucpro.predict_samples(sheet, folder / "out", device="cpu")
     return folder, found, loads.count
 
