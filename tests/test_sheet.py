@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virnucpro.errors import InputError
@@ -146,6 +146,7 @@ CELLS = st.sampled_from(WORDS) | st.text(max_size=8)
 COLUMNS = st.sampled_from(["sample", "files", "fastq_1", "fastq_2", "", "x"])
 
 
+@settings(max_examples=50)
 @given(
     header=st.lists(COLUMNS, max_size=5),
     rows=st.lists(st.lists(CELLS, max_size=5), max_size=6),
@@ -167,6 +168,7 @@ def test_any_sheet_is_read_or_refused_in_a_line(
         assert [*sample.files, *sample.mates]
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused_in_a_line(folder: Path, content: bytes) -> None:
     for found in (outcome(folder, content), outcome(folder, b"sample,files\n" + content)):
