@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from virnucpro.bundles import Manifest, load_bundle
+from virnucpro.bundles import Bundle, Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
 from virnucpro.bundles.manifest import Calibration
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
@@ -77,9 +77,39 @@ def predict(
         RunError: `out` holds something else, or another run.
         SettingsError: a setting does not fit this machine or this bundle.
     """
+    job = prediction_job(
+        *named_bundle(bundle, head), inputs, out,
+        chunk_length=chunk_length, frames=frames, prevalence=prevalence, max_fdr=max_fdr,
+        precision=precision, legacy=legacy, compressed=compressed, block_chunks=block_chunks,
+    )  # fmt: skip
+    return execute(job, device, executor, observer)
+
+
+def named_bundle(
+    bundle: str | os.PathLike[str], head: str | os.PathLike[str] | None
+) -> tuple[str, Bundle]:
+    """Return the name or directory of the bundle to use, and its manifest."""
     if head is not None:
         bundle = bundle_with_head(os.fspath(bundle), Path(head))
-    loaded = load_bundle(bundle, is_checked=True)
+    return os.fspath(bundle), load_bundle(bundle, is_checked=True)
+
+
+def prediction_job(
+    bundle: str,
+    loaded: Bundle,
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    chunk_length: int | None,
+    frames: FrameKind | None,
+    prevalence: float | Literal["auto"] | None,
+    max_fdr: float | None,
+    precision: str,
+    legacy: bool,
+    compressed: bool,
+    block_chunks: int,
+) -> Job[Summary]:
+    """Return what `predict` is to do with these inputs; for its errors and options see there."""
     manifest = loaded.manifest
     length, notes = _chunk_length(manifest, chunk_length)
     drawn = manifest.drawn(frames)
@@ -90,11 +120,11 @@ def predict(
         notes += _calibration_notes(calibrating.calibration, length, drawn)
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
-    job = Job(
+    return Job(
         command="predict",
         inputs=checked_inputs(inputs, "dna"),
         task=Prediction(
-            os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision,
+            bundle, loaded.sha256, length, drawn, block_chunks, precision,
             letters_above=None if max_fdr is None else _ANY_SCORE,
         ),
         product=PredictionFiles(
@@ -112,7 +142,6 @@ def predict(
         how=f"chunks of {length} bp, {drawn} frames",
         notes=notes,
     )  # fmt: skip
-    return execute(job, device, executor, observer)
 
 
 def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:

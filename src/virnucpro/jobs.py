@@ -74,6 +74,25 @@ class Product(Protocol[Summary_co]):
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Which of the runs of one command a run is.
+
+    Attributes:
+        name: of its sample.
+        number: in the order that they were given, from 1.
+        of: how many there are.
+        input_bytes: size of the inputs of all, 0 when unknown.
+        outputs: the files that all become together.
+    """
+
+    name: str
+    number: int
+    of: int
+    input_bytes: int
+    outputs: Outputs
+
+
+@dataclass(frozen=True)
 class Job(Generic[SummaryT]):
     """What a command wants done.
 
@@ -88,6 +107,7 @@ class Job(Generic[SummaryT]):
         settings: what else the result depends on.
         how: the settings in words.
         notes: what the user should know before it starts.
+        turn: which of several runs it is; None where it is the only one.
     """
 
     command: str
@@ -100,6 +120,7 @@ class Job(Generic[SummaryT]):
     settings: dict[str, int | str | bool]
     how: str
     notes: list[str] = field(default_factory=list)
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,7 @@ class Plan:
         precision: the encoders' arithmetic.
         input_bytes: size of the input, 0 when unknown.
         notes: what the user should know before it starts.
+        turn: which of several runs it is; None where it is the only one.
     """
 
     command: str
@@ -127,10 +149,11 @@ class Plan:
     precision: str
     input_bytes: int
     notes: list[str]
+    turn: Turn | None = None
 
 
 class Observer(Protocol):
-    """Is told how a run goes."""
+    """Is told how a run goes, or several runs one after the other."""
 
     def planned(self, plan: Plan) -> None:
         """Take note of what is about to be done."""

@@ -1,5 +1,6 @@
 """`virnucpro predict`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -10,20 +11,26 @@ from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
-    from virnucpro.results.paths import Outputs
-    from virnucpro.results.summary import Summary
     from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
+    out: options.Out,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
             help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
         ),
-    ],
-    out: options.Out,
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SHEET",
+            help="In place of INPUT, a CSV or TSV with the columns sample and files: each sample "
+            "becomes a run in OUT/SAMPLE, and the weights are loaded once.",
+        ),
+    ] = None,
     bundle: Annotated[
         str,
         typer.Option(
@@ -67,12 +74,16 @@ def predict(
     _config: options.Config = None,
 ) -> None:
     """Say which records are viral."""
-    from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    if bool(inputs) == bool(samples):
+        raise typer.BadParameter("give files, or a sheet with --samples", param_hint="INPUT...")
+    from virnucpro.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.cli.told import told  # noqa: PLC0415
     from virnucpro.results.paths import Outputs  # noqa: PLC0415
+    from virnucpro.samples import predict_samples  # noqa: PLC0415
 
+    run = partial(predict_samples, samples) if samples else partial(predict_one, inputs or [])
     carry_out(
-        lambda observer: api.predict(
-            inputs,
+        lambda observer: run(
             out,
             bundle=bundle,
             head=head,
@@ -88,11 +99,11 @@ def predict(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        lambda summary: _told(
+        lambda summary: told(
             summary, Outputs(out, legacy, compressed), has_prevalence=prevalence is not None
         ),
         lambda summary: summary.unscored["not processed"],
-        out,
+        out / "SAMPLE" if samples else out,
         executor=executor,
         quiet=quiet,
     )
@@ -107,33 +118,3 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         raise typer.BadParameter(
             f"{text}: give a share such as 0.01, or auto", param_hint="--prevalence"
         ) from error
-
-
-def _told(summary: "Summary", outputs: "Outputs", *, has_prevalence: bool) -> str:
-    calls, unscored = summary.calls, summary.unscored
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
-    return (
-        f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
-        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; "
-        f"{summary.records_per_second:,.0f} records/s\n"
-        f"{_expected(summary, has_prevalence=has_prevalence)}"
-        f"look first at {outputs.path('records')} (calls and how sure they are) and "
-        f"{outputs.path('viral')}\n"
-        f"again: virnucpro predict --config {outputs.path('config')}\n"
-        f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
-        f"  {outputs.path('methods').read_text().strip()}"
-    )
-
-
-def _expected(summary: "Summary", *, has_prevalence: bool) -> str:
-    """Say what probabilities say of all records; nothing without a calibration."""
-    if summary.records_expected_viral is None:
-        return ""
-    if has_prevalence:
-        what = f"for a prevalence of {summary.prevalence:.2%}"
-    else:
-        what = (
-            f"if probabilities are for samples with {summary.prevalence:.0%} viruses; "
-            "--prevalence takes the share that you expect, or auto to estimate it"
-        )
-    return f"{summary.records_expected_viral:,.0f} viruses expected {what}\n"

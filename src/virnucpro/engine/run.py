@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TextIO
@@ -39,6 +40,7 @@ class Environment(msgspec.Struct, frozen=True):
     packages: dict[str, str]
 
     @classmethod
+    @cache
     def here(cls) -> "Environment":
         """Describe this process."""
         names = ("dnaio", "numpy", "nvitop", "polars", "safetensors", "xopen")

@@ -30,6 +30,11 @@ CONFIG_FILE = "config.toml"
 _COMMAND_FILES = {"config": (CONFIG_FILE, "the command line, with the values that were used")}
 #: Files that `--gzip` compresses.
 _TABLES = ("records", "chunks", "frames", "track", "viral")
+#: The files of a sample sheet, beside a folder for each sample.
+_SHEET_FILES = {
+    "records": ("records.tsv", "records.tsv of all samples, after the sample's name"),
+    "samples": ("samples.tsv", "one line a sample: counts, calls and speed"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,32 @@ class Outputs:
         """Return every file of the run and what is in it."""
         files = _FILES | (_LEGACY_FILES if self.legacy else {})
         return [(self.path(name), text) for name, (_, text) in files.items()]
+
+    def are_complete(self) -> bool:
+        """Tell whether every file is there."""
+        return all(path.is_file() for path, _ in self.described())
+
+
+@dataclass(frozen=True)
+class SheetOutputs:
+    """The files that all samples of a sheet have together.
+
+    Attributes:
+        directory: the output directory.
+        compressed: whether the table of records is gzip-compressed.
+    """
+
+    directory: Path
+    compressed: bool = False
+
+    def path(self, name: str) -> Path:
+        """Return where one file lies, by its short name."""
+        suffix = ".gz" if self.compressed and name in _TABLES else ""
+        return self.directory / (_SHEET_FILES[name][0] + suffix)
+
+    def described(self) -> list[tuple[Path, str]]:
+        """Return every file and what is in it."""
+        return [(self.path(name), text) for name, (_, text) in _SHEET_FILES.items()]
 
     def are_complete(self) -> bool:
         """Tell whether every file is there."""
