@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from virnucpro.bundles import Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
@@ -11,11 +11,13 @@ from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
 from virnucpro.execution import execute
-from virnucpro.inputs import checked_inputs
+from virnucpro.inputs import AnyPath, check_for_bam, checked_inputs, mate_notes
 from virnucpro.jobs import Executor, Job, Observer
-from virnucpro.results.paths import Outputs
+from virnucpro.results.paths import READ_CALLS, Outputs, ReadFiles, ReadFormat
 from virnucpro.results.probabilities import Calibrating
+from virnucpro.results.reads import TaggedReads
 from virnucpro.results.summary import PredictionFiles, Summary
+from virnucpro.sequences.fragments import ReadOptions, Source
 from virnucpro.sequences.frames import FrameKind
 
 #: Below every p_virus. Which records --max-fdr calls is known at the end, so that the letters of
@@ -24,11 +26,13 @@ _ANY_SCORE = -1.0
 
 
 def predict(
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    inputs: Sequence[AnyPath] | AnyPath,
+    out: AnyPath,
     *,
-    bundle: str | os.PathLike[str] = "compact",
-    head: str | os.PathLike[str] | None = None,
+    mates: Sequence[tuple[AnyPath, AnyPath]] = (),
+    interleaved: bool = False,
+    bundle: AnyPath = "compact",
+    head: AnyPath | None = None,
     chunk_length: int | None = None,
     frames: FrameKind | None = None,
     prevalence: float | Literal["auto"] | None = None,
@@ -36,6 +40,9 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
     legacy: bool = False,
+    write: Sequence[str] = ("virus",),
+    reads: ReadFormat = "fasta",
+    bam: bool = False,
     compressed: bool = False,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
     executor: Executor = "local",
@@ -46,8 +53,11 @@ def predict(
     The same call continues a run that was interrupted; once it is finished, it returns at once.
 
     Args:
-        inputs: FASTA or FASTQ files, plain, gz, bz2, xz or zst; `-` for standard input.
+        inputs: FASTA, FASTQ or unaligned BAM files, plain, gz, bz2, xz or zst; `-` for standard
+            input.
         out: output directory: new, empty, or of an earlier attempt at the same call.
+        mates: pairs of files in step, of mates 1 and of mates 2; read before `inputs`.
+        interleaved: FASTA and FASTQ of `inputs` hold mates in turn.
         bundle: name of a bundle, or its directory.
         head: a head to use with the bundle's encoders instead of its own, as `500_model.pth`.
         chunk_length: bases of a chunk; by default what the bundle says.
@@ -61,6 +71,9 @@ def predict(
         precision: `auto` (fp16 where a GPU computes it fast, else fp32; weights in 8 or 4 bits
             where 16 do not fit its memory), `fp32`, `bf16`, `fp16`, `fp8`, `int8` or `int4`.
         legacy: also write the original VirNucPro's two files.
+        write: calls of the records whose reads are written: `virus`, `other`, `unscored`.
+        reads: how, `fasta` or `fastq`.
+        bam: also write all reads to `reads.bam`, with their call in tags.
         compressed: compress tables and sequences with gzip.
         block_chunks: most chunks of a block, the unit that an interruption loses.
         executor: `local`, `ray` (every device of a Ray cluster), or `launched` (one device of each
@@ -71,7 +84,7 @@ def predict(
         what `summary.json` holds.
 
     Raises:
-        InputError: an input cannot be read as nucleotide FASTA or FASTQ.
+        InputError: an input cannot be read as nucleotide FASTA, FASTQ or BAM.
         BundleError: the bundle is unknown, incomplete or damaged.
         RunError: `out` holds something else, or another run.
         SettingsError: a setting does not fit this machine or this bundle.
@@ -89,29 +102,54 @@ def predict(
         notes += _calibration_notes(calibrating, prevalence, length, drawn)
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
+    options = ReadOptions(interleaved, reads == "fastq", bam)
+    sources = checked_inputs(inputs, "dna", mates, options)
+    files = _read_files(write, reads, sources)
+    if bam:
+        check_for_bam(sources)
+    weights = f"{manifest.name} {manifest.version}"
     job = Job(
         command="predict",
-        inputs=checked_inputs(inputs, "dna"),
+        inputs=sources,
         task=Prediction(
             os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision,
             letters_above=None if max_fdr is None else _ANY_SCORE,
+            kept=files.calls if max_fdr is None else ("virus", *files.calls),
+            reading=options,
         ),
         product=PredictionFiles(
-            Outputs(Path(out), legacy, compressed), manifest.thresholds.virus, calibrating
+            Outputs(Path(out), legacy, compressed, files, bam),
+            manifest.thresholds.virus,
+            calibrating,
+            TaggedReads(tuple(sources), options, weights) if bam else None,
         ),
-        weights=f"{manifest.name} {manifest.version}",
+        weights=weights,
         weights_sha256=loaded.sha256,
         check=loaded.check,
         settings={
             "chunk_length": length, "frames": drawn, "block_chunks": block_chunks,
-            "legacy": legacy, "compressed": compressed,
+            "legacy": legacy, "compressed": compressed, "interleaved": interleaved,
+            "write": ",".join(files.calls), "reads": reads, "bam": bam,
             "prevalence": str(calibrating.prevalence or "auto") if calibrating else "none",
             "max_fdr": "none" if max_fdr is None else str(max_fdr),
         },
         how=f"chunks of {length} bp, {drawn} frames",
-        notes=notes,
+        notes=notes if interleaved else notes + mate_notes(sources),
     )  # fmt: skip
     return execute(job, device, executor, observer)
+
+
+def _read_files(write: Sequence[str], reads: str, sources: Sequence[Source]) -> ReadFiles:
+    """Return which reads are written."""
+    if reads not in get_args(ReadFormat):
+        raise SettingsError(f"--reads {reads}: give {' or '.join(get_args(ReadFormat))}")
+    for call in write:
+        if call not in READ_CALLS:
+            raise SettingsError(f"--write {call}: give {', '.join(READ_CALLS)}")
+    has_singles = any(isinstance(source, str) for source in sources)
+    has_pairs = any(not isinstance(source, str) for source in sources)
+    calls = tuple(call for call in READ_CALLS if call in write)
+    return ReadFiles(calls, cast("ReadFormat", reads), has_singles, has_pairs)
 
 
 def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:

@@ -13,9 +13,9 @@ import virnucpro
 from processes import EXAMPLES, contents, run
 
 COLUMNS = {
-    "records.tsv": "record length chunks open_frames p_virus call tier probability fdr",
-    "chunks.tsv": "record chunk start end open_frames p_other p_virus call",
-    "frames.tsv": "record chunk start end frame protein_length p_virus call",
+    "records.tsv": "record length chunks open_frames p_virus call tier probability fdr gc mates",
+    "chunks.tsv": "record chunk start end open_frames p_other p_virus call mate",
+    "frames.tsv": "record chunk start end frame protein_length p_virus call mate",
 }
 
 

@@ -38,6 +38,7 @@ SAME_ID = Piece(
     91,
     [Chunk(0, 91, [Frame("F2", 30, 0.5, 0.5), Frame("R1", 30, 0.5, 0.5)])],
     ">r1 again\nACGT\n",
+    gc=(30, 90),
 )
 EMPTY = Piece(3, "nothing", 0, [], "", problem="reads.fa: record 4 (nothing): has no bases")
 ELEVEN_CHUNKS = Piece(
@@ -109,13 +110,13 @@ def test_frames_table(written: Path) -> None:
     lines = (written / "frames.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join(lines[:7]) == table(
         [
-            "record chunk start end frame protein_length p_virus call",
-            "r1 1 0 300 F1 100 0.878994 virus",
-            "r1 1 2 299 R2 99 0.000012 other",
-            "r1 2 201 399 F3 66 0.500000 other",
-            "r1 1 1 91 F2 30 0.500000 other",
-            "r1 1 1 91 R1 30 0.500000 other",
-            "a 1 1 298 R3 99 0.000000 other",
+            "record chunk start end frame protein_length p_virus call mate",
+            "r1 1 0 300 F1 100 0.878994 virus ",
+            "r1 1 2 299 R2 99 0.000012 other ",
+            "r1 2 201 399 F3 66 0.500000 other ",
+            "r1 1 1 91 F2 30 0.500000 other ",
+            "r1 1 1 91 R1 30 0.500000 other ",
+            "a 1 1 298 R3 99 0.000000 other ",
         ]
     )
     assert len(lines) == 1 + 5 + 10
@@ -125,13 +126,13 @@ def test_chunks_table(written: Path) -> None:
     lines = (written / "chunks.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join([*lines[:6], lines[9]]) == table(
         [
-            "record chunk start end open_frames p_other p_virus call",
-            "r1 1 0 300 2 1.000000 0.878994 other",
-            "r1 2 199 400 1 0.500000 0.500000 other",
-            "Closed 1 0 300 0   unscored",
-            "r1 1 0 91 2 0.500000 0.500000 virus",
-            "a 1 0 300 1 1.000000 0.000000 other",
-            "a 5 1200 1500 0   unscored",
+            "record chunk start end open_frames p_other p_virus call mate",
+            "r1 1 0 300 2 1.000000 0.878994 other ",
+            "r1 2 199 400 1 0.500000 0.500000 other ",
+            "Closed 1 0 300 0   unscored ",
+            "r1 1 0 91 2 0.500000 0.500000 virus ",
+            "a 1 0 300 1 1.000000 0.000000 other ",
+            "a 5 1200 1500 0   unscored ",
         ]
     )
     assert len(lines) == 1 + 4 + 11
@@ -143,12 +144,12 @@ def test_records_table(written: Path) -> None:
     rolled_up = (1 + (delta * weight).sum() / weight.sum()) / 2
     assert (written / "records.tsv").read_bytes() == table(
         [
-            "record length chunks open_frames p_virus call tier probability fdr",
-            "r1 400 2 3 0.439497 other low  ",
-            "Closed 300 1 0  unscored   ",
-            "r1 91 1 2 0.500000 virus low  ",
-            "nothing 0 0 0  unscored   ",
-            f"a 3300 11 10 {rolled_up:.6f} other high  ",
+            "record length chunks open_frames p_virus call tier probability fdr gc mates",
+            "r1 400 2 3 0.439497 other low    1",
+            "Closed 300 1 0  unscored     1",
+            "r1 91 1 2 0.500000 virus low   0.333333 1",
+            "nothing 0 0 0  unscored     1",
+            f"a 3300 11 10 {rolled_up:.6f} other high    1",
         ]
     )
 

@@ -10,19 +10,31 @@ from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
+    from virnucpro.results.paths import ReadFormat
     from virnucpro.results.summary import Summary
     from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
+    out: options.Out,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
+            help="FASTA, FASTQ or BAM, plain or gz, bz2, xz, zst; - for standard input.",
+            show_default=False,
         ),
-    ],
-    out: options.Out,
+    ] = None,
+    reads_1: Annotated[
+        list[str] | None,
+        typer.Option("-1", "--reads-1", help="Mates 1 of pairs; can be repeated, as -2."),
+    ] = None,
+    reads_2: Annotated[
+        list[str] | None, typer.Option("-2", "--reads-2", help="Mates 2, in the order of mates 1.")
+    ] = None,
+    interleaved: Annotated[
+        bool, typer.Option("--interleaved", help="FASTA and FASTQ of INPUT hold mates in turn.")
+    ] = False,
     bundle: Annotated[
         str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
     ] = "compact",
@@ -51,6 +63,17 @@ def predict(
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")
     ] = False,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Write the reads of records with this call: virus, other or unscored; can be "
+            "repeated. By default virus."
+        ),
+    ] = None,
+    reads: Annotated[str, typer.Option(help="Write them as fasta or fastq.")] = "fasta",
+    bam: Annotated[
+        bool, typer.Option("--bam", help="Also write all reads as BAM, with their call in tags.")
+    ] = False,
     compressed: Annotated[
         bool, typer.Option("--gzip", help="Compress tables and sequences.")
     ] = False,
@@ -61,12 +84,18 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Say which records are viral."""
+    pairs = _pairs(reads_1 or [], reads_2 or [])
+    if not pairs and not inputs:
+        raise typer.BadParameter("give INPUT, or -1 and -2", param_hint="INPUT")
+
     from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
     carry_out(
         lambda observer: api.predict(
-            inputs,
+            inputs or [],
             out,
+            mates=pairs,
+            interleaved=interleaved,
             bundle=bundle,
             head=head,
             chunk_length=chunk_length,
@@ -76,6 +105,9 @@ def predict(
             device=device,
             precision=precision,
             legacy=legacy,
+            write=write or ("virus",),
+            reads=cast("ReadFormat", reads),
+            bam=bam,
             compressed=compressed,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
@@ -87,6 +119,15 @@ def predict(
         executor=executor,
         quiet=quiet,
     )
+
+
+def _pairs(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+    if len(first) != len(second):
+        raise typer.BadParameter(
+            f"{len(first)} of mates 1 and {len(second)} of mates 2: give both of each pair",
+            param_hint="-1 and -2",
+        )
+    return list(zip(first, second, strict=True))
 
 
 def _share(text: str | None) -> 'float | Literal["auto"] | None':
