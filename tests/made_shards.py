@@ -79,9 +79,7 @@ def piece_row(piece: Piece) -> tuple[int, ...]:
 def shard_of(pieces: list[Piece]) -> Shard:
     chunks = [(i, piece, k) for i, piece in enumerate(pieces) for k in range(len(piece.chunks))]
     frames = [(c, f) for c, (_, piece, k) in enumerate(chunks) for f in piece.chunks[k].frames]
-    chunk_rows = [
-        (i, p.chunks_before + p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks
-    ]
+    chunk_rows = [(i, p.chunks_before + p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
     frame_rows = []
     for c, f in frames:
         frame, (_, _, start, end) = FRAME_NAMES.index(f.name), chunk_rows[c]

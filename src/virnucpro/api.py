@@ -115,7 +115,7 @@ def predict(
             os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision,
             letters_above=None if max_fdr is None else _ANY_SCORE,
             kept=files.calls if max_fdr is None else ("virus", *files.calls),
-            reading=options,
+            options=options,
         ),
         product=PredictionFiles(
             Outputs(Path(out), legacy, compressed, files, bam),

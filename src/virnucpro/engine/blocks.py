@@ -111,7 +111,7 @@ def cut_blocks(
     sources: Sequence[Source],
     chunk_length: int,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
-    reading: ReadOptions = PLAIN,
+    options: ReadOptions = PLAIN,
 ) -> Iterator[Block]:
     """Read inputs one after the other and cut their records into blocks.
 
@@ -119,17 +119,17 @@ def cut_blocks(
         sources: FASTA, FASTQ or BAM files, `-` for standard input.
         chunk_length: bases of a chunk.
         block_chunks: most chunks of a block; a record or mate without chunks counts as one.
-        reading: how the files are read.
+        options: how the files are read.
 
     Raises:
         InputError: when a file cannot be read.
     """
-    reader, problems = FragmentReader(sources, "dna", reading), _Problems("dna")
+    reader, problems = FragmentReader(sources, "dna", options), _Problems("dna")
     pieces = (
         piece
         for number, fragment in enumerate(reader)
         for piece in _cut_fragment(
-            number, fragment, problems, chunk_length, block_chunks, keeps_qualities=reading.fastq
+            number, fragment, problems, chunk_length, block_chunks, keeps_qualities=options.fastq
         )
     )
     sized = ((piece, max(1, piece.last_chunk - piece.first_chunk)) for piece in pieces)

@@ -29,7 +29,7 @@ class Prediction:
         letters_above: for shards a record is virus whose p_virus is above; by default above the
             bundle's threshold.
         kept: calls of the records whose letters shards keep.
-        reading: how inputs are read; with `fastq` shards keep qualities too.
+        options: how inputs are read; with `fastq` shards keep qualities too.
     """
 
     bundle: str
@@ -40,11 +40,11 @@ class Prediction:
     precision: str
     letters_above: float | None = None
     kept: tuple[str, ...] = (CALL_NAMES[VIRUS],)
-    reading: ReadOptions = PLAIN
+    options: ReadOptions = PLAIN
 
     def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
         """Cut records into chunks, and these into blocks."""
-        return cut_blocks(inputs, self.chunk_length, self.block_chunks, self.reading)
+        return cut_blocks(inputs, self.chunk_length, self.block_chunks, self.options)
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose what fits the bundle."""

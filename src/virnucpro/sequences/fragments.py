@@ -87,7 +87,7 @@ class FragmentReader:
     Args:
         sources: FASTA, FASTQ or BAM files, `-` for standard input.
         kind: what the records are.
-        reading: how the files are read.
+        options: how the files are read.
 
     Attributes:
         bytes_read: how far into the files it is.
@@ -98,9 +98,9 @@ class FragmentReader:
     """
 
     def __init__(
-        self, sources: Sequence[Source], kind: Kind = "dna", reading: ReadOptions = PLAIN
+        self, sources: Sequence[Source], kind: Kind = "dna", options: ReadOptions = PLAIN
     ) -> None:
-        self._sources, self._kind, self._reading = sources, kind, reading
+        self._sources, self._kind, self._options = sources, kind, options
         self.bytes_read = self.skipped = 0
 
     def __iter__(self) -> Iterator[Fragment]:
@@ -111,11 +111,10 @@ class FragmentReader:
                     stack.enter_context(SequenceFile(path, self._kind))
                     for path in paths_of([source])
                 ]
-                for fragment in self._fragments(files):
-                    self._check(fragment)
-                    self.bytes_read = bytes_before + sum(file.position() for file in files)
+                for fragment in self._checked(self._fragments(files)):
+                    self.bytes_read = bytes_before + sum([file.position() for file in files])
                     yield fragment
-                self.bytes_read = bytes_before + sum(file.position() for file in files)
+                self.bytes_read = bytes_before + sum([file.position() for file in files])
                 self.skipped = skipped_before + sum(file.skipped for file in files)
 
     def _fragments(self, files: list[SequenceFile]) -> Iterator[Fragment]:
@@ -123,20 +122,26 @@ class FragmentReader:
             return _in_step(*files)
         if files[0].format == "bam":
             return _as_flagged(files[0])
-        if self._reading.interleaved:
+        if self._options.interleaved:
             return _in_turn(files[0])
         return ((Mate(read, files[0], 0),) for read in files[0].reads())
 
-    def _check(self, fragment: Fragment) -> None:
+    def _checked(self, fragments: Iterator[Fragment]) -> Iterator[Fragment]:
         """Refuse what cannot be written as asked for."""
+        if not (self._options.fastq or self._options.bam):
+            return fragments
+        return map(self._check, fragments)
+
+    def _check(self, fragment: Fragment) -> Fragment:
         for mate in fragment:
-            if self._reading.fastq and mate.record.sequence and not mate.read.qualities:
+            if self._options.fastq and mate.record.sequence and not mate.read.qualities:
                 raise InputError(f"{mate.place()}: has no qualities, which --reads fastq needs")
-            if self._reading.bam and not _BAM_NAME.fullmatch(mate.id):
+            if self._options.bam and not _BAM_NAME.fullmatch(mate.id):
                 raise InputError(
                     f"{mate.place()}: BAM takes names of up to 254 letters from ! to ~ without @; "
                     "rename it, or leave --bam out"
                 )
+        return fragment
 
 
 def _in_step(first: SequenceFile, second: SequenceFile) -> Iterator[Fragment]:

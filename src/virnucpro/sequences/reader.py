@@ -203,14 +203,9 @@ class SequenceFile:
 
     def _from_text(self) -> Iterator[Read]:
         with self._damage_named():
-            reader = iter(dnaio.open(self._stream, fileformat=self.format))
-        while True:
-            with self._damage_named():
-                found = next(reader, None)
-            if found is None:
-                return
-            record = Record(unescape(found.name), unescape(found.sequence))
-            yield Read(record, self._read + 1, found.qualities or "")
+            for found in dnaio.open(self._stream, fileformat=self.format):
+                record = Record(unescape(found.name), unescape(found.sequence))
+                yield Read(record, self._read + 1, found.qualities or "")
 
     def _from_bam(self) -> Iterator[Read]:
         from virnucpro.sequences import bam  # noqa: PLC0415 (loads htslib)
@@ -229,13 +224,8 @@ class SequenceFile:
 
     def alignments(self) -> "Iterator[pysam.AlignedSegment]":
         """Yield every line of a BAM file as it is."""
-        alignments = iter(self._bam)
-        while True:
-            with self._damage_named():
-                found = next(alignments, None)
-            if found is None:
-                break
-            yield found
+        with self._damage_named():
+            yield from self._bam
         if self._ends_marked and self._stored.tail != BGZF_END:
             raise InputError(
                 f"{self.name}: the end that BAM files have is missing after record {self._read}; "

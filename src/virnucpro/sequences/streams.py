@@ -15,6 +15,7 @@ LONGEST_MAGIC = 16
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 #: Begins the two hexadecimal digits of a byte that is not ASCII, while dnaio parses the record.
 _ESCAPE = b"\x1a"
+_ESCAPE_LETTER = _ESCAPE.decode()
 
 
 def compression_of(magic: bytes) -> str | None:
@@ -95,7 +96,7 @@ def _escaped(data: bytes) -> bytes:
 
 def unescape(text: str) -> str:
     """Return what `AsciiStream` made of a text."""
-    if _ESCAPE.decode() not in text:
+    if _ESCAPE_LETTER not in text:
         return text
     head, *parts = text.encode().split(_ESCAPE)
     raw = head + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in parts)
