@@ -90,5 +90,7 @@ def check_for_bam(sources: Sequence[Source]) -> None:
             )
         with SequenceFile(path) as file:
             formats.add(file.format)
+            if file.format == "bam":
+                _ = file.bam_header  # which is written too
     if "bam" in formats and len(paths) > 1:
         raise SettingsError("--bam takes one BAM file, or FASTA and FASTQ only; run each by itself")

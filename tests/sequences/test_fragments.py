@@ -4,6 +4,8 @@ import gzip
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from read_files import (
     Fastq,
@@ -169,6 +171,30 @@ def test_bam_that_is_damaged_or_incomplete(tmp_path: Path) -> None:
     assert "damaged after record " in failure(gzip.decompress(whole)[:3000])
 
 
+@pytest.fixture(scope="module")
+def raw_bam(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the content of a BAM file with two pairs."""
+    path = tmp_path_factory.mktemp("raw") / "a.bam"
+    return gzip.decompress(Path(write_bam(path, paired_lines(*made_pairs(2, 40)))).read_bytes())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), keep=st.floats(0, 1))
+def test_any_damage_is_told_in_a_line(
+    tmp_path: Path, raw_bam: bytes, place: float, value: int, keep: float
+) -> None:
+    content = bytearray(raw_bam)
+    content[int(place * len(content))] = value
+    path = tmp_path / "a.bam"
+    path.write_bytes(b"BAM\x01" + content[4 : 4 + int(keep * len(content))])
+    try:
+        told = "" if 0 < len(fragments_of(str(path))) <= 4 else "nothing"
+    except InputError as error:
+        told = str(error).removeprefix(f"{path}: ")
+    assert not told or told.isprintable()
+    assert told != "nothing"
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -185,11 +211,16 @@ def test_what_is_like_bam_is_refused(tmp_path: Path, content: bytes, told: str) 
 
 def test_a_name_that_would_break_lines_is_refused(tmp_path: Path) -> None:
     content = gzip.decompress(
-        Path(write_bam(tmp_path / "a.bam", [Line("r_s", 4, "ACGT", "")])).read_bytes()
+        Path(write_bam(tmp_path / "a.bam", [Line("r_s", 4, "ACGT", "ABCD")])).read_bytes()
     )
     path = tmp_path / "b.bam"
-    path.write_bytes(content.replace(b"r_s\0", b"r\ns\0"))
-    assert failure_of(str(path)) == f"{path}: record 1: 'r\\ns' is no name of a read"
+    for name in (b"r\ns", b"r\xe9s"):
+        path.write_bytes(content.replace(b"r_s\0", name + b"\0"))
+        found = failure_of(str(path))
+        assert found.startswith(f"{path}: damaged after record 0 (a name cannot be printed: ")
+    for quality in (94, 233, 254):
+        path.write_bytes(content.replace(b"\x20\x21\x22\x23", bytes([2, quality, 2, 2])))
+        assert "damaged after record 0 (r_s: has qualities above 93)" in failure_of(str(path))
 
 
 @needs_samtools

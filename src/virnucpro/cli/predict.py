@@ -20,7 +20,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="FASTA, FASTQ or BAM, plain or gz, bz2, xz, zst; - for standard input.",
             show_default=False,
         ),

@@ -16,7 +16,7 @@ from virnucpro.classify.consensus import UNSCORED
 from virnucpro.errors import InputError
 from virnucpro.results.reads import TaggedReads
 from virnucpro.results.records import FinishedRecords
-from virnucpro.sequences.bam import is_extra, mate_number
+from virnucpro.sequences.bam import is_extra, mate_number, name_of
 from virnucpro.sequences.fragments import (
     FragmentReader,
     Mate,
@@ -48,7 +48,7 @@ class BamWriter:
         self._open = ExitStack()
         first = self._open.enter_context(SequenceFile(paths_of(wanted.sources)[0]))
         is_bam = first.format == "bam"
-        text = str(first.bam_header) if is_bam else _NEW_HEADER
+        text = first.bam_header if is_bam else _NEW_HEADER
         header = pysam.AlignmentHeader.from_text(_with_program(text, wanted.weights))
         self._out = self._open.enter_context(pysam.AlignmentFile(file, "wb", header=header))
         self._records = _kept(first) if is_bam else _made(wanted, header)
@@ -110,7 +110,7 @@ def _kept(file: SequenceFile) -> Iterator[_Lines]:
         mate = mate_number(alignment)
         missing = 1 if mate and not missing else 0
         if not missing:
-            yield fragment_id(alignment.query_name or "", mate), lines
+            yield fragment_id(name_of(alignment), mate), lines
             lines = []
     yield "", lines
 

@@ -63,11 +63,13 @@ class BamStream:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Raise what went wrong first: with the content, else with what htslib makes of it."""
+        """Raise what went wrong first: with the content, else with what htslib makes of it.
+
+        A failure of the content is known before the pipe ends, which is what htslib sees of it.
+        """
         try:
             yield
         except (OSError, ValueError) as error:
-            self._pump.join(_CLOSING_SECONDS)
             raise self._failure or OSError(str(error)) from error
 
     def __iter__(self) -> Iterator[pysam.AlignedSegment]:
@@ -77,7 +79,6 @@ class BamStream:
             if found is None:
                 break
             yield found
-        self._pump.join()
         if self._failure is not None:
             raise self._failure
 
@@ -96,6 +97,21 @@ def is_extra(alignment: pysam.AlignedSegment) -> bool:
     return alignment.is_secondary or alignment.is_supplementary
 
 
+def name_of(alignment: pysam.AlignedSegment) -> str:
+    """Return the name of a read.
+
+    Raises:
+        OSError: when it is none that can be printed.
+    """
+    try:
+        name = alignment.query_name or ""
+    except UnicodeDecodeError as error:
+        raise OSError(f"a name cannot be printed: {error.object!r}") from error
+    if not name.isprintable():
+        raise OSError(f"a name cannot be printed: {name!r}")
+    return name
+
+
 def mate_number(alignment: pysam.AlignedSegment) -> int:
     """Return 1 or 2 for a mate of a pair, 0 for a read that is none.
 
@@ -105,13 +121,23 @@ def mate_number(alignment: pysam.AlignedSegment) -> int:
     if not alignment.is_paired:
         return 0
     if alignment.is_read1 == alignment.is_read2:
-        raise OSError(f"{alignment.query_name}: flag {alignment.flag} says mate, but not which")
+        raise OSError(f"{name_of(alignment)}: flag {alignment.flag} says mate, but not which")
     return 1 if alignment.is_read1 else 2
 
 
 def letters_as_read(alignment: pysam.AlignedSegment) -> tuple[str, str]:
-    """Return bases and qualities as the sequencer gave them; no qualities where there are none."""
-    letters, qualities = alignment.query_sequence or "", alignment.query_qualities_str or ""
+    """Return bases and qualities as the sequencer gave them; no qualities where there are none.
+
+    Raises:
+        OSError: when the qualities are beyond what FASTQ can write.
+    """
+    letters = alignment.query_sequence or ""
+    try:
+        qualities = alignment.query_qualities_str or ""
+    except ValueError:
+        qualities = "\n"
+    if not (qualities.isascii() and qualities.isprintable()):
+        raise OSError(f"{name_of(alignment)}: has qualities above 93")
     if alignment.is_reverse:
         return letters.translate(_COMPLEMENT)[::-1], qualities[::-1]
     return letters, qualities

@@ -214,13 +214,10 @@ class SequenceFile:
             if bam.is_extra(alignment):
                 self.skipped += 1
                 continue
-            number, name = self._read + 1, alignment.query_name or ""
-            if not (name.isascii() and name.isprintable()):
-                raise InputError(f"{self.name}: record {number}: {name!r} is no name of a read")
             with self._damage_named():
-                mate = bam.mate_number(alignment)
-            letters, qualities = bam.letters_as_read(alignment)
-            yield Read(Record(name, letters), number, qualities, mate)
+                name, mate = bam.name_of(alignment), bam.mate_number(alignment)
+                letters, qualities = bam.letters_as_read(alignment)
+            yield Read(Record(name, letters), self._read + 1, qualities, mate)
 
     def alignments(self) -> "Iterator[pysam.AlignedSegment]":
         """Yield every line of a BAM file as it is."""
@@ -233,9 +230,12 @@ class SequenceFile:
             )
 
     @property
-    def bam_header(self) -> "pysam.AlignmentHeader":
-        """What a BAM file says of itself."""
-        return self._bam.header
+    def bam_header(self) -> str:
+        """What a BAM file says of itself, as text."""
+        try:
+            return str(self._bam.header)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.name}: its header is no text; mend it") from error
 
     def _refuse_foreign(self, record: Record) -> None:
         """Refuse a file whose first record is of another kind: most likely all of them are."""
