@@ -24,6 +24,7 @@ ORDER = (
     "sheet",
     "jobs",
     "execution",
+    "planning",
     "api",
     "samples",
     "embedding",

@@ -244,7 +244,9 @@ def test_what_could_not_be_processed_is_told_by_sample(tmp_path: Path) -> None:
 def test_files_or_a_sheet(arguments: list[str]) -> None:
     done = run("predict", *arguments, "-o", "out")
     assert done.returncode == 2
-    assert "give files, or a sheet with --samples" in " ".join(done.stderr.split())
+    assert "give files, pairs with -1 and -2, or a sheet with --samples" in " ".join(
+        done.stderr.split()
+    )
 
 
 def test_nothing_is_written_where_the_sheet_is_wrong(tmp_path: Path) -> None:
@@ -254,10 +256,17 @@ def test_nothing_is_written_where_the_sheet_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "s2.fq").unlink()
     with pytest.raises(InputError, match=r"sheet.csv, line 3: .*s2.fq: cannot be read"):
         virnucpro.predict_samples(sheet, out)
-    sheet.write_text("sample,fastq_1,fastq_2\none,s1.fq,s1.fq\n")
-    with pytest.raises(SettingsError, match=r"sheet.csv, line 2: one has pairs"):
-        virnucpro.predict_samples(sheet, out)
     assert not out.exists()
+
+
+def test_a_line_of_two_files_is_pairs(tmp_path: Path) -> None:
+    sheet = write_sheet(tmp_path, ["s1", "s2"])
+    sheet.write_text("sample,fastq_1,fastq_2\none,s1.fq,s1.fq\n")
+    virnucpro.predict_samples(sheet, tmp_path / "out", **SMALL)
+    virnucpro.predict([], tmp_path / "alone", mates=[(tmp_path / "s1.fq",) * 2], **SMALL)
+    alone = (tmp_path / "alone" / "records.tsv").read_bytes()
+    assert (tmp_path / "out" / "one" / "records.tsv").read_bytes() == alone
+    assert rows(tmp_path / "out" / "records.tsv")[1][-1] == "2"
 
 
 def test_nothing_of_another_origin_is_written_over(many: Many, tmp_path: Path) -> None:

@@ -205,6 +205,8 @@ class Execution(Generic[SummaryT]):
             self._monitor.stop()
         for note in self._crew.work.incidents():
             self._say(note)
+        if skipped := scoring.progress.skipped:
+            self._say(f"{skipped:,} secondary and supplementary alignments were skipped")
 
     def _ready(self, ready: Ready) -> None:
         """Hold all workers to one way to compute."""

@@ -10,6 +10,7 @@ from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Task
+from virnucpro.sequences.fragments import Source
 
 Executor = Literal["local", "ray", "launched"]
 
@@ -98,7 +99,7 @@ class Job(Generic[SummaryT]):
 
     Attributes:
         command: its name.
-        inputs: files in the order they are read.
+        inputs: files, or pairs of files of mates, in the order they are read.
         task: what workers compute.
         product: what the shards become.
         weights: name and version, for people.
@@ -111,7 +112,7 @@ class Job(Generic[SummaryT]):
     """
 
     command: str
-    inputs: list[str]
+    inputs: list[Source]
     task: Task
     product: Product[SummaryT]
     weights: str

@@ -1,25 +1,26 @@
 """`predict_samples`: a run for each sample of a sheet, and what they came to together."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from virnucpro.api import named_bundle, prediction_job
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
-from virnucpro.errors import SettingsError
 from virnucpro.execution import execute_all
 from virnucpro.jobs import Executor, Observer, Turn
-from virnucpro.results.paths import SheetOutputs
+from virnucpro.planning import PredictOptions, named_bundle, prediction_job
+from virnucpro.results.paths import ReadFormat, SheetOutputs
 from virnucpro.results.samples import SampleSummaries, check_directory, write_tables
 from virnucpro.sequences.frames import FrameKind
-from virnucpro.sheet import Sample, Sheet, read_sheet
+from virnucpro.sheet import read_sheet
 
 
 def predict_samples(
     sheet: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    interleaved: bool = False,
     bundle: str | os.PathLike[str] = "compact",
     head: str | os.PathLike[str] | None = None,
     chunk_length: int | None = None,
@@ -29,6 +30,9 @@ def predict_samples(
     device: str = "auto",
     precision: str = "auto",
     legacy: bool = False,
+    write: Sequence[str] = ("virus",),
+    reads: ReadFormat = "fasta",
+    bam: bool = False,
     compressed: bool = False,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
     executor: Executor = "local",
@@ -42,9 +46,10 @@ def predict_samples(
 
     Args:
         sheet: CSV or TSV with the columns `sample` (the name of its folder) and `files` or
-            `fastq_1` (a file; a path starts at the sheet's directory); a sample of several files
-            has several lines.
+            `fastq_1` (a file; a path starts at the sheet's directory), perhaps `fastq_2` (its
+            mates); a sample of several files has several lines.
         out: output directory of all samples: new, or of an earlier attempt.
+        interleaved: FASTA and FASTQ under `files` hold mates in turn.
         bundle: as for `predict`, and so all that follow.
         head: a head to use with the bundle's encoders.
         chunk_length: bases of a chunk.
@@ -55,6 +60,9 @@ def predict_samples(
         device: one worker each, which serve one sample after the other.
         precision: the encoders' arithmetic.
         legacy: also write the original VirNucPro's two files, for each sample.
+        write: calls of the records whose reads are written: `virus`, `other`, `unscored`.
+        reads: how, `fasta` or `fastq`.
+        bam: also write all reads of a sample to its `reads.bam`, with their call in tags.
         compressed: compress tables and sequences with gzip.
         block_chunks: most chunks of a block.
         executor: `local`, `ray` or `launched`.
@@ -72,17 +80,19 @@ def predict_samples(
     """
     found = read_sheet(sheet)
     named = named_bundle(bundle, head)
+    options = PredictOptions(
+        interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
+        reads, bam, compressed, block_chunks,
+    )  # fmt: skip
     runs = {
         sample.name: prediction_job(
-            *named, _inputs(sample, found), Path(out) / sample.name,
-            chunk_length=chunk_length, frames=frames, prevalence=prevalence, max_fdr=max_fdr,
-            precision=precision, legacy=legacy, compressed=compressed, block_chunks=block_chunks,
+            *named, sample.files, sample.mates, Path(out) / sample.name, options
         )
         for sample in found.samples
-    }  # fmt: skip
+    }
     outputs = SheetOutputs(Path(out), compressed)
     check_directory(outputs)
-    size = input_bytes([path for job in runs.values() for path in job.inputs])
+    size = input_bytes([source for job in runs.values() for source in job.inputs])
     jobs = [
         replace(
             job,
@@ -96,17 +106,3 @@ def predict_samples(
     tables = {name: job.product.outputs.path("records") for name, job in runs.items()}
     write_tables(outputs, summaries, tables)
     return summaries
-
-
-def _inputs(sample: Sample, sheet: Sheet) -> list[str]:
-    """Return the files of a sample.
-
-    Raises:
-        SettingsError: when there are pairs among them.
-    """
-    if sample.mates:
-        raise SettingsError(
-            f"{sheet.path}, line {sample.line}: {sample.name} has pairs (fastq_2), which cannot be "
-            "read together yet; give each file a line of its own under fastq_1"
-        )
-    return sample.files

@@ -14,9 +14,9 @@ from processes import EXAMPLES, contents, run
 
 COLUMNS = {
     "records.tsv": "record length chunks open_frames p_virus call tier probability fdr "
-    "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup",
-    "chunks.tsv": "record chunk start end open_frames p_other p_virus call",
-    "frames.tsv": "record chunk start end frame protein_length p_virus call",
+    "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup gc mates",
+    "chunks.tsv": "record chunk start end open_frames p_other p_virus call mate",
+    "frames.tsv": "record chunk start end frame protein_length p_virus call mate",
 }
 TRACKS = ("scores.bedgraph", "regions.gff3", "regions.bed")
 

@@ -12,7 +12,7 @@ from made_shards import LEGACY_CHUNKS, LEGACY_FRAMES, REGIONS, TABLES, Chunk, Fr
 from virnucpro.results.paths import Outputs
 
 FOR_MULTIQC = ("virnucpro_calls_mqc.json", "virnucpro_stats_mqc.json")
-ROLLED_UP = "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup"
+ROLLED_UP = "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup gc mates"
 
 
 def table(rows: list[str]) -> bytes:
@@ -37,6 +37,7 @@ SAME_ID = Piece(
     91,
     [Chunk(0, 91, [Frame("F2", 30, 0.5, 0.5), Frame("R1", 30, 0.5, 0.5)])],
     ">r1 again\nACGT\n",
+    gc=(30, 90),
 )
 EMPTY = Piece(3, "nothing", 0, [], "", problem="reads.fa: record 4 (nothing): has no bases")
 ELEVEN_CHUNKS = Piece(
@@ -108,13 +109,13 @@ def test_frames_table(written: Path) -> None:
     lines = (written / "frames.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join(lines[:7]) == table(
         [
-            "record chunk start end frame protein_length p_virus call",
-            "r1 1 0 300 F1 100 0.878994 virus",
-            "r1 1 2 299 R2 99 0.000012 other",
-            "r1 2 201 399 F3 66 0.500000 other",
-            "r1 1 1 91 F2 30 0.500000 other",
-            "r1 1 1 91 R1 30 0.500000 other",
-            "a 1 1 298 R3 99 0.000000 other",
+            "record chunk start end frame protein_length p_virus call mate",
+            "r1 1 0 300 F1 100 0.878994 virus ",
+            "r1 1 2 299 R2 99 0.000012 other ",
+            "r1 2 201 399 F3 66 0.500000 other ",
+            "r1 1 1 91 F2 30 0.500000 other ",
+            "r1 1 1 91 R1 30 0.500000 other ",
+            "a 1 1 298 R3 99 0.000000 other ",
         ]
     )
     assert len(lines) == 1 + 5 + 10
@@ -124,13 +125,13 @@ def test_chunks_table(written: Path) -> None:
     lines = (written / "chunks.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join([*lines[:6], lines[9]]) == table(
         [
-            "record chunk start end open_frames p_other p_virus call",
-            "r1 1 0 300 2 1.000000 0.878994 other",
-            "r1 2 199 400 1 0.500000 0.500000 other",
-            "Closed 1 0 300 0   unscored",
-            "r1 1 0 91 2 0.500000 0.500000 virus",
-            "a 1 0 300 1 1.000000 0.000000 other",
-            "a 5 1200 1500 0   unscored",
+            "record chunk start end open_frames p_other p_virus call mate",
+            "r1 1 0 300 2 1.000000 0.878994 other ",
+            "r1 2 199 400 1 0.500000 0.500000 other ",
+            "Closed 1 0 300 0   unscored ",
+            "r1 1 0 91 2 0.500000 0.500000 virus ",
+            "a 1 0 300 1 1.000000 0.000000 other ",
+            "a 5 1200 1500 0   unscored ",
         ]
     )
     assert len(lines) == 1 + 4 + 11
@@ -144,11 +145,12 @@ def test_records_table(written: Path) -> None:
     assert (written / "records.tsv").read_bytes() == table(
         [
             f"record length chunks open_frames p_virus call tier probability fdr {ROLLED_UP}",
-            "r1 400 2 3 0.439497 other low   -0.121006 0.000000 0.000000 0.500000 ambiguous",
-            "Closed 300 1 0  unscored        ",
-            "r1 91 1 2 0.500000 virus low   0.000000 0.000000 0.000000 0.000000 ambiguous",
-            "nothing 0 0 0  unscored        ",
-            f"a 3300 11 10 {p_virus:.6f} other high   {rolled_up:.6f} {shares} non_viral",
+            "r1 400 2 3 0.439497 other low   -0.121006 0.000000 0.000000 0.500000 ambiguous  1",
+            "Closed 300 1 0  unscored          1",
+            "r1 91 1 2 0.500000 virus low   "
+            "0.000000 0.000000 0.000000 0.000000 ambiguous 0.333333 1",
+            "nothing 0 0 0  unscored          1",
+            f"a 3300 11 10 {p_virus:.6f} other high   {rolled_up:.6f} {shares} non_viral  1",
         ]
     )
 

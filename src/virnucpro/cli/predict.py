@@ -11,6 +11,7 @@ from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
+    from virnucpro.results.paths import ReadFormat
     from virnucpro.sequences.frames import FrameKind
 
 
@@ -19,10 +20,21 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
-            help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
+            metavar="INPUT",
+            help="FASTA, FASTQ or BAM, plain or gz, bz2, xz, zst; - for standard input.",
+            show_default=False,
         ),
     ] = None,
+    reads_1: Annotated[
+        list[str] | None,
+        typer.Option("-1", "--reads-1", help="Mates 1 of pairs; can be repeated, as -2."),
+    ] = None,
+    reads_2: Annotated[
+        list[str] | None, typer.Option("-2", "--reads-2", help="Mates 2, in the order of mates 1.")
+    ] = None,
+    interleaved: Annotated[
+        bool, typer.Option("--interleaved", help="FASTA and FASTQ of INPUT hold mates in turn.")
+    ] = False,
     samples: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +75,17 @@ def predict(
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")
     ] = False,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Write the reads of records with this call: virus, other or unscored; can be "
+            "repeated. By default virus."
+        ),
+    ] = None,
+    reads: Annotated[str, typer.Option(help="Write them as fasta or fastq.")] = "fasta",
+    bam: Annotated[
+        bool, typer.Option("--bam", help="Also write all reads as BAM, with their call in tags.")
+    ] = False,
     compressed: Annotated[
         bool, typer.Option("--gzip", help="Compress tables and sequences.")
     ] = False,
@@ -74,17 +97,22 @@ def predict(
     _config: options.Config = None,
 ) -> None:
     """Say which records are viral."""
-    if bool(inputs) == bool(samples):
-        raise typer.BadParameter("give files, or a sheet with --samples", param_hint="INPUT...")
+    pairs = _pairs(reads_1 or [], reads_2 or [])
+    if bool(pairs or inputs) == bool(samples):
+        raise typer.BadParameter(
+            "give files, pairs with -1 and -2, or a sheet with --samples", param_hint="INPUT"
+        )
     from virnucpro.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.cli.told import told  # noqa: PLC0415
     from virnucpro.results.paths import Outputs  # noqa: PLC0415
     from virnucpro.samples import predict_samples  # noqa: PLC0415
 
-    run = partial(predict_samples, samples) if samples else partial(predict_one, inputs or [])
+    one = partial(predict_one, inputs or [], mates=pairs)
+    run = partial(predict_samples, samples) if samples else one
     carry_out(
         lambda observer: run(
             out,
+            interleaved=interleaved,
             bundle=bundle,
             head=head,
             chunk_length=chunk_length,
@@ -94,6 +122,9 @@ def predict(
             device=device,
             precision=precision,
             legacy=legacy,
+            write=write or ("virus",),
+            reads=cast("ReadFormat", reads),
+            bam=bam,
             compressed=compressed,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
@@ -107,6 +138,15 @@ def predict(
         executor=executor,
         quiet=quiet,
     )
+
+
+def _pairs(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+    if len(first) != len(second):
+        raise typer.BadParameter(
+            f"{len(first)} of mates 1 and {len(second)} of mates 2: give both of each pair",
+            param_hint="-1 and -2",
+        )
+    return list(zip(first, second, strict=True))
 
 
 def _share(text: str | None) -> 'float | Literal["auto"] | None':

@@ -18,8 +18,7 @@ def told(summary: Summary | SampleSummaries, outputs: Outputs, *, has_prevalence
     return (
         f"{_calls(summary)}; {summary.records_per_second:,.0f} records/s\n"
         f"{_expected(summary, has_prevalence=has_prevalence)}"
-        f"look first at {outputs.path('records')} (calls and how sure they are) and "
-        f"{outputs.path('viral')}\n"
+        f"look first at {outputs.path('records')} (calls and how sure they are)\n"
         f"again: virnucpro predict --config {outputs.path('config')}\n"
         f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
         f"  {outputs.path('methods').read_text().strip()}"

@@ -36,6 +36,7 @@ class Column(NamedTuple):
 _RECORD = Column("record", "text", "id of the record: its header's first word")
 _CHUNK = Column("chunk", "count", "number of the chunk in the record, from 1")
 _P_VIRUS = Column("p_virus", "share", "score; the more, the more like a virus", can_be_empty=True)
+_MATE = Column("mate", "count", "1 or 2; empty of what is no pair", can_be_empty=True)
 _CALL = Column("call", "text", "what it is taken for", words=CALL_NAMES)
 
 #: File name -> its columns, in order.
@@ -60,6 +61,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("other_chunks", "share", "scored chunks that are not", can_be_empty=True),
         Column("ambiguous_chunks", "share", "scored chunks that are both", can_be_empty=True),
         Column("rollup", "text", "call of the roll-up", can_be_empty=True, words=ROLLUP_NAMES),
+        Column("gc", "share", "G and C among all A, C, G and T", can_be_empty=True),
+        Column("mates", "count", "2 of a pair, else 1"),
     ),
     "chunks.tsv": (
         _RECORD,
@@ -70,6 +73,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("p_other", "share", "largest P(other) of its frames", can_be_empty=True),
         Column("p_virus", "share", "largest P(virus) of its frames", can_be_empty=True),
         _CALL,
+        _MATE,
     ),
     "frames.tsv": (
         _RECORD,
@@ -80,5 +84,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("protein_length", "count", "residues; 0 of all"),
         Column("p_virus", "share", "P(virus) of the frame"),
         Column("call", "text", "what it is taken for", words=CALL_NAMES[:2]),
+        _MATE,
     ),
 }

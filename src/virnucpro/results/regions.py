@@ -60,9 +60,9 @@ class RegionFiles:
         self._unfinished: list[_Part] = []
 
     def add(self, shard: Shard, scores: ChunkScores, ids: list[str]) -> None:
-        """Append the regions of the records that end in a shard; `ids` are those of its pieces."""
-        _, length, chunks, _, last_chunk, _ = shard.piece_P6.T
-        for piece in np.flatnonzero(chunks >= LEAST_CHUNKS).tolist():
+        """Append the regions of records that end in a shard, pairs apart; `ids` are its pieces'."""
+        _, length, chunks, _, last_chunk, mate, *_ = shard.piece_P9.T
+        for piece in np.flatnonzero((chunks >= LEAST_CHUNKS) & (mate == 0)).tolist():
             self._unfinished.append(_part(shard, scores, piece))
             if last_chunk[piece] == chunks[piece]:
                 part = _joined(self._unfinished)

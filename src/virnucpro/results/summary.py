@@ -13,6 +13,7 @@ from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.methods import methods
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
+from virnucpro.results.reads import TaggedReads
 from virnucpro.storage import write_whole
 
 FORMAT = 1
@@ -40,6 +41,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         prevalence_estimated: whether it was estimated from these records.
         records_expected_viral: the sum of their probabilities; null without a calibration.
         problems: one line for each record that could not be processed, the first 1,000.
+        skipped: lines of BAM passed over, being secondary or supplementary alignments.
         resumed_records: records whose scores an earlier attempt left.
         packs_cut: packs of this attempt that did not fit into memory and were done in two.
         frames_redone: frames of this attempt whose scores were not finite and were computed anew
@@ -69,6 +71,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prevalence_estimated: bool
     records_expected_viral: float | None
     problems: list[str]
+    skipped: int
     resumed_records: int
     packs_cut: int
     frames_redone: int
@@ -100,6 +103,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "tables": TABLES_VERSION,
                 **vars(counts),
                 **run,
+                "skipped": progress.skipped,
                 "resumed_records": progress.resumed_records,
                 "packs_cut": progress.work.packs_cut,
                 "frames_redone": progress.work.frames_redone,
@@ -123,16 +127,20 @@ class PredictionFiles:
         outputs: the files.
         threshold: a record is virus above this p_virus.
         calibrating: how scores become probabilities, where the bundle says it.
+        tagged: what `reads.bam` is made of, where it is wanted.
     """
 
     outputs: Outputs
     threshold: float
     calibrating: Calibrating | None = None
+    tagged: TaggedReads | None = None
     summary_type = Summary
 
     def merge(self, store: ShardStore, shards: int) -> Counts:
         """Write the tables."""
-        return merge_shards(store, shards, self.outputs, self.threshold, self.calibrating)
+        return merge_shards(
+            store, shards, self.outputs, self.threshold, self.calibrating, self.tagged
+        )
 
     def summary(
         self, found: Counts, progress: Progress, seconds: dict[str, float], binding: Binding

@@ -55,6 +55,11 @@ def _probability(values: NDArray[np.floating]) -> pl.Series:
     return pl.Series(values.astype(np.float64)).fill_nan(None)
 
 
+def _mate(shard: Shard, piece: NDArray[np.int64]) -> pl.Series:
+    """Return the mate of each row; empty where the record is no pair."""
+    return pl.Series([None, 1, 2], dtype=pl.Int64).gather(shard.piece_P9[piece, 5])
+
+
 def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
     """Return the rows of frames.tsv; `ids` are the ids of the shard's pieces."""
     chunk, frame, protein_length, first_codon, codons = shard.frame_S5.T
@@ -70,6 +75,7 @@ def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
             "protein_length": protein_length,
             "p_virus": _probability(shard.scores_S2[:, 1]),
             "call": names(frame_calls(shard.scores_S2), CALL_NAMES),
+            "mate": _mate(shard, piece),
         }
     )
 
@@ -87,6 +93,7 @@ def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFram
             "p_other": _probability(scores.p_other),
             "p_virus": _probability(scores.p_virus),
             "call": names(scores.call, CALL_NAMES),
+            "mate": _mate(shard, piece),
         }
     )
 
@@ -117,5 +124,7 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
             "other_chunks": _probability(scores.other_chunks),
             "ambiguous_chunks": _probability(scores.ambiguous_chunks),
             "rollup": _names_where(is_scored, scores.rollup, ROLLUP_NAMES),
+            "gc": _probability(records.gc),
+            "mates": records.mates,
         }
     )

@@ -19,7 +19,7 @@ _SCHEMA = {
 
 
 class ScoreTrack:
-    """Appends a line for each scored chunk, shard by shard.
+    """Appends a line for each scored chunk of what is no pair, shard by shard.
 
     Lines do not overlap: bases that two scored chunks share are parted in the middle. Where a line
     ends is therefore known with the next chunk, and one chunk is all that is held.
@@ -34,10 +34,10 @@ class ScoreTrack:
 
     def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
         """Append a shard; `ids` are the ids of its pieces."""
-        chunks_of_record = shard.piece_P6[shard.chunk_C4[:, 0], 2]
-        shown = (scores.call != UNSCORED) & (chunks_of_record > 1)
+        chunks, mate = shard.piece_P9[shard.chunk_C4[:, 0]][:, [2, 5]].T
+        shown = (scores.call != UNSCORED) & (chunks > 1) & (mate == 0)
         piece, _, start, end = shard.chunk_C4[shown].T
-        number, score = shard.piece_P6[piece, 0], scores.balance[shown]
+        number, score = shard.piece_P9[piece, 0], scores.balance[shown]
         columns = (number, ids.gather(piece), start, end, score)
         found = pl.DataFrame(dict(zip(_SCHEMA, columns, strict=True)), schema=_SCHEMA)
         lines = _parted(pl.concat([self._held, found]))
