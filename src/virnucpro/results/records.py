@@ -93,7 +93,6 @@ class RecordAssembler:
         result = score_records(place, all_scores, count, self._threshold_of(scored, lengths))
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
-        lengths, chunks, mates, gc, bases = self._counts(shard).T
         return FinishedRecords(
             pl.Series(list(compress(ids, ends.tolist())), dtype=pl.String),
             lengths,
