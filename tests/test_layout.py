@@ -23,6 +23,7 @@ ORDER = (
     "inputs",
     "jobs",
     "execution",
+    "reporting",
     "api",
     "embedding",
     "fitting",

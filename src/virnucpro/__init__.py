@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from virnucpro.embedding import embed, embed_sequences, read_embeddings
     from virnucpro.evaluation import evaluate
     from virnucpro.fitting import train
+    from virnucpro.reporting import report
     from virnucpro.results.summary import Summary
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_bundle",
     "predict",
     "read_embeddings",
+    "report",
     "train",
 ]
 
@@ -40,6 +42,7 @@ _HOMES = {
     "load_bundle": "virnucpro.bundles",
     "predict": "virnucpro.api",
     "read_embeddings": "virnucpro.embedding",
+    "report": "virnucpro.reporting",
     "train": "virnucpro.fitting",
 }
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from virnucpro.errors import SettingsError
 from virnucpro.execution import execute
 from virnucpro.inputs import checked_inputs
 from virnucpro.jobs import Executor, Job, Observer
+from virnucpro.reporting import show
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
 from virnucpro.results.summary import PredictionFiles, Summary
@@ -37,6 +39,7 @@ def predict(
     precision: str = "auto",
     legacy: bool = False,
     compressed: bool = False,
+    report: bool = True,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
     executor: Executor = "local",
     observer: Observer | None = None,
@@ -62,6 +65,7 @@ def predict(
             where 16 do not fit its memory), `fp32`, `bf16`, `fp16`, `fp8`, `int8` or `int4`.
         legacy: also write the original VirNucPro's two files.
         compressed: compress tables and sequences with gzip.
+        report: draw `report.html` at the end.
         block_chunks: most chunks of a block, the unit that an interruption loses.
         executor: `local`, `ray` (every device of a Ray cluster), or `launched` (one device of each
             process that torchrun, accelerate launch or srun started).
@@ -89,6 +93,7 @@ def predict(
         notes += _calibration_notes(calibrating, prevalence, length, drawn)
     if block_chunks < 1:
         raise SettingsError(f"--block-chunks {block_chunks}: give 1 or more")
+    outputs = Outputs(Path(out), legacy, compressed, report)
     job = Job(
         command="predict",
         inputs=checked_inputs(inputs, "dna"),
@@ -96,9 +101,7 @@ def predict(
             os.fspath(bundle), loaded.sha256, length, drawn, block_chunks, precision,
             letters_above=None if max_fdr is None else _ANY_SCORE,
         ),
-        product=PredictionFiles(
-            Outputs(Path(out), legacy, compressed), manifest.thresholds.virus, calibrating
-        ),
+        product=PredictionFiles(outputs, manifest.thresholds.virus, calibrating),
         weights=f"{manifest.name} {manifest.version}",
         weights_sha256=loaded.sha256,
         check=loaded.check,
@@ -110,6 +113,7 @@ def predict(
         },
         how=f"chunks of {length} bp, {drawn} frames",
         notes=notes,
+        show=partial(show, outputs, loaded),
     )  # fmt: skip
     return execute(job, device, executor, observer)
 

@@ -56,6 +56,7 @@ def execute(
             observer.planned(plan)
             if run.is_finished and outputs.are_complete():
                 observer.already_finished()
+                job.show()
                 return _finished(run, job)
             return Execution(run, job, plan, crew, observer, started).go(is_shared=is_shared)
 
@@ -210,6 +211,7 @@ class Execution(Generic[SummaryT]):
         write_whole(product.outputs.path("summary"), summary.to_json())
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
+        self._job.show()
         return summary
 
 

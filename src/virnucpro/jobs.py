@@ -80,6 +80,7 @@ class Job(Generic[SummaryT]):
         settings: what else the result depends on.
         how: the settings in words.
         notes: what the user should know before it starts.
+        show: draws what shows the finished run, where it is missing.
     """
 
     command: str
@@ -92,6 +93,7 @@ class Job(Generic[SummaryT]):
     settings: dict[str, int | str | bool]
     how: str
     notes: list[str] = field(default_factory=list)
+    show: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.report import report
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError
 
@@ -34,6 +35,7 @@ app.command()(embed)
 app.command()(train)
 app.command()(evaluate)
 app.command()(calibrate)
+app.command()(report)
 app.command()(bench)
 app.add_typer(models, name="models")
 

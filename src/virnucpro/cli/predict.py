@@ -54,6 +54,9 @@ def predict(
     compressed: Annotated[
         bool, typer.Option("--gzip", help="Compress tables and sequences.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw report.html at the end.")
+    ] = True,
     block_chunks: Annotated[
         int, typer.Option(help="Chunks between two points from which a run can continue.")
     ] = 2048,
@@ -77,6 +80,7 @@ def predict(
             precision=precision,
             legacy=legacy,
             compressed=compressed,
+            report=report,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
             observer=observer,

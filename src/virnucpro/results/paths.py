@@ -12,6 +12,7 @@ _FILES = {
     "summary": ("summary.json", "counts, calls and speed"),
     "run": ("run.json", "what was run, with what"),
 }
+_REPORT_FILES = {"report": ("report.html", "what was found, as a page for the browser")}
 _LEGACY_FILES = {
     "legacy_frames": ("prediction_results.txt", "frames, as the original VirNucPro writes them"),
     "legacy_chunks": (
@@ -31,23 +32,28 @@ class Outputs:
         directory: the output directory.
         legacy: whether the original's files are written too.
         compressed: whether tables and sequences are gzip-compressed.
+        report: whether the report is drawn too.
     """
 
     directory: Path
     legacy: bool = False
     compressed: bool = False
+    report: bool = False
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""
-        file_name = (_FILES | _LEGACY_FILES)[name][0]
+        file_name = (_FILES | _LEGACY_FILES | _REPORT_FILES)[name][0]
         suffix = ".gz" if self.compressed and name in _TABLES else ""
         return self.directory / (file_name + suffix)
 
     def described(self) -> list[tuple[Path, str]]:
         """Return every file of the run and what is in it."""
-        files = _FILES | (_LEGACY_FILES if self.legacy else {})
+        files = self._results() | (_REPORT_FILES if self.report else {})
         return [(self.path(name), text) for name, (_, text) in files.items()]
 
     def are_complete(self) -> bool:
-        """Tell whether every file is there."""
-        return all(path.is_file() for path, _ in self.described())
+        """Tell whether every file is there, but the report, which is drawn from the others."""
+        return all(self.path(name).is_file() for name in self._results())
+
+    def _results(self) -> dict[str, tuple[str, str]]:
+        return _FILES | (_LEGACY_FILES if self.legacy else {})
