@@ -63,8 +63,7 @@ def write_run(directory: Path, reads: int, contigs: int, seed: int = 0) -> Path:
     })  # fmt: skip
     for name, table in (("records.tsv", records), ("chunks.tsv", rows)):
         table.write_csv(directory / name, separator="\t", float_precision=6)
-    counts = dict(records["call"].value_counts().iter_rows())
-    _write_ends(directory, records, counts, len(rows))
+    write_ends(directory, records, len(rows))
     return directory
 
 
@@ -86,8 +85,11 @@ def _ids(reads: int, contigs: int) -> list[str]:
     ]
 
 
-def _write_ends(directory: Path, records: pl.DataFrame, calls: dict[str, int], rows: int) -> None:
-    """Write summary.json and run.json."""
+def write_ends(directory: Path, records: pl.DataFrame, rows: int) -> None:
+    """Write summary.json and run.json of some records in so many chunks."""
+    calls = {"other": 0, "virus": 0, "unscored": 0}
+    calls |= dict(records["call"].value_counts().iter_rows())
+    unprocessed = min(1, calls["unscored"])
     seconds = {
         "start-up": 9.4, "scoring": 812.6, "tables": 14.2, "reading": 41.0, "writing": 3.1,
         "chunks and frames": 96.3, "tokens": 204.8, "protein encoder": 1490.2,
@@ -96,11 +98,13 @@ def _write_ends(directory: Path, records: pl.DataFrame, calls: dict[str, int], r
     counts = {
         "records": len(records), "bases": int(records["length"].sum()), "chunks": rows,
         "chunks_unscored": calls["unscored"], "open_frames": rows,
-        "calls": {name: calls.get(name, 0) for name in ("other", "virus", "unscored")},
-        "unscored": {"no open frame": calls["unscored"] - 1, "not processed": 1},
+        "calls": calls,
+        "unscored": {
+            "no open frame": calls["unscored"] - unprocessed, "not processed": unprocessed,
+        },
         "calibrated": False, "prevalence": None, "prevalence_estimated": False,
         "records_expected_viral": None,
-        "problems": ["reads.fastq.gz: record A7 (line 25): no bases"],
+        "problems": ["reads.fastq.gz: record 7 (A7), line 25: has no bases"] * unprocessed,
     }  # fmt: skip
     summary = msgspec.convert(
         {

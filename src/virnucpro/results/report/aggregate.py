@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.classify import CALL_NAMES, TIER_NAMES
+from virnucpro.errors import RunError
 from virnucpro.results.paths import Outputs
 from virnucpro.results.report.reading import Types, batches
 
@@ -142,8 +144,25 @@ def aggregate(outputs: Outputs) -> Found:
     Raises:
         RunError: when one is missing or damaged.
     """
-    found, offset = Found(), 0
-    best: list[pl.DataFrame] = []
+    found = Found()
+    try:
+        listed = _count(outputs, found).to_dicts()
+    except pl.exceptions.PolarsError as error:  # a word that no call or tier is
+        raise RunError(
+            f"{outputs.path('records')}: cannot be read ({error}); make the run anew"
+        ) from error
+    tracks = _tracks(outputs, listed)
+    names = [name for name in Viral._fields if name != "track"]
+    found.viral = [
+        msgspec.convert([*(row.get(name) for name in names), tracks.get(i, ())], Viral)
+        for i, row in enumerate(listed)
+    ]
+    return found
+
+
+def _count(outputs: Outputs, found: Found) -> pl.DataFrame:
+    """Count all records; return the most confident viral ones, with the chunks before each."""
+    best, offset = pl.DataFrame(), 0
     for rows in batches(outputs.path("records"), _RECORD, _OPTIONAL):
         found.count(rows)
         chunks = rows["chunks"]
@@ -151,18 +170,9 @@ def aggregate(outputs: Outputs) -> Found:
         offset += int(chunks.sum())
         viral = placed.filter(pl.col("call") == "virus")
         if "fdr" in viral.columns and viral["fdr"].count():
-            highest = viral["fdr"].max()
-            found.false_share = max(found.false_share or 0.0, float(highest))  # type: ignore[arg-type]
-        best = [_most_confident(pl.concat([*best, viral]))]
-    if best:
-        listed = best[0].to_dicts()
-        tracks = _tracks(outputs, listed)
-        names = [name for name in Viral._fields if name != "track"]
-        found.viral = [
-            Viral(**{name: row.get(name) for name in names}, track=tracks.get(i, ()))
-            for i, row in enumerate(listed)
-        ]
-    return found
+            found.false_share = max(found.false_share or 0.0, *viral["fdr"].drop_nulls())
+        best = _most_confident(pl.concat([best, viral]) if len(best) else viral)
+    return best
 
 
 def _most_confident(viral: pl.DataFrame) -> pl.DataFrame:

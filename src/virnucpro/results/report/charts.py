@@ -175,7 +175,7 @@ def _density(counts_XB: Int64, edges: list[float], says: list[str], x: alt.X, ti
     return _svg(drawn, _HEIGHT, title)
 
 
-def _svg(chart: alt.Chart | alt.LayerChart, height: int, says: str) -> Markup:
+def _svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int, says: str) -> Markup:
     """Draw a chart; `says` is what a screen reader reads."""
     styled = (
         chart.properties(width=_WIDTH, height=height, background="transparent", padding=2)

@@ -128,11 +128,11 @@ def _of_short(samples: Sequence[Sample]) -> str:
 def settings(sample: Sample) -> list[tuple[str, str]]:
     """Return what the run was told, by name."""
     told = sample.manifest.binding.settings
-    words = {True: "yes", False: "no"}
-    return [
-        (_SETTINGS.get(name, name.replace("_", " ")), str(words.get(value, value)))  # type: ignore[call-overload]
-        for name, value in told.items()
-    ]
+    return [(_SETTINGS.get(name, name.replace("_", " ")), _said(told[name])) for name in told]
+
+
+def _said(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def differing(samples: Sequence[Sample]) -> list[str]:
