@@ -79,10 +79,11 @@ def page(browser: Browser, report: Path) -> Iterator[Page]:
 
 def column(page: Page, name: str) -> list[str]:
     """Return a column of the rows that are shown."""
-    return page.eval_on_selector_all(
+    cells: list[str] = page.eval_on_selector_all(
         f"#records tbody tr:not([hidden]) [data-of={name}]",
         "cells => cells.map(cell => cell.dataset.value ?? cell.textContent.trim())",
-    )  # type: ignore[no-any-return]
+    )
+    return cells
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

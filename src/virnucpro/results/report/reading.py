@@ -12,7 +12,7 @@ from xopen import xopen
 from virnucpro.errors import RunError
 
 #: Bytes of text that are read at a time.
-_BATCH = 1 << 24
+_BATCH = 1 << 22
 
 Types: TypeAlias = Mapping[str, type[pl.DataType]]
 
