@@ -10,12 +10,12 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -33,12 +33,20 @@ def main() -> None:
     parser.add_argument("--contigs", type=int, default=2_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    run = write_run(arguments.directory / "run", arguments.reads, arguments.contigs)
+    run = arguments.directory / "run"
+    wanted = (run, arguments.reads, arguments.contigs)
+    # In a process of its own, whose memory the next one does not begin with.
+    writer = get_context("spawn").Process(target=write_run, args=wanted)
+    writer.start()
+    writer.join()
     page = run / "report.html"
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "virnucpro", "report", run], check=True)  # noqa: S603
+    command = subprocess.Popen([sys.executable, "-m", "virnucpro", "report", run])  # noqa: S603
+    _, status, used = os.wait4(command.pid, 0)
     seconds = time.perf_counter() - started
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command.returncode = os.waitstatus_to_exitcode(status)
+    if command.returncode:
+        raise SystemExit(command.returncode)
     tables = {name: (run / name).stat().st_size for name in ("records.tsv", "chunks.tsv")}
     result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
