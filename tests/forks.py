@@ -17,6 +17,7 @@ from typing import NoReturn
 LOADED = (
     "polars", "torch", "virnucpro.api", "virnucpro.embedding", "virnucpro.fitting",
     "virnucpro.bundles.assemble", "virnucpro.telemetry", "virnucpro.cli.app",
+    "virnucpro.results.report",
 )  # fmt: skip
 
 

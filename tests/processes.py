@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
@@ -16,13 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
 #: Files that say when, where and how fast, and so differ from run to run.
-TIMED_FILES = {"run.json", "summary.json", "config.toml", ".lock"}
+TIMED_FILES = {"run.json", "summary.json", "report.html", "config.toml", ".lock"}
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    """Start `virnucpro ARGUMENTS` in its own process."""
+    """Start `virnucpro ARGUMENTS` in its own process; `predict` draws no report."""
     return subprocess.Popen(
-        [sys.executable, "-m", "virnucpro", *map(str, arguments)],
+        [sys.executable, "-m", "virnucpro", *_texts(arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -30,8 +30,14 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     )
 
 
+def _texts(arguments: Iterable[str | Path], *, report: bool = False) -> list[str]:
+    """Return arguments as text; drawing a report would take longer than most runs of tests."""
+    texts = [str(argument) for argument in arguments]
+    return texts if report or "predict" not in texts[:1] else [*texts, "--no-report"]
+
+
 def run(
-    *arguments: str | Path, stdin: bytes | None = None, before: str = ""
+    *arguments: str | Path, stdin: bytes | None = None, before: str = "", report: bool = False
 ) -> "subprocess.CompletedProcess[str]":
     """Run `virnucpro ARGUMENTS` to its end, in a process of its own that is forked (forks.py).
 
@@ -39,8 +45,9 @@ def run(
         arguments: of the command line.
         stdin: what it reads.
         before: a program that the process runs first; it may take some of `sys.argv`.
+        report: whether `predict` draws its report, if the arguments do not say it.
     """
-    texts = [str(argument) for argument in arguments]
+    texts = _texts(arguments, report=report)
     with tempfile.TemporaryDirectory() as directory:
         streams = {name: str(Path(directory, name)) for name in ("stdin", "stdout", "stderr")}
         for name, path in streams.items():

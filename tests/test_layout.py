@@ -24,6 +24,7 @@ ORDER = (
     "sheet",
     "jobs",
     "execution",
+    "reporting",
     "planning",
     "api",
     "samples",

@@ -32,7 +32,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands(clone: Path, command: str) -> None:
     program, *arguments = shlex.split(command)
     assert program == "virnucpro"
-    done = run(*arguments)
+    done = run(*arguments, report=True)
     assert done.returncode == 0, done.stderr
     if arguments[0] in ("predict", "embed"):
         place = "*/*" if "--samples" in arguments else "*"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from virnucpro.embedding import embed, embed_sequences, read_embeddings
     from virnucpro.evaluation import evaluate
     from virnucpro.fitting import train
+    from virnucpro.reporting import report
     from virnucpro.results.samples import SampleSummaries
     from virnucpro.results.summary import Summary
     from virnucpro.samples import predict_samples
@@ -31,6 +32,7 @@ __all__ = [
     "predict",
     "predict_samples",
     "read_embeddings",
+    "report",
     "train",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "predict": "virnucpro.api",
     "predict_samples": "virnucpro.samples",
     "read_embeddings": "virnucpro.embedding",
+    "report": "virnucpro.reporting",
     "train": "virnucpro.fitting",
 }
 

@@ -32,6 +32,7 @@ def predict(
     reads: ReadFormat = "fasta",
     bam: bool = False,
     compressed: bool = False,
+    report: bool = True,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
     executor: Executor = "local",
     observer: Observer | None = None,
@@ -63,6 +64,7 @@ def predict(
         reads: how, `fasta` or `fastq`.
         bam: also write all reads to `reads.bam`, with their call in tags.
         compressed: compress tables and sequences with gzip.
+        report: draw `report.html` at the end.
         block_chunks: most chunks of a block, the unit that an interruption loses.
         executor: `local`, `ray` (every device of a Ray cluster), or `launched` (one device of each
             process that torchrun, accelerate launch or srun started).
@@ -79,7 +81,7 @@ def predict(
     """
     options = PredictOptions(
         interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
-        reads, bam, compressed, block_chunks,
+        reads, bam, compressed, report, block_chunks,
     )  # fmt: skip
     job = prediction_job(*named_bundle(bundle, head), inputs, mates, out, options)
     return execute(job, device, executor, observer)

@@ -105,6 +105,7 @@ class Session:
             if run.is_finished and outputs.are_complete():
                 self.observer.already_finished()
                 self.finished.extend([job.turn.name] if job.turn else [])
+                job.show()
                 return _finished(run, job)
             return Execution(run, job, plan, self, started).go()
 
@@ -267,6 +268,7 @@ class Execution(Generic[SummaryT]):
         product.conclude(self._run.manifest, summary)
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
+        self._job.show()
         return summary
 
 

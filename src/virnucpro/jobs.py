@@ -109,6 +109,7 @@ class Job(Generic[SummaryT]):
         how: the settings in words.
         notes: what the user should know before it starts.
         turn: which of several runs it is; None where it is the only one.
+        show: draws what shows the finished run, where it is missing.
     """
 
     command: str
@@ -122,6 +123,7 @@ class Job(Generic[SummaryT]):
     how: str
     notes: list[str] = field(default_factory=list)
     turn: Turn | None = None
+    show: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -14,6 +15,7 @@ from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
 from virnucpro.inputs import AnyPath, check_for_bam, checked_inputs, mate_notes
 from virnucpro.jobs import Job
+from virnucpro.reporting import show
 from virnucpro.results.paths import READ_CALLS, Outputs, ReadFiles, ReadFormat
 from virnucpro.results.probabilities import Calibrating
 from virnucpro.results.reads import TaggedReads
@@ -41,6 +43,7 @@ class PredictOptions:
     reads: ReadFormat = "fasta"
     bam: bool = False
     compressed: bool = False
+    report: bool = True
     block_chunks: int = DEFAULT_BLOCK_CHUNKS
 
 
@@ -78,6 +81,9 @@ def prediction_job(
     if options.bam:
         check_for_bam(sources)
     weights = f"{manifest.name} {manifest.version}"
+    outputs = Outputs(
+        Path(out), options.legacy, options.compressed, files, options.bam, options.report
+    )
     is_by_fdr = options.max_fdr is not None
     return Job(
         command="predict",
@@ -89,7 +95,7 @@ def prediction_job(
             options=reading,
         ),
         product=PredictionFiles(
-            Outputs(Path(out), options.legacy, options.compressed, files, options.bam),
+            outputs,
             manifest.thresholds.virus,
             calibrating,
             TaggedReads(tuple(sources), reading, weights) if options.bam else None,
@@ -107,6 +113,7 @@ def prediction_job(
         },
         how=f"chunks of {length} bp, {drawn} frames",
         notes=notes if options.interleaved else notes + mate_notes(sources),
+        show=partial(show, outputs, loaded),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
 from virnucpro.execution import execute_all
 from virnucpro.jobs import Executor, Observer, Turn
 from virnucpro.planning import PredictOptions, named_bundle, prediction_job
+from virnucpro.reporting import show_samples
 from virnucpro.results.paths import ReadFormat, SheetOutputs
 from virnucpro.results.samples import SampleSummaries, check_directory, write_tables
 from virnucpro.sequences.frames import FrameKind
@@ -34,6 +35,7 @@ def predict_samples(
     reads: ReadFormat = "fasta",
     bam: bool = False,
     compressed: bool = False,
+    report: bool = True,
     block_chunks: int = DEFAULT_BLOCK_CHUNKS,
     executor: Executor = "local",
     observer: Observer | None = None,
@@ -64,6 +66,7 @@ def predict_samples(
         reads: how, `fasta` or `fastq`.
         bam: also write all reads of a sample to its `reads.bam`, with their call in tags.
         compressed: compress tables and sequences with gzip.
+        report: draw the `report.html` of each sample, and one that compares them.
         block_chunks: most chunks of a block.
         executor: `local`, `ray` or `launched`.
         observer: is told how the runs go, never by two threads at once.
@@ -82,7 +85,7 @@ def predict_samples(
     named = named_bundle(bundle, head)
     options = PredictOptions(
         interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
-        reads, bam, compressed, block_chunks,
+        reads, bam, compressed, report, block_chunks,
     )  # fmt: skip
     runs = {
         sample.name: prediction_job(
@@ -90,7 +93,7 @@ def predict_samples(
         )
         for sample in found.samples
     }
-    outputs = SheetOutputs(Path(out), compressed)
+    outputs = SheetOutputs(Path(out), compressed, report)
     check_directory(outputs)
     size = input_bytes([source for job in runs.values() for source in job.inputs])
     jobs = [
@@ -104,5 +107,6 @@ def predict_samples(
     done = execute_all(jobs, device, executor, observer)
     summaries = SampleSummaries(dict(zip(runs, done, strict=True)))
     tables = {name: job.product.outputs.path("records") for name, job in runs.items()}
-    write_tables(outputs, summaries, tables)
+    if write_tables(outputs, summaries, tables) and report:
+        show_samples(outputs, list(runs), named[1])
     return summaries

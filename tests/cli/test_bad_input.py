@@ -174,7 +174,7 @@ def peak_memory(path: Path, out: Path) -> int:
     """Predict in a child process and return its peak resident memory in MiB."""
     code = (
         "import resource, sys, virnucpro;"
-        "summary = virnucpro.predict(sys.argv[1], sys.argv[2], device='cpu');"
+        "summary = virnucpro.predict(sys.argv[1], sys.argv[2], device='cpu', report=False);"
         "print(summary.chunks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run(

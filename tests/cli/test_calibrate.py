@@ -209,6 +209,7 @@ def test_launched_ranks_give_the_same_bytes(
     out = tmp_path / "out"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = ["--bundle", str(calibrated), *OPTIONS, *LENIENT, "--executor", "launched"]
+    options.append("--no-report")
     command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *options]
     done = subprocess.run(
         [*launcher, "--nproc-per-node=2", "--module", *command],

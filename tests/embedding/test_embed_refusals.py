@@ -198,7 +198,7 @@ def places(
     (directory / "empty.fa").touch()
     predicted = directory / "predicted"
     bundle, empty, new = str(small_bundle.path), directory / "empty.fa", directory / "new"
-    virnucpro.predict(EXAMPLES[1], predicted, bundle=bundle, device="cpu")
+    virnucpro.predict(EXAMPLES[1], predicted, bundle=bundle, device="cpu", report=False)
     return Places(protein, dna, bundle, proteins, finished, predicted, empty, new)
 
 

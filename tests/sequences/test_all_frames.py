@@ -85,7 +85,7 @@ def test_tables_of_a_run_have_a_frame_of_each_chunk_with_a_codon(
     }
     path, out = tmp_path / "reads.fa", tmp_path / "out"
     path.write_text("".join(f">{name}\n{letters}\n" for name, letters in records.items()))
-    summary = virnucpro.predict(path, out, device="cpu", chunk_length=length)
+    summary = virnucpro.predict(path, out, device="cpu", chunk_length=length, report=False)
     assert summary.calls["unscored"] == 3
     frames, chunks = table(out, "frames.tsv"), table(out, "chunks.tsv")
     scored = chunks.filter(pl.col("open_frames") > 0)

@@ -57,7 +57,9 @@ def test_the_network_learns_and_predict_takes_it(tuned: Path, data: Path, tmp_pa
     assert bundle.manifest.frames == "all"
     assert bundle.manifest.files != old.manifest.files
     assert "trained further" in (bundle.path / "README.md").read_text()
-    summary = virnucpro.predict(data / "virus_made.fa", tmp_path / "p", bundle=bundle.path)
+    summary = virnucpro.predict(
+        data / "virus_made.fa", tmp_path / "p", bundle=bundle.path, report=False
+    )
     assert summary.calls["virus"] + summary.calls["other"] == 20
 
 

@@ -19,6 +19,7 @@ from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.report import report
 from virnucpro.cli.schema import schema
 from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
@@ -34,7 +35,7 @@ app = typer.Typer(
     "results/records.tsv and results/viral.fasta. The same command continues a run that was "
     "interrupted.",
 )
-for command in (predict, embed, train, evaluate, calibrate, bench, schema, doctor, cite):
+for command in (predict, embed, train, evaluate, calibrate, report, bench, schema, doctor, cite):
     app.command(cls=Settings)(command)
 app.add_typer(models, name="models")
 

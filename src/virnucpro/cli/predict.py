@@ -89,6 +89,9 @@ def predict(
     compressed: Annotated[
         bool, typer.Option("--gzip", help="Compress tables and sequences.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Draw report.html at the end.")
+    ] = True,
     block_chunks: Annotated[
         int, typer.Option(help="Chunks between two points from which a run can continue.")
     ] = 2048,
@@ -126,12 +129,15 @@ def predict(
             reads=cast("ReadFormat", reads),
             bam=bam,
             compressed=compressed,
+            report=report,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
             observer=observer,
         ),
         lambda summary: told(
-            summary, Outputs(out, legacy, compressed), has_prevalence=prevalence is not None
+            summary,
+            Outputs(out, legacy, compressed, report=report),
+            has_prevalence=prevalence is not None,
         ),
         lambda summary: summary.unscored["not processed"],
         out / "SAMPLE" if samples else out,

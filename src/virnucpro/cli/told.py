@@ -1,6 +1,6 @@
 """What `predict` says at its end."""
 
-from virnucpro.results.paths import Outputs
+from virnucpro.results.paths import Outputs, SheetOutputs
 from virnucpro.results.samples import SampleSummaries
 from virnucpro.results.summary import Summary
 
@@ -14,15 +14,23 @@ def told(summary: Summary | SampleSummaries, outputs: Outputs, *, has_prevalence
         has_prevalence: whether the user said which share of viruses to expect.
     """
     if isinstance(summary, SampleSummaries):
-        return f"{len(summary.samples):,} samples, {_calls(summary)}"
+        tables = SheetOutputs(outputs.directory, outputs.compressed)
+        return (
+            f"{len(summary.samples):,} samples, {_calls(summary)}\n"
+            f"look first at {_page(outputs)}{tables.path('samples')}"
+        )
     return (
         f"{_calls(summary)}; {summary.records_per_second:,.0f} records/s\n"
         f"{_expected(summary, has_prevalence=has_prevalence)}"
-        f"look first at {outputs.path('records')} (calls and how sure they are)\n"
+        f"look first at {_page(outputs)}{outputs.path('records')} (calls, how sure they are)\n"
         f"again: virnucpro predict --config {outputs.path('config')}\n"
         f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
         f"  {outputs.path('methods').read_text().strip()}"
     )
+
+
+def _page(outputs: Outputs) -> str:
+    return f"{outputs.path('report')} and " if outputs.report else ""
 
 
 def _calls(summary: Summary | SampleSummaries) -> str:

@@ -23,6 +23,7 @@ _STATE_FILES = {
     "run": ("run.json", "what was run, with what"),
     "methods": ("methods.txt", "a paragraph for a paper's methods"),
 }
+_REPORT_FILES = {"report": ("report.html", "what was found, as a page for the browser")}
 _LEGACY_FILES = {
     "legacy_frames": ("prediction_results.txt", "frames, as the original VirNucPro writes them"),
     "legacy_chunks": (
@@ -38,6 +39,7 @@ _SHEET_FILES = {
     "records": ("records.tsv", "records.tsv of all samples, after the sample's name"),
     "samples": ("samples.tsv", "one line a sample: counts, calls and speed"),
 }
+_SHEET_REPORT = {"report": ("report.html", "all samples side by side, for the browser")}
 #: Call -> how the files of its reads begin, and what is in them.
 _READS = {
     "virus": ("viral", "the records called virus"),
@@ -93,6 +95,7 @@ class Outputs:
         compressed: whether tables and sequences are gzip-compressed.
         reads: which reads are written.
         bam: whether all reads are written as BAM too.
+        report: whether the report is drawn too.
     """
 
     directory: Path
@@ -100,6 +103,7 @@ class Outputs:
     compressed: bool = False
     reads: ReadFiles = field(default_factory=ReadFiles)
     bam: bool = False
+    report: bool = False
 
     @property
     def sample(self) -> str:
@@ -110,21 +114,24 @@ class Outputs:
         """Return where one file lies, by its short name."""
         reads = self.reads.described()
         files = _TABLES | _TRACK_FILES | reads | _BAM_FILES | _STATE_FILES | _LEGACY_FILES
-        file_name = (files | _COMMAND_FILES)[name][0]
+        file_name = (files | _REPORT_FILES | _COMMAND_FILES)[name][0]
         is_packed = name in _TABLES | reads or name == "track"
         suffix = ".gz" if self.compressed and is_packed else ""
         return self.directory / (file_name + suffix)
 
     def described(self) -> list[tuple[Path, str]]:
         """Return every file of the run and what is in it."""
-        files = _TABLES | _TRACK_FILES | self.reads.described()
-        files |= _BAM_FILES if self.bam else {}
-        files |= _STATE_FILES | (_LEGACY_FILES if self.legacy else {})
+        files = self._results() | (_REPORT_FILES if self.report else {})
         return [(self.path(name), text) for name, (_, text) in files.items()]
 
     def are_complete(self) -> bool:
-        """Tell whether every file is there."""
-        return all(path.is_file() for path, _ in self.described())
+        """Tell whether every file is there, but the report, which is drawn from the others."""
+        return all(self.path(name).is_file() for name in self._results())
+
+    def _results(self) -> dict[str, tuple[str, str]]:
+        files = _TABLES | _TRACK_FILES | self.reads.described()
+        files |= _BAM_FILES if self.bam else {}
+        return files | _STATE_FILES | (_LEGACY_FILES if self.legacy else {})
 
 
 @dataclass(frozen=True)
@@ -134,19 +141,22 @@ class SheetOutputs:
     Attributes:
         directory: the output directory.
         compressed: whether the table of records is gzip-compressed.
+        report: whether a report compares the samples.
     """
 
     directory: Path
     compressed: bool = False
+    report: bool = False
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""
         suffix = ".gz" if self.compressed and name in _TABLES else ""
-        return self.directory / (_SHEET_FILES[name][0] + suffix)
+        return self.directory / ((_SHEET_FILES | _SHEET_REPORT)[name][0] + suffix)
 
     def described(self) -> list[tuple[Path, str]]:
         """Return every file and what is in it."""
-        return [(self.path(name), text) for name, (_, text) in _SHEET_FILES.items()]
+        files = _SHEET_FILES | (_SHEET_REPORT if self.report else {})
+        return [(self.path(name), text) for name, (_, text) in files.items()]
 
     def are_complete(self) -> bool:
         """Tell whether every file is there."""

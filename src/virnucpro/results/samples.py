@@ -105,7 +105,7 @@ def check_directory(outputs: SheetOutputs) -> None:
 
 def write_tables(
     outputs: SheetOutputs, summaries: SampleSummaries, tables: Mapping[str, Path]
-) -> None:
+) -> bool:
     """Write the tables of all samples, unless they are there and of these samples.
 
     `samples.tsv` comes last, so that it tells of what samples both tables are.
@@ -114,17 +114,21 @@ def write_tables(
         outputs: where to.
         summaries: of all samples.
         tables: `records.tsv` of each sample.
+
+    Returns:
+        whether they were written.
     """
     table = summaries.table()
     with (outputs.directory / _LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # launched processes end together
         if outputs.are_complete() and outputs.path("samples").read_bytes() == table:
-            return
+            return False
         with PartialFiles() as files:
             records = files.open(outputs.path("records"))
             for number, (name, path) in enumerate(tables.items()):
                 _append_records(records, name, path, has_header=number == 0)
             files.open(outputs.path("samples")).write(table)
+    return True
 
 
 def _append_records(file: BinaryIO, sample: str, path: Path, *, has_header: bool) -> None:

@@ -137,7 +137,8 @@ class PredictionFiles:
     summary_type = Summary
 
     def merge(self, store: ShardStore, shards: int) -> Counts:
-        """Write the tables."""
+        """Write the tables; a report of earlier ones goes."""
+        self.outputs.path("report").unlink(missing_ok=True)
         return merge_shards(
             store, shards, self.outputs, self.threshold, self.calibrating, self.tagged
         )

@@ -120,7 +120,7 @@ def test_more_ray_workers_than_the_cluster_has_are_refused(tmp_path: Path) -> No
 
 def torchrun(out: Path) -> "subprocess.Popen[str]":
     """Start two ranks."""
-    command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *OPTIONS]
+    command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *OPTIONS, "--no-report"]
     return subprocess.Popen(
         [*TORCHRUN, *command, "--executor", "launched", "--device", "cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,0 +1,29 @@
+"""`virnucpro report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Output directories of virnucpro predict, or a directory of them.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The page; by default report.html of the one run."),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Where the bundle lies whose card is shown, if not known by name."),
+    ] = None,
+) -> None:
+    """Draw the report of a finished run, or compare several."""
+    from virnucpro import reporting  # noqa: PLC0415 (loads PyTorch, which --help does without)
+
+    typer.echo(f"wrote {reporting.report(runs, out, bundle=bundle)}", err=True)

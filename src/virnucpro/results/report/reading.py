@@ -1,0 +1,53 @@
+"""Tables of a finished run, some rows at a time, so that memory stays flat."""
+
+import io
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+from xopen import xopen
+
+from virnucpro.errors import RunError
+
+#: Bytes of text that are read at a time.
+_BATCH = 1 << 22
+
+Types: TypeAlias = Mapping[str, type[pl.DataType]]
+
+
+def batches(path: Path, needed: Types, optional: Types | None = None) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a table in order, with those of the columns asked for that it has.
+
+    Args:
+        path: a tab-separated table with a header line, plain or compressed.
+        needed: the columns that it must have, and their types.
+        optional: columns that it may have.
+
+    Raises:
+        RunError: when the table is missing, damaged, or lacks a column.
+    """
+    types = {**needed, **(optional or {})}
+    try:
+        with xopen(path, "rb", threads=0) as file:
+            header = file.readline().decode().rstrip("\n").split("\t")
+            missing = [name for name in needed if name not in header]
+            if missing:
+                raise RunError(f"{path}: has no column {missing[0]}; make the run anew")
+            places = [i for i, name in enumerate(header) if name in types]
+            while text := file.read(_BATCH):
+                text += file.readline()
+                yield pl.read_csv(
+                    io.BytesIO(text),
+                    has_header=False,
+                    separator="\t",
+                    quote_char=None,
+                    columns=places,
+                    schema={
+                        name: types.get(name, pl.String) for name in header
+                    },
+                )  # fmt: skip
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, pl.exceptions.PolarsError) as error:
+        reason = str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
+        raise RunError(f"{path}: cannot be read ({reason}); make the run anew") from error
