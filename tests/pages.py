@@ -53,7 +53,7 @@ def console_commands(text: str) -> Iterator[str]:
         if line.startswith("$ "):
             yield line[2:]
         if end := re.search(r"<<'(\w+)'$", line):
-            yield from takewhile(lambda body, end=end[1]: body != end, lines)
+            yield from takewhile(end[1].__ne__, lines)
 
 
 def arguments_in(command: str) -> Iterator[list[str]]:

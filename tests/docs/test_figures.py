@@ -39,3 +39,14 @@ def test_the_table_follows(row: tuple[str, ...]) -> None:
 
 def test_the_table_is_found() -> None:
     assert len(ROWS) == 4
+
+
+def test_the_method_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "method.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+\.py`) \| ([^|]*)\|$", page, re.MULTILINE)
+    assert len(rows) > 5
+    for files, names in rows:
+        paths = [ROOT / "src" / "virnucpro" / file for file in re.findall(r"`([^`]+)`", files)]
+        text = "".join(path.read_text() for path in paths)
+        for name in re.findall(r"`([^`]+)`", names):
+            assert re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), name
