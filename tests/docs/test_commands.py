@@ -58,7 +58,7 @@ def _answer(command: str) -> str:
         done = run(*arguments)
     else:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
+            ["bash", "-euc", command],
             capture_output=True, check=False, text=True,
         )  # fmt: skip
     assert done.returncode == 0, f"{command}: {done.stderr}"
