@@ -22,7 +22,10 @@ from typing import Any
 from load import write
 from virnucpro.bench.samples import SAMPLES, random_reads
 
-_TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
+_TABLES = (
+    "frames.tsv", "chunks.tsv", "records.tsv", "scores.bedgraph", "regions.gff3", "regions.bed",
+    "viral.fasta",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
-from virnucpro.engine.executors.crew import Crew, Events, Place
+from virnucpro.engine.executors.crew import Crew, Events
 from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 
@@ -26,6 +27,7 @@ class Device:
         compute: is called with each block; raises what the worker is to raise.
         greet: is called when a worker is met.
         begin: is called when a worker is started.
+        budgets: of the run.
         links: all workers that were started.
     """
 
@@ -35,6 +37,7 @@ class Device:
     compute: Callable[[int], object] = lambda _: None
     greet: Callable[[], object] = lambda: None
     begin: Callable[[], object] = lambda: None
+    budgets: Budgets = BUDGETS
     links: list["FakeLink"] = field(default_factory=list)
 
     @property
@@ -77,7 +80,7 @@ class FakeLink:
 
     def start(self, budgets: Budgets) -> Ready:
         assert self.calls == ["hello"]
-        assert budgets == BUDGETS
+        assert budgets == self._device.budgets
         self.calls.append("start")
         self._device.begin()
         return Ready([self._device.name], [])

@@ -14,7 +14,8 @@ from virnucpro.sequences import FRAME_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"
 LEGACY_CHUNKS = "prediction_results_highestscore.csv"
-TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
+TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "scores.bedgraph", "viral.fasta")
+REGIONS = ("regions.gff3", "regions.bed")
 
 
 class Frame(NamedTuple):
@@ -35,7 +36,10 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some chunks of a record, from number `first`, and its part of the FASTA text."""
+    """Some chunks of a record or mate, from number `first`, and its part of the FASTA text.
+
+    `gc` holds how many of its letters are G or C, and how many A, C, G or T.
+    """
 
     record: int
     id: str
@@ -45,6 +49,21 @@ class Piece(NamedTuple):
     first: int = 0
     chunks_of_record: int | None = None
     problem: str = ""
+    mate: int = 0
+    chunks_before: int = 0
+    gc: tuple[int, int] = (0, 0)
+    qualities: str = ""
+
+    @property
+    def header(self) -> str:
+        """The header in the FASTA text; empty where another piece begins the record."""
+        return self.fasta.partition("\n")[0][1:] if self.fasta.startswith(">") else ""
+
+    @property
+    def letters(self) -> str:
+        """The letters in the FASTA text."""
+        text = self.fasta.partition("\n")[2] if self.fasta.startswith(">") else self.fasta
+        return text.removesuffix("\n")
 
 
 def text_of(content: str) -> NDArray[np.uint8]:
@@ -54,13 +73,14 @@ def text_of(content: str) -> NDArray[np.uint8]:
 def piece_row(piece: Piece) -> tuple[int, ...]:
     last = piece.first + len(piece.chunks)
     chunks = last if piece.chunks_of_record is None else piece.chunks_of_record
-    return piece.record, piece.length, chunks, piece.first, last, len(piece.fasta.encode())
+    kept = len(piece.letters.encode())
+    return piece.record, piece.length, chunks, piece.first, last, piece.mate, *piece.gc, kept
 
 
 def shard_of(pieces: list[Piece]) -> Shard:
     chunks = [(i, piece, k) for i, piece in enumerate(pieces) for k in range(len(piece.chunks))]
     frames = [(c, f) for c, (_, piece, k) in enumerate(chunks) for f in piece.chunks[k].frames]
-    chunk_rows = [(i, p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
+    chunk_rows = [(i, p.chunks_before + p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
     frame_rows = []
     for c, f in frames:
         frame, (_, _, start, end) = FRAME_NAMES.index(f.name), chunk_rows[c]
@@ -72,7 +92,9 @@ def shard_of(pieces: list[Piece]) -> Shard:
         np.array(chunk_rows, dtype=np.int64).reshape(-1, 4),
         np.array(frame_rows, dtype=np.int32).reshape(-1, 5),
         np.array([f[2:] for _, f in frames], dtype=np.float32).reshape(-1, 2),
-        text_of("".join(piece.fasta for piece in pieces)),
+        text_of("\n".join(piece.header for piece in pieces)),
+        text_of("".join(piece.letters for piece in pieces)),
+        text_of("".join(piece.qualities for piece in pieces)),
     )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
-#: Files that say when and how fast, and so differ from run to run.
-TIMED_FILES = {"run.json", "summary.json", ".lock"}
+#: Files that say when, where and how fast, and so differ from run to run.
+TIMED_FILES = {"run.json", "summary.json", "config.toml", ".lock"}
 
 
 def start(*arguments: str | Path) -> "subprocess.Popen[str]":
@@ -87,12 +87,27 @@ def _forks() -> _Forks:
     return _Forks()
 
 
+def program_on_path(directory: Path) -> dict[str, str]:
+    """Return an environment in which `virnucpro` is this tree's; writes it into `directory`."""
+    directory.mkdir()
+    script = directory / "virnucpro"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m virnucpro "$@"\n')
+    script.chmod(0o755)
+    return os.environ | {"PATH": f"{directory}:{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
 def contents(directory: Path) -> dict[str, bytes]:
-    """Return the files of a finished run that do not depend on the clock, and how it computed."""
+    """Return the files of a finished run that do not depend on the clock, and how it computed.
+
+    The directory's name, by which MultiQC calls the run, becomes OUT in them.
+    """
     settings = json.loads((directory / "run.json").read_bytes())
     how = {"ways": settings["ways"], "device": settings["binding"]["device"]}
+    name = json.dumps(directory.name).encode()
     return {key: str(value).encode() for key, value in how.items()} | {
-        path.name: path.read_bytes()
+        path.name: path.read_bytes().replace(name, b'"OUT"')
+        if path.name.endswith("_mqc.json")
+        else path.read_bytes()
         for path in sorted(directory.iterdir())
         if path.is_file() and path.name not in TIMED_FILES
     }

@@ -35,7 +35,8 @@ def test_commands(clone: Path, command: str) -> None:
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     if arguments[0] in ("predict", "embed"):
-        assert list(clone.glob("*/summary.json"))
+        place = "*/*" if "--samples" in arguments else "*"
+        assert list(clone.glob(f"{place}/summary.json"))
     else:
         assert "share of floor" in " ".join(done.stdout.split())
 

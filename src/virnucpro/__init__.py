@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from virnucpro.embedding import embed, embed_sequences, read_embeddings
     from virnucpro.evaluation import evaluate
     from virnucpro.fitting import train
+    from virnucpro.results.samples import SampleSummaries
     from virnucpro.results.summary import Summary
+    from virnucpro.samples import predict_samples
 
 __all__ = [
+    "SampleSummaries",
     "Summary",
     "calibrate",
     "embed",
@@ -26,12 +29,14 @@ __all__ = [
     "evaluate",
     "load_bundle",
     "predict",
+    "predict_samples",
     "read_embeddings",
     "train",
 ]
 
 # Imported on first use: PyTorch takes seconds to load, `--help` and `--version` do without.
 _HOMES = {
+    "SampleSummaries": "virnucpro.results.samples",
     "Summary": "virnucpro.results.summary",
     "calibrate": "virnucpro.calibration",
     "embed": "virnucpro.embedding",
@@ -39,6 +44,7 @@ _HOMES = {
     "evaluate": "virnucpro.evaluation",
     "load_bundle": "virnucpro.bundles",
     "predict": "virnucpro.api",
+    "predict_samples": "virnucpro.samples",
     "read_embeddings": "virnucpro.embedding",
     "train": "virnucpro.fitting",
 }

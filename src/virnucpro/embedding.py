@@ -58,8 +58,8 @@ def embed(
     The same call continues a run that was interrupted; once it is finished, it returns at once.
 
     Args:
-        inputs: FASTA or FASTQ files of proteins (ESM-2) or DNA (DNABERT-S), plain or compressed;
-            `-` for standard input.
+        inputs: FASTA, FASTQ or BAM files of proteins (ESM-2) or DNA (DNABERT-S), plain or
+            compressed; `-` for standard input.
         out: output directory: new, empty, or of an earlier attempt at the same call.
         model: name or directory of an encoder, or that of a bundle, as `compact-pair:protein`.
         layer: whose hidden states, from 1; by default the last (after ESM-2's final LayerNorm).

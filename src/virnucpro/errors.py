@@ -10,7 +10,7 @@ class VirnucproError(Exception):
 
 
 class InputError(VirnucproError):
-    """An input file cannot be read as nucleotide FASTA or FASTQ."""
+    """An input file cannot be read as FASTA, FASTQ or BAM of the kind that is asked for."""
 
 
 class BundleError(VirnucproError):

@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Generic, get_args
 
@@ -14,8 +15,9 @@ from virnucpro.engine.blocks import Block, input_bytes
 from virnucpro.engine.claims import TABLES, Claims
 from virnucpro.engine.devices import device_names
 from virnucpro.engine.executors import launched, local
-from virnucpro.engine.executors.crew import Crew, Events, Place
+from virnucpro.engine.executors.crew import Crew, Events
 from virnucpro.engine.executors.links import Hello, Ready
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.monitor import DeviceUse, Monitor, use_of
 from virnucpro.engine.run import Run, open_run
 from virnucpro.engine.scoring import Scoring
@@ -40,33 +42,86 @@ def execute(
         executor: who hands blocks to devices.
         observer: is told how the run goes, never by two threads at once.
     """
+    return execute_all([job], device, executor, observer)[0]
+
+
+def execute_all(
+    jobs: Sequence[Job[SummaryT]], device: str, executor: Executor, observer: Observer | None
+) -> list[SummaryT]:
+    """Do jobs one after the other with the same workers, who load their networks once.
+
+    Each is a run of its own, as if it were the only one.
+
+    Args:
+        jobs: what to do, at least one; they differ in inputs and outputs alone.
+        device: as the user gave it.
+        executor: who hands blocks to devices.
+        observer: is told how the runs go, never by two threads at once.
+    """
     started = time.perf_counter()
-    observer = observer or Silence()
-    outputs, is_shared = job.product.outputs, executor == "launched"
-    with started_crew(job.task, device, executor) as crew:
-        job.check()  # while the workers come up
-        hello = crew.hello()
+    is_shared = executor == "launched"
+    summaries: dict[int, SummaryT] = {}
+    with started_crew(jobs[0].task, device, executor) as crew:
+        jobs[0].check()  # while the workers come up
+        session = Session(crew, crew.hello(), observer or Silence(), is_shared)
+        for index in launched.order(len(jobs)) if is_shared else range(len(jobs)):
+            summaries[index] = session.execute(jobs[index], started)
+            started = time.perf_counter()
+        session.tell_finished(len(jobs))
+    return [summaries[index] for index in range(len(jobs))]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the runs of a command share.
+
+    Attributes:
+        crew: the workers.
+        hello: what they said of their devices.
+        observer: is told how the runs go.
+        is_shared: whether other processes do the same runs.
+        told: what was noted of the networks already.
+        finished: names of the samples whose runs were finished already.
+    """
+
+    crew: Crew
+    hello: Hello
+    observer: Observer
+    is_shared: bool
+    told: set[str] = field(default_factory=set)
+    finished: list[str] = field(default_factory=list)
+
+    def execute(self, job: Job[SummaryT], started: float) -> SummaryT:
+        """Do a job, or continue it; it was `started` then."""
+        hello, outputs = self.hello, job.product.outputs
         binding = bind(
             job.command, job.inputs, job.settings,
             bundle=job.weights, bundle_sha256=job.weights_sha256,
             precision=hello.precision, device=hello.kind,
         )  # fmt: skip
-        with open_run(outputs.directory, binding, hello.budgets, is_shared=is_shared) as run:
-            plan = _plan(job, crew, hello)
-            observer.planned(plan)
+        with open_run(outputs.directory, binding, hello.budgets, is_shared=self.is_shared) as run:
+            plan = self._plan(job)
+            self.observer.planned(plan)
             if run.is_finished and outputs.are_complete():
-                observer.already_finished()
+                self.observer.already_finished()
+                self.finished.extend([job.turn.name] if job.turn else [])
                 return _finished(run, job)
-            return Execution(run, job, plan, crew, observer, started).go(is_shared=is_shared)
+            return Execution(run, job, plan, self, started).go()
 
+    def tell_finished(self, samples: int) -> None:
+        """Say how many of the samples there was nothing left to do for."""
+        if len(self.finished) == samples:
+            self.observer.noted(f"all {samples:,} samples are finished already, nothing is left")
+        elif self.finished:
+            self.observer.noted(f"{len(self.finished):,} of {samples:,} samples were finished")
 
-def _plan(job: Job[SummaryT], crew: Crew, hello: Hello) -> Plan:
-    names = [member.name for member in crew.members]
-    size = input_bytes(job.inputs)
-    return Plan(
-        job.command, job.product.outputs, job.weights, job.how, names, hello.kind,
-        hello.precision, size, [*job.notes, *hello.notes],
-    )  # fmt: skip
+    def _plan(self, job: Job[SummaryT]) -> Plan:
+        names = [member.name for member in self.crew.members]
+        size = input_bytes(job.inputs)
+        return Plan(
+            job.command, job.product.outputs, job.weights, job.how, names, self.hello.kind,
+            self.hello.precision, size, [*job.notes, *self.hello.notes], job.turn,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -99,14 +154,13 @@ class Execution(Generic[SummaryT]):
         run: Run,
         job: Job[SummaryT],
         plan: Plan,
-        crew: Crew,
-        observer: Observer,
+        session: Session,
         started: float,
     ) -> None:
-        self._run, self._job, self._crew = run, job, crew
-        self._observer, self._started = observer, started
+        self._run, self._job, self._started = run, job, started
+        self._crew, self._observer, self._told = session.crew, session.observer, session.told
+        self._is_shared = session.is_shared
         self._telling = threading.Lock()
-        self._told: set[str] = set()
         self._ready_since: float | None = None
         self._store = ShardStore(run.shards)
         self._monitor = Monitor(plan.devices)
@@ -114,16 +168,16 @@ class Execution(Generic[SummaryT]):
             job.inputs,
             job.task,
             self._store,
-            crew,
+            self._crew,
             self._monitor,
-            observer.advanced,
+            self._observer.advanced,
         )
 
-    def go(self, *, is_shared: bool) -> SummaryT:
+    def go(self) -> SummaryT:
         """Score all blocks and write the tables; other processes may take their part."""
-        if is_shared and self._is_finished():
+        if self._is_shared and self._is_finished():
             return _finished(self._run, self._job)
-        claims = Claims(self._run.shards) if is_shared else None
+        claims = Claims(self._run.shards) if self._is_shared else None
         try:
             self._score(claims)
             scored = time.perf_counter()
@@ -151,6 +205,8 @@ class Execution(Generic[SummaryT]):
             self._monitor.stop()
         for note in self._crew.work.incidents():
             self._say(note)
+        if skipped := scoring.progress.skipped:
+            self._say(f"{skipped:,} secondary and supplementary alignments were skipped")
 
     def _ready(self, ready: Ready) -> None:
         """Hold all workers to one way to compute."""
@@ -208,6 +264,7 @@ class Execution(Generic[SummaryT]):
         }
         summary = product.summary(found, scoring.progress, seconds, self._run.manifest.binding)
         write_whole(product.outputs.path("summary"), summary.to_json())
+        product.conclude(self._run.manifest, summary)
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
         return summary

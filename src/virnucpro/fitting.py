@@ -257,7 +257,10 @@ def _extracted(
     )
     summary = execute(job, device, executor, observer)
     if not summary.frames:
-        raise InputError("no frame to learn from: no sequence has one without a stop")
+        raise InputError(
+            "no frame to learn from: no sequence has one without a stop; give others, or "
+            "--frames segments"
+        )
     return FeatureSet.open(directory / FEATURES)
 
 

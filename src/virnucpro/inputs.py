@@ -2,35 +2,99 @@
 
 import os
 from collections.abc import Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, SettingsError
 from virnucpro.sequences import SequenceFile
+from virnucpro.sequences.fragments import (
+    PLAIN,
+    FragmentReader,
+    ReadOptions,
+    Source,
+    paths_of,
+)
+from virnucpro.sequences.mates import say_they_are_mates
 from virnucpro.sequences.reader import STDIN, Kind
+
+AnyPath = str | os.PathLike[str]
 
 
 def checked_inputs(
-    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], kind: Kind
-) -> list[str]:
-    """Return inputs as text.
+    inputs: Sequence[AnyPath] | AnyPath,
+    kind: Kind,
+    mates: Sequence[tuple[AnyPath, AnyPath]] = (),
+    options: ReadOptions = PLAIN,
+) -> list[Source]:
+    """Return inputs as text, those of two files first.
 
     Args:
         inputs: one or several files, or `-`.
         kind: what their records should be.
+        mates: pairs of files, of mates 1 and of mates 2.
+        options: how they are read.
 
     Raises:
-        InputError: when there is none, standard input comes twice, or one is missing, empty or of
-            another kind.
+        InputError: when there is none, standard input comes twice, or one is missing, empty, of
+            another kind, or has a name that cannot be written down.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    paths = [os.fspath(path) for path in given]
-    if not paths:
-        raise InputError("no input: give at least one FASTA or FASTQ file")
+    sources: list[Source] = [(os.fspath(first), os.fspath(second)) for first, second in mates]
+    sources += [os.fspath(path) for path in given]
+    if not sources:
+        raise InputError("no input: give at least one FASTA, FASTQ or BAM file")
+    paths = paths_of(sources)
     if paths.count(STDIN) > 1:
-        raise InputError("standard input (-) can be read only once")
-    for path in paths:
-        if path == STDIN or Path(path).is_fifo():
+        raise InputError("standard input (-) can be read only once; give it once")
+    unwritable = [path for path in paths if path.encode(errors="replace").decode() != path]
+    if unwritable:
+        raise InputError(f"{unwritable[0]}: its name is not UTF-8; rename it")
+    for source in sources:
+        if not any(is_stream(path) for path in paths_of([source])):
+            next(iter(FragmentReader([source], kind, options)), None)
+    return sources
+
+
+def is_stream(path: str) -> bool:
+    """Tell whether an input can be read only once."""
+    return path == STDIN or Path(path).is_fifo()
+
+
+def mate_notes(sources: Sequence[Source]) -> list[str]:
+    """Say which inputs look like mates of pairs although they are not said to be."""
+    notes, begins = [], {}
+    for source in sources:
+        if not isinstance(source, str) or is_stream(source):
             continue
-        with SequenceFile(path, kind) as file:
-            next(iter(file), None)
-    return paths
+        with SequenceFile(source) as file:
+            headers = [record.header for record in islice(file, 2)]
+            if file.format == "bam":
+                continue
+        begins[source] = headers[0]
+        if len(headers) == 2 and say_they_are_mates(*headers):
+            notes.append(f"{source} looks like pairs in turn: --interleaved gives one call a pair")
+    for (one, first), (other, second) in pairwise(begins.items()):
+        if say_they_are_mates(first, second):
+            notes.append(f"{one} and {other} look like mates: -1 and -2 give one call a pair")
+    return notes
+
+
+def check_for_bam(sources: Sequence[Source]) -> None:
+    """Refuse inputs that `reads.bam` cannot be made of.
+
+    Raises:
+        SettingsError: when one cannot be read twice, or there is more than one BAM file.
+    """
+    paths = paths_of(sources)
+    formats = set()
+    for path in paths:
+        if is_stream(path):
+            raise SettingsError(
+                f"--bam reads the input twice, which {path} does not allow; give a file"
+            )
+        with SequenceFile(path) as file:
+            formats.add(file.format)
+            if file.format == "bam":
+                _ = file.bam_header  # which is written too
+    if "bam" in formats and len(paths) > 1:
+        raise SettingsError("--bam takes one BAM file, or FASTA and FASTQ only; run each by itself")

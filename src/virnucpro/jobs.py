@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from virnucpro.engine.binding import Binding
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Task
+from virnucpro.sequences.fragments import Source
 
 Executor = Literal["local", "ray", "launched"]
 
@@ -64,6 +66,32 @@ class Product(Protocol[Summary_co]):
     ) -> Summary_co:
         """Put what `merge` counted and what this attempt did together."""
 
+    def conclude(
+        self,
+        manifest: RunManifest,
+        summary: Any,  # noqa: ANN401
+    ) -> None:
+        """Write what is made of the summary, if anything; the last files of a run."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which of the runs of one command a run is.
+
+    Attributes:
+        name: of its sample.
+        number: in the order that they were given, from 1.
+        of: how many there are.
+        input_bytes: size of the inputs of all, 0 when unknown.
+        outputs: the files that all become together.
+    """
+
+    name: str
+    number: int
+    of: int
+    input_bytes: int
+    outputs: Outputs
+
 
 @dataclass(frozen=True)
 class Job(Generic[SummaryT]):
@@ -71,7 +99,7 @@ class Job(Generic[SummaryT]):
 
     Attributes:
         command: its name.
-        inputs: files in the order they are read.
+        inputs: files, or pairs of files of mates, in the order they are read.
         task: what workers compute.
         product: what the shards become.
         weights: name and version, for people.
@@ -80,10 +108,11 @@ class Job(Generic[SummaryT]):
         settings: what else the result depends on.
         how: the settings in words.
         notes: what the user should know before it starts.
+        turn: which of several runs it is; None where it is the only one.
     """
 
     command: str
-    inputs: list[str]
+    inputs: list[Source]
     task: Task
     product: Product[SummaryT]
     weights: str
@@ -92,6 +121,7 @@ class Job(Generic[SummaryT]):
     settings: dict[str, int | str | bool]
     how: str
     notes: list[str] = field(default_factory=list)
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +138,7 @@ class Plan:
         precision: the encoders' arithmetic.
         input_bytes: size of the input, 0 when unknown.
         notes: what the user should know before it starts.
+        turn: which of several runs it is; None where it is the only one.
     """
 
     command: str
@@ -119,10 +150,11 @@ class Plan:
     precision: str
     input_bytes: int
     notes: list[str]
+    turn: Turn | None = None
 
 
 class Observer(Protocol):
-    """Is told how a run goes."""
+    """Is told how a run goes, or several runs one after the other."""
 
     def planned(self, plan: Plan) -> None:
         """Take note of what is about to be done."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and where those of the user lie."""
 
 import os
 import secrets
@@ -43,3 +43,9 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def home() -> Path:
+    """Return where bundles that were added lie: `$VIRNUCPRO_HOME`, else the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("VIRNUCPRO_HOME") or Path(data) / "virnucpro" / "bundles")

@@ -100,7 +100,7 @@ def found_chunks(scores: ChunkScores) -> list[Chunk]:
 def found_records(scores: RecordScores) -> list[Record]:
     records = [
         Record(p_virus, CALL_NAMES[call], TIER_NAMES[tier])
-        for p_virus, call, tier in zip(*(column.tolist() for column in scores), strict=True)
+        for p_virus, call, tier in zip(*(column.tolist() for column in scores[:3]), strict=True)
     ]
     return [r if r.call != "unscored" else Record(None, r.call, None) for r in records]
 

@@ -95,7 +95,7 @@ def test_ids_with_spaces_tabs_and_other_letters(tmp_path: Path) -> None:
     rows = (out / "records.tsv").read_text().splitlines()[1:]
     assert [row.split("\t")[0] for row in rows] == ["a", "c", "é→ü", 'quote"d', "a", "unnamed"]
     assert len({row.split("\t", 1)[1] for row in rows}) == 1
-    assert all(len(row.split("\t")) == 9 for row in rows)
+    assert all(len(row.split("\t")) == 16 for row in rows)
 
 
 def test_an_output_directory_that_cannot_be_written(tmp_path: Path) -> None:

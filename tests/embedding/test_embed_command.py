@@ -103,7 +103,7 @@ def test_half_precision_in_another_format_is_the_same_rounded(
     done = run("embed", proteins, "-o", out, *options)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in out.glob("[!.]*")} == {
-        "embeddings.h5", "summary.json", "run.json",
+        "embeddings.h5", "summary.json", "run.json", "config.toml",
     }  # fmt: skip
     (ids, halves), (expected_ids, singles) = vectors(out), vectors(finished)
     assert ids == expected_ids

@@ -19,9 +19,10 @@ from virnucpro.encoders.pooling import Pooling
 from virnucpro.engine.blocks import Block, records_in_blocks
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.embedding_shards import EmbeddingShard, make_embedding_shard
-from virnucpro.engine.executors.crew import Crew, Place
+from virnucpro.engine.executors.crew import Crew
 from virnucpro.engine.executors.handout import Handout
 from virnucpro.engine.executors.links import Hello, Ready
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 from virnucpro.results.embeddings import part_of

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_shards import Chunk, Frame, Piece, merge
+from made_shards import LEGACY_CHUNKS, LEGACY_FRAMES, REGIONS, TABLES, Chunk, Frame, Piece, merge
 from virnucpro.results.paths import Outputs
 
-LEGACY_FRAMES = "prediction_results.txt"
-LEGACY_CHUNKS = "prediction_results_highestscore.csv"
-TABLES = ("frames.tsv", "chunks.tsv", "records.tsv", "viral.fasta")
+FOR_MULTIQC = ("virnucpro_calls_mqc.json", "virnucpro_stats_mqc.json")
+ROLLED_UP = "weighted_delta viral_chunks other_chunks ambiguous_chunks rollup gc mates"
 
 
 def table(rows: list[str]) -> bytes:
@@ -38,6 +37,7 @@ SAME_ID = Piece(
     91,
     [Chunk(0, 91, [Frame("F2", 30, 0.5, 0.5), Frame("R1", 30, 0.5, 0.5)])],
     ">r1 again\nACGT\n",
+    gc=(30, 90),
 )
 EMPTY = Piece(3, "nothing", 0, [], "", problem="reads.fa: record 4 (nothing): has no bases")
 ELEVEN_CHUNKS = Piece(
@@ -109,13 +109,13 @@ def test_frames_table(written: Path) -> None:
     lines = (written / "frames.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join(lines[:7]) == table(
         [
-            "record chunk start end frame protein_length p_virus call",
-            "r1 1 0 300 F1 100 0.878994 virus",
-            "r1 1 2 299 R2 99 0.000012 other",
-            "r1 2 201 399 F3 66 0.500000 other",
-            "r1 1 1 91 F2 30 0.500000 other",
-            "r1 1 1 91 R1 30 0.500000 other",
-            "a 1 1 298 R3 99 0.000000 other",
+            "record chunk start end frame protein_length p_virus call mate",
+            "r1 1 0 300 F1 100 0.878994 virus ",
+            "r1 1 2 299 R2 99 0.000012 other ",
+            "r1 2 201 399 F3 66 0.500000 other ",
+            "r1 1 1 91 F2 30 0.500000 other ",
+            "r1 1 1 91 R1 30 0.500000 other ",
+            "a 1 1 298 R3 99 0.000000 other ",
         ]
     )
     assert len(lines) == 1 + 5 + 10
@@ -125,13 +125,13 @@ def test_chunks_table(written: Path) -> None:
     lines = (written / "chunks.tsv").read_bytes().splitlines(keepends=True)
     assert b"".join([*lines[:6], lines[9]]) == table(
         [
-            "record chunk start end open_frames p_other p_virus call",
-            "r1 1 0 300 2 1.000000 0.878994 other",
-            "r1 2 199 400 1 0.500000 0.500000 other",
-            "Closed 1 0 300 0   unscored",
-            "r1 1 0 91 2 0.500000 0.500000 virus",
-            "a 1 0 300 1 1.000000 0.000000 other",
-            "a 5 1200 1500 0   unscored",
+            "record chunk start end open_frames p_other p_virus call mate",
+            "r1 1 0 300 2 1.000000 0.878994 other ",
+            "r1 2 199 400 1 0.500000 0.500000 other ",
+            "Closed 1 0 300 0   unscored ",
+            "r1 1 0 91 2 0.500000 0.500000 virus ",
+            "a 1 0 300 1 1.000000 0.000000 other ",
+            "a 5 1200 1500 0   unscored ",
         ]
     )
     assert len(lines) == 1 + 4 + 11
@@ -140,15 +140,17 @@ def test_chunks_table(written: Path) -> None:
 def test_records_table(written: Path) -> None:
     delta = 2 * np.array([k / 64 for k in range(11) if k != 4]) - 1
     weight = np.sqrt(-delta)
-    rolled_up = (1 + (delta * weight).sum() / weight.sum()) / 2
+    rolled_up = (delta * weight).sum() / weight.sum()
+    p_virus, shares = (1 + rolled_up) / 2, "0.000000 1.000000 0.000000"
     assert (written / "records.tsv").read_bytes() == table(
         [
-            "record length chunks open_frames p_virus call tier probability fdr",
-            "r1 400 2 3 0.439497 other low  ",
-            "Closed 300 1 0  unscored   ",
-            "r1 91 1 2 0.500000 virus low  ",
-            "nothing 0 0 0  unscored   ",
-            f"a 3300 11 10 {rolled_up:.6f} other high  ",
+            f"record length chunks open_frames p_virus call tier probability fdr {ROLLED_UP}",
+            "r1 400 2 3 0.439497 other low   -0.121006 0.000000 0.000000 0.500000 ambiguous  1",
+            "Closed 300 1 0  unscored          1",
+            "r1 91 1 2 0.500000 virus low   "
+            "0.000000 0.000000 0.000000 0.000000 ambiguous 0.333333 1",
+            "nothing 0 0 0  unscored          1",
+            f"a 3300 11 10 {p_virus:.6f} other high   {rolled_up:.6f} {shares} non_viral  1",
         ]
     )
 
@@ -158,12 +160,15 @@ def test_viral_records(written: Path) -> None:
 
 
 def test_nothing_else_is_left_in_the_directory(written: Path) -> None:
-    assert {path.name for path in written.iterdir()} == {*TABLES, LEGACY_FRAMES, LEGACY_CHUNKS}
+    assert {path.name for path in written.iterdir()} == {
+        *(*TABLES, *REGIONS, *FOR_MULTIQC),
+        *(LEGACY_FRAMES, LEGACY_CHUNKS),
+    }
 
 
 def test_legacy_files_are_written_only_when_asked_for(tmp_path: Path) -> None:
     merge([RECORDS], Outputs(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == set(TABLES)
+    assert {path.name for path in tmp_path.iterdir()} == {*TABLES, *REGIONS, *FOR_MULTIQC}
 
 
 def test_counts(tmp_path: Path) -> None:
@@ -177,11 +182,15 @@ def test_counts(tmp_path: Path) -> None:
 
 def test_without_an_open_frame_all_tables_have_their_header(tmp_path: Path) -> None:
     merge([[CLOSED]], Outputs(tmp_path, legacy=True))
-    lines = {path.name: path.read_bytes().count(b"\n") for path in tmp_path.iterdir()}
+    paths = (path for path in tmp_path.iterdir() if path.name not in FOR_MULTIQC)
+    lines = {path.name: path.read_bytes().count(b"\n") for path in paths}
     assert lines == {
         "frames.tsv": 1,
         "chunks.tsv": 2,
         "records.tsv": 2,
+        "scores.bedgraph": 0,
+        "regions.gff3": 1,
+        "regions.bed": 0,
         "viral.fasta": 0,
         LEGACY_FRAMES: 1,
         LEGACY_CHUNKS: 1,
@@ -247,7 +256,7 @@ def test_a_record_over_three_shards_is_as_in_one(
     counts = merge([[before, whole, after]], Outputs(one, legacy=True))
     spread = merge([[before, first], [second], [third, after]], Outputs(three, legacy=True))
     assert spread == counts
-    for name in (*TABLES, LEGACY_FRAMES, LEGACY_CHUNKS):
+    for name in (*TABLES, *REGIONS, LEGACY_FRAMES, LEGACY_CHUNKS):
         assert (three / name).read_bytes() == (one / name).read_bytes()
     call = "virus" if p_virus > 0.5 else "other"
     line = (three / "records.tsv").read_text().splitlines()[2].split("\t")
@@ -279,7 +288,7 @@ def test_compressed_tables_hold_the_same_bytes(tmp_path: Path) -> None:
         packed = (tmp_path / "packed" / f"{name}.gz").read_bytes()
         assert gzip.decompress(packed) == (tmp_path / "plain" / name).read_bytes()
         assert not (tmp_path / "packed" / name).exists()
-    for name in (LEGACY_FRAMES, LEGACY_CHUNKS):
+    for name in (*REGIONS, LEGACY_FRAMES, LEGACY_CHUNKS):
         expected = (tmp_path / "plain" / name).read_bytes()
         assert (tmp_path / "packed" / name).read_bytes() == expected
 

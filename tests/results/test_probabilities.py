@@ -96,7 +96,7 @@ def test_a_record_over_several_shards_means_what_it_means_in_one(
     long = one[1]
     parts = [
         long._replace(chunks=long.chunks[a:b], fasta=long.fasta[x:y], first=a, chunks_of_record=4)
-        for a, b, x, y in ((0, 1, 0, 2), (1, 3, 2, 5), (3, 4, 5, 9))
+        for a, b, x, y in ((0, 1, 0, 4), (1, 3, 4, 6), (3, 4, 6, 9))
     ]
     wanted = Calibrating(CALIBRATION, prevalence, max_fdr)
     whole = merge([one], Outputs(tmp_path / "one"), wanted)

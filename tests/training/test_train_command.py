@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def trained(data: Path, options: list[str], tmp_path_factory: pytest.TempPathFac
     assert done.returncode == 0, done.stderr
     assert "takes it now" in done.stderr
     return out
+
+
+def test_a_training_holds_its_options(trained: Path, data: Path, options: list[str]) -> None:
+    found = tomllib.loads((trained / "config.toml").read_text())["train"]
+    assert (found["inputs"], found["out"]) == ([str(data)], str(trained))
+    assert found["encoders"] == options[1]
+    assert (found["chunk-length"], found["frames"], found["precision"]) == (
+        500, "all" if options[1] == "compact" else "open", "fp32",
+    )  # fmt: skip
 
 
 def test_a_trained_bundle_tells_what_it_was_shown_and_predicts(

@@ -30,8 +30,9 @@ from virnucpro.bundles.parts import (
     read_head,
 )
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
-from virnucpro.bundles.store import EMBEDDED, Bundle, home, load_bundle, write_directory
+from virnucpro.bundles.store import EMBEDDED, Bundle, load_bundle, write_directory
 from virnucpro.errors import BundleError
+from virnucpro.storage import home
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"
@@ -264,7 +265,7 @@ def _check_width(head: Part, encoders: Sequence[int]) -> None:
         given = " + ".join(str(width) for width in reversed(encoders))
         raise BundleError(
             f"{head.path}: takes {head.width} numbers a frame where these encoders give {given}; "
-            "it was trained with others"
+            "it was trained with others, give it with those"
         )
 
 

@@ -156,5 +156,6 @@ def _check(fused: State, network: Callable[[Any], nn.Module], sizes: object, whe
         shapes = [tuple(x[name].shape) if name in x else None for x in (fused, expected)]
         if shapes[0] != shapes[1]:
             raise BundleError(
-                f"{where}: {name} has shape {shapes[0]} where the network has {shapes[1]}"
+                f"{where}: {name} has shape {shapes[0]} where the network has {shapes[1]}; "
+                "get it anew"
             )

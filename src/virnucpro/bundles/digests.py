@@ -15,9 +15,8 @@ from pathlib import Path
 import msgspec
 
 from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, sha256_of
-from virnucpro.bundles.store import home
 from virnucpro.errors import BundleError
-from virnucpro.storage import write_whole
+from virnucpro.storage import home, write_whole
 
 AS_PUBLISHED = "as published"
 UNKNOWN = "no published digest is known of it"

@@ -22,10 +22,10 @@ from virnucpro.bundles.registry import (
     git_blob_id,
     sha256_of,
 )
-from virnucpro.bundles.store import Bundle, added_bundles, added_encoders, home
+from virnucpro.bundles.store import Bundle, added_bundles, added_encoders
 from virnucpro.bundles.weights import LAYOUTS, weight_files
 from virnucpro.errors import BundleError
-from virnucpro.storage import write_whole
+from virnucpro.storage import home, write_whole
 
 _HEADS_URL = f"https://raw.githubusercontent.com/{HEADS}/HEAD"
 _SECONDS = 30

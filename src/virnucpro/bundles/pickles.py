@@ -91,7 +91,9 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         return _state_of(_Archive(path).load())
     except _FAULTS as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"{path}: not a readable PyTorch checkpoint ({said[:200]})") from error
+        raise BundleError(
+            f"{path}: not a readable PyTorch checkpoint ({said[:200]}); get it anew"
+        ) from error
 
 
 #: What damaged or hostile files make the standard library and PyTorch raise.

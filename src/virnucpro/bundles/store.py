@@ -22,7 +22,7 @@ from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
-from virnucpro.storage import write_whole
+from virnucpro.storage import home, write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
@@ -119,12 +119,6 @@ def load_bundle(
     if not is_checked:
         bundle.check()
     return bundle
-
-
-def home() -> Path:
-    """Return where bundles that were added lie: `$VIRNUCPRO_HOME`, else the user's data folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get("VIRNUCPRO_HOME") or Path(data) / "virnucpro" / "bundles")
 
 
 def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:

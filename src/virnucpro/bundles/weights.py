@@ -92,7 +92,9 @@ def _places(path: Path) -> dict[str, str]:
         raise BundleError(f"{path}: is no index of weights; get it anew")
     for name in set(places.values()):
         if not name or Path(name).name != name or _is_index(Path(name)):
-            raise BundleError(f"{path}: names {name[:100]!r}, which is no file beside it")
+            raise BundleError(
+                f"{path}: names {name[:100]!r}, which is no file beside it; get it anew"
+            )
     return places
 
 

@@ -2,6 +2,7 @@
 
 from virnucpro.classify.consensus import (
     CALL_NAMES,
+    ROLLUP_NAMES,
     TIER_NAMES,
     ChunkScores,
     RecordScores,
@@ -14,6 +15,7 @@ from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_cla
 
 __all__ = [
     "CALL_NAMES",
+    "ROLLUP_NAMES",
     "TIER_NAMES",
     "ChunkScores",
     "ClassifierConfig",

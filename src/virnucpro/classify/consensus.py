@@ -5,6 +5,7 @@ frames (Li et al. 2025); a record's score is the weighted mean difference of its
 scores, the roll-up that viral-ngs applies to VirNucPro's tables.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ Int64 = NDArray[np.int64]
 OTHER, VIRUS, UNSCORED = range(3)
 CALL_NAMES = ("other", "virus", "unscored")
 TIER_NAMES = ("low", "moderate", "high")
+#: What contig roll-ups downstream make of a weighted delta.
+ROLLUP_NAMES = ("ambiguous", "viral", "non_viral")
 
 # The roll-up's constants (docs/method.md): confident chunks, and when their share makes a tier.
 _CONFIDENT_ABOVE, _CONFIDENT_BELOW = 0.8, 0.3
@@ -24,6 +27,7 @@ _AMBIGUOUS_ABOVE = 0.7
 _LEAST_CONFIDENT_SHARE = 0.1
 _HIGH_DELTA = 0.6
 _LEAST_CHUNKS = 5
+_ROLLED_UP_ABOVE = 0.3
 
 
 class ChunkScores(NamedTuple):
@@ -41,6 +45,27 @@ class ChunkScores(NamedTuple):
     p_virus: Float64
     call: NDArray[np.uint8]
 
+    @property
+    def balance(self) -> Float64:
+        """The p_virus of a record that had this chunk alone: 1/2 where both scores are alike."""
+        return (1 + self.p_virus - self.p_other) / 2
+
+    def taken(self, which: Int64 | slice) -> "ChunkScores":
+        """Return some of the chunks."""
+        return ChunkScores(
+            self.frames[which], self.p_other[which], self.p_virus[which], self.call[which]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ChunkScores"]) -> "ChunkScores":
+        """Return the chunks of all parts, in order."""
+        return cls(
+            np.concatenate([part.frames for part in parts]),
+            np.concatenate([part.p_other for part in parts]),
+            np.concatenate([part.p_virus for part in parts]),
+            np.concatenate([part.call for part in parts]),
+        )
+
 
 class RecordScores(NamedTuple):
     """Scores and calls of records, one entry per record.
@@ -50,11 +75,21 @@ class RecordScores(NamedTuple):
             open frame this is the frame's P(virus).
         call: index into `CALL_NAMES`, uint8.
         tier: index into `TIER_NAMES`, uint8; meaningless where unscored.
+        weighted_delta: from -1 to 1, NaN where unscored, as are the next three.
+        viral_chunks: share of the scored chunks that are confidently viral.
+        other_chunks: share of the scored chunks that are confidently not viral.
+        ambiguous_chunks: share of the scored chunks whose two scores are both high.
+        rollup: index into `ROLLUP_NAMES`, uint8; meaningless where unscored.
     """
 
     p_virus: Float64
     call: NDArray[np.uint8]
     tier: NDArray[np.uint8]
+    weighted_delta: Float64
+    viral_chunks: Float64
+    other_chunks: Float64
+    ambiguous_chunks: Float64
+    rollup: NDArray[np.uint8]
 
 
 def frame_calls(scores_S2: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -109,11 +144,37 @@ def score_records(
     is_virus = (p_virus > threshold) | ((p_virus == threshold) & any_virus)
     call = np.where(count == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER)).astype(np.uint8)
 
-    unambiguous = total((s0 <= _AMBIGUOUS_ABOVE) | (s1 <= _AMBIGUOUS_ABOVE))
     confident_virus = total((s1 > _CONFIDENT_ABOVE) & (s0 < _CONFIDENT_BELOW))
     confident_other = total((s0 > _CONFIDENT_ABOVE) & (s1 < _CONFIDENT_BELOW))
+    ambiguous = total((s0 > _AMBIGUOUS_ABOVE) & (s1 > _AMBIGUOUS_ABOVE))
     confident = np.where(call == VIRUS, confident_virus, confident_other)
+    tier = _tiers(confident, count - ambiguous, count, weighted_delta)
+    missing = np.full((3, records), np.nan)
+    kinds = np.stack([confident_virus, confident_other, ambiguous])
+    viral, other, both = np.divide(kinds, count, out=missing, where=count > 0)
+    weighted_delta[count == 0] = np.nan
+    rollup = _rollups(weighted_delta)
+    return RecordScores(p_virus, call, tier, weighted_delta, viral, other, both, rollup)
+
+
+def _tiers(
+    confident: Float64, unambiguous: Float64, count: Float64, weighted_delta: Float64
+) -> NDArray[np.uint8]:
+    """Return the tiers of records.
+
+    Args:
+        confident: chunks that are confidently of the record's call.
+        unambiguous: chunks that are not ambiguous.
+        count: scored chunks.
+        weighted_delta: of each record.
+    """
     enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
     tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
-    tier = np.maximum(tier - (count < _LEAST_CHUNKS), 0)
-    return RecordScores(p_virus, call, tier.astype(np.uint8))
+    demoted: NDArray[np.uint8] = np.maximum(tier - (count < _LEAST_CHUNKS), 0).astype(np.uint8)
+    return demoted
+
+
+def _rollups(weighted_delta: Float64) -> NDArray[np.uint8]:
+    """Return what roll-ups downstream make of weighted deltas, as indices into `ROLLUP_NAMES`."""
+    sure = [weighted_delta > _ROLLED_UP_ABOVE, weighted_delta < -_ROLLED_UP_ABOVE]
+    return np.select(sure, [1, 2]).astype(np.uint8)

@@ -4,23 +4,28 @@ Exit status: 0 done; 1 failed, with one line that says what and what to do; 2 wr
 but some records could not be processed (listed); 130 stopped from the keyboard, 143 by SIGTERM.
 """
 
+import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from virnucpro.cli.bench import bench
 from virnucpro.cli.calibrate import calibrate
+from virnucpro.cli.cite import cite
+from virnucpro.cli.doctor import doctor
 from virnucpro.cli.embed import embed
 from virnucpro.cli.evaluate import evaluate
 from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
+from virnucpro.cli.schema import schema
+from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -29,17 +34,15 @@ app = typer.Typer(
     "results/records.tsv and results/viral.fasta. The same command continues a run that was "
     "interrupted.",
 )
-app.command()(predict)
-app.command()(embed)
-app.command()(train)
-app.command()(evaluate)
-app.command()(calibrate)
-app.command()(bench)
+for command in (predict, embed, train, evaluate, calibrate, bench, schema, doctor, cite):
+    app.command(cls=Settings)(command)
 app.add_typer(models, name="models")
 
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version  # noqa: PLC0415 (slow to import)
+
         typer.echo(f"virnucpro {version('virnucpro')}")
         raise typer.Exit
 
@@ -59,8 +62,10 @@ def _root(
 
 def main() -> None:
     """Run the command line; turn an expected failure into one line."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # no bold either, and no line that is drawn again
     try:
-        app()
+        app(prog_name="virnucpro")
     except VirnucproError as error:
         _fail(str(error))
     except OSError as error:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli import completion, options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -22,10 +24,13 @@ def bench(
             "by default 3b on a GPU and compact-pair on a CPU."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: options.OneDevice = "auto",
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp32, bf16, fp16 or fp8; can be repeated. By default all fast ones."),
+        typer.Option(
+            help="fp32, bf16, fp16 or fp8; can be repeated. By default all fast ones.",
+            autocompletion=completion.words("fp32", "bf16", "fp16", "fp8"),
+        ),
     ] = None,
     sample: Annotated[
         list[str] | None,
@@ -33,6 +38,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Seconds for each thing timed.", min=0.01)] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure how fast this machine is, with random weights."""
     from rich.console import Console  # noqa: PLC0415
@@ -40,10 +46,10 @@ def bench(
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.storage import write_whole  # noqa: PLC0415
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, quiet=quiet)
 
     def show(report: "BenchReport") -> None:
         if json is not None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.cli import completion, options
+
 
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished predict.")],
@@ -17,7 +19,11 @@ def calibrate(
         ),
     ],
     bundle: Annotated[
-        str, typer.Option(help="What the run was made with; its files are linked.")
+        str,
+        typer.Option(
+            help="What the run was made with; its files are linked.",
+            autocompletion=completion.bundles,
+        ),
     ] = "compact",
     head: Annotated[
         Path | None, typer.Option(help="The head that the run was made with, if it had --head.")
@@ -28,6 +34,8 @@ def calibrate(
     name: Annotated[
         str | None, typer.Option(help="What predict --bundle takes the new bundle by.")
     ] = None,
+    quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Fit on labelled records what scores mean, and make a bundle that says it."""
     from virnucpro.calibration import calibrate as fit  # noqa: PLC0415 (loads PyTorch)
@@ -36,6 +44,8 @@ def calibrate(
     calibration = made.manifest.calibration
     if calibration is None:
         raise ValueError(f"{made.path} has no calibration")
+    if quiet:
+        return
     found = calibration.metrics
     typer.echo(f"{found['records']:,.0f} records of {found['sources']:,.0f} sources")
     typer.echo(f"expected calibration error: {found['ece_before']:.4f} before, {found['ece']:.4f}")

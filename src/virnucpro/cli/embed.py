@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import completion, options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
@@ -24,22 +24,41 @@ def embed(
     out: options.Out,
     model: Annotated[
         str,
-        typer.Option(help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, ..."),
+        typer.Option(
+            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, ...",
+            autocompletion=completion.models,
+        ),
     ],
     layer: Annotated[
         int | None, typer.Option(help="Whose hidden states, from 1; by default the last.")
     ] = None,
     pooling: Annotated[
-        str, typer.Option(help="mean, cls, or tokens (every residue or byte pair).")
+        str,
+        typer.Option(
+            help="mean, cls, or tokens (every residue or byte pair).",
+            autocompletion=completion.words("mean", "cls", "tokens"),
+        ),
     ] = "mean",
     file_format: Annotated[
-        str, typer.Option("--format", help="parquet, hdf5, npz or safetensors.")
+        str,
+        typer.Option(
+            "--format",
+            help="parquet, hdf5, npz or safetensors.",
+            autocompletion=completion.words("parquet", "hdf5", "npz", "safetensors"),
+        ),
     ] = "parquet",
-    dtype: Annotated[str, typer.Option(help="Of the numbers written: fp32 or fp16.")] = "fp32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of the numbers written: fp32 or fp16.",
+            autocompletion=completion.words("fp32", "fp16"),
+        ),
+    ] = "fp32",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     executor: options.Executor = "local",
     quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Write the vectors that an encoder gives proteins or DNA."""
     from virnucpro import embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli import options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -64,13 +66,15 @@ def evaluate(
     score_column: Annotated[
         str, typer.Option(help="Column that ranks records, higher for viruses.")
     ] = "p_virus",
+    quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Say how good predictions are, from labels of the same records."""
     from rich.console import Console  # noqa: PLC0415
 
     from virnucpro.evaluation import evaluate as compare  # noqa: PLC0415
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     found = compare(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli import completion, options
+from virnucpro.cli.settings import Settings
 from virnucpro.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ models = typer.Typer(
 )
 
 
-@models.command("list")
+@models.command("list", cls=Settings)
 def list_() -> None:
     """List what `predict --bundle` and `embed --model` take by name, and what can be fetched."""
     from virnucpro.bundles import load_bundle, load_model  # noqa: PLC0415 (loads PyTorch)
@@ -48,9 +50,12 @@ def _say(*columns: object) -> None:
     typer.echo(line.rstrip())
 
 
-@models.command()
+@models.command(cls=Settings)
 def path(
-    name: Annotated[str, typer.Argument(help="Name of the bundle or encoder.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the bundle or encoder.", autocompletion=completion.everything),
+    ],
 ) -> None:
     """Say where it lies; its files are compared with their digests first."""
     from virnucpro.bundles.models import load  # noqa: PLC0415 (loads PyTorch)
@@ -58,7 +63,7 @@ def path(
     typer.echo(load(name).path)
 
 
-@models.command()
+@models.command(cls=Settings)
 def fetch(
     name: Annotated[
         str,
@@ -66,14 +71,15 @@ def fetch(
             help="virnucpro-300, virnucpro-500, or an encoder such as esm2_t6_8M_UR50D (see list)."
         ),
     ],
+    quiet: options.Quiet = False,
 ) -> None:
     """Fetch a published bundle or encoder; what was interrupted goes on where it stopped."""
     from virnucpro.bundles.fetch import fetch as fetch_published  # noqa: PLC0415 (loads PyTorch)
 
-    _say_made(name, fetch_published(name))
+    _say_made(name, fetch_published(name), quiet=quiet)
 
 
-@models.command()
+@models.command(cls=Settings)
 def add(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     files: Annotated[
@@ -88,17 +94,20 @@ def add(
         int | None,
         typer.Option(help="Bases of a chunk that the head was trained for; known of published."),
     ] = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make a bundle, or a lone encoder, of published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle, add_encoder  # noqa: PLC0415 (PyTorch)
 
     if len(files) == 1 and chunk_length is None:
-        _say_made(name, add_encoder(name, files[0]))
+        _say_made(name, add_encoder(name, files[0]), quiet=quiet)
     else:
-        _say_made(name, add_bundle(name, files, chunk_length))
+        _say_made(name, add_bundle(name, files, chunk_length), quiet=quiet)
 
 
-def _say_made(name: str, made: "Bundle | Model") -> None:
+def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
+    if quiet:
+        return
     from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.bundles.files import read_manifest  # noqa: PLC0415
 
@@ -108,4 +117,4 @@ def _say_made(name: str, made: "Bundle | Model") -> None:
     typer.echo(f"virnucpro {use} {name} takes it now ({made.path})")
 
 
-models.command()(verify)
+models.command(cls=Settings)(verify)

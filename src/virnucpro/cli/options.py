@@ -5,25 +5,54 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.cli.completion import words
+from virnucpro.cli.settings import read_config
+
 Out = Annotated[
     Path, typer.Option("-o", "--out", help="Output directory, new or of the same command before.")
 ]
 Frames = Annotated[
-    str | None, typer.Option(help="open, segments or whole; by default what the bundle says.")
+    str | None,
+    typer.Option(
+        help="open, segments or whole; by default what the bundle says.",
+        autocompletion=words("open", "segments", "whole"),
+    ),
 ]
 ChunkLength = Annotated[
     int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
 ]
 Device = Annotated[
     str,
-    typer.Option(help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu."),
+    typer.Option(
+        help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu.",
+        autocompletion=words("auto", "cpu", "cuda"),
+    ),
+]
+OneDevice = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=words("auto", "cpu", "cuda")),
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4."),
+    typer.Option(
+        help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4.",
+        autocompletion=words("auto", "fp32", "bf16", "fp16", "fp8", "int8", "int4"),
+    ),
 ]
 Executor = Annotated[
     str,
-    typer.Option(help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun)."),
+    typer.Option(
+        help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun).",
+        autocompletion=words("local", "ray", "launched"),
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=read_config,
+        is_eager=True,
+        help="A file in TOML with any of these options in a table named like the command.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")]

@@ -1,30 +1,54 @@
 """`virnucpro predict`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import completion, options
 from virnucpro.cli.runs import carry_out
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor
-    from virnucpro.results.summary import Summary
+    from virnucpro.results.paths import ReadFormat
     from virnucpro.sequences.frames import FrameKind
 
 
 def predict(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="FASTA or FASTQ, plain or gz, bz2, xz, zst, by content; - for standard input.",
-        ),
-    ],
     out: options.Out,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="FASTA, FASTQ or BAM, plain or gz, bz2, xz, zst; - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    reads_1: Annotated[
+        list[str] | None,
+        typer.Option("-1", "--reads-1", help="Mates 1 of pairs; can be repeated, as -2."),
+    ] = None,
+    reads_2: Annotated[
+        list[str] | None, typer.Option("-2", "--reads-2", help="Mates 2, in the order of mates 1.")
+    ] = None,
+    interleaved: Annotated[
+        bool, typer.Option("--interleaved", help="FASTA and FASTQ of INPUT hold mates in turn.")
+    ] = False,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SHEET",
+            help="In place of INPUT, a CSV or TSV with the columns sample and files: each sample "
+            "becomes a run in OUT/SAMPLE, and the weights are loaded once.",
+        ),
+    ] = None,
     bundle: Annotated[
-        str, typer.Option(help="Name of a bundle (compact), or a bundle's directory.")
+        str,
+        typer.Option(
+            help="Name of a bundle (compact), or a bundle's directory.",
+            autocompletion=completion.bundles,
+        ),
     ] = "compact",
     head: Annotated[
         Path | None,
@@ -51,6 +75,17 @@ def predict(
     legacy: Annotated[
         bool, typer.Option("--legacy", help="Also write the original VirNucPro's two files.")
     ] = False,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Write the reads of records with this call: virus, other or unscored; can be "
+            "repeated. By default virus."
+        ),
+    ] = None,
+    reads: Annotated[str, typer.Option(help="Write them as fasta or fastq.")] = "fasta",
+    bam: Annotated[
+        bool, typer.Option("--bam", help="Also write all reads as BAM, with their call in tags.")
+    ] = False,
     compressed: Annotated[
         bool, typer.Option("--gzip", help="Compress tables and sequences.")
     ] = False,
@@ -59,14 +94,25 @@ def predict(
     ] = 2048,
     executor: options.Executor = "local",
     quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Say which records are viral."""
-    from virnucpro import api  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    pairs = _pairs(reads_1 or [], reads_2 or [])
+    if bool(pairs or inputs) == bool(samples):
+        raise typer.BadParameter(
+            "give files, pairs with -1 and -2, or a sheet with --samples", param_hint="INPUT"
+        )
+    from virnucpro.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.cli.told import told  # noqa: PLC0415
+    from virnucpro.results.paths import Outputs  # noqa: PLC0415
+    from virnucpro.samples import predict_samples  # noqa: PLC0415
 
+    one = partial(predict_one, inputs or [], mates=pairs)
+    run = partial(predict_samples, samples) if samples else one
     carry_out(
-        lambda observer: api.predict(
-            inputs,
+        lambda observer: run(
             out,
+            interleaved=interleaved,
             bundle=bundle,
             head=head,
             chunk_length=chunk_length,
@@ -76,17 +122,31 @@ def predict(
             device=device,
             precision=precision,
             legacy=legacy,
+            write=write or ("virus",),
+            reads=cast("ReadFormat", reads),
+            bam=bam,
             compressed=compressed,
             block_chunks=block_chunks,
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        lambda summary: _told(summary, has_prevalence=prevalence is not None),
+        lambda summary: told(
+            summary, Outputs(out, legacy, compressed), has_prevalence=prevalence is not None
+        ),
         lambda summary: summary.unscored["not processed"],
-        out,
+        out / "SAMPLE" if samples else out,
         executor=executor,
         quiet=quiet,
     )
+
+
+def _pairs(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+    if len(first) != len(second):
+        raise typer.BadParameter(
+            f"{len(first)} of mates 1 and {len(second)} of mates 2: give both of each pair",
+            param_hint="-1 and -2",
+        )
+    return list(zip(first, second, strict=True))
 
 
 def _share(text: str | None) -> 'float | Literal["auto"] | None':
@@ -98,24 +158,3 @@ def _share(text: str | None) -> 'float | Literal["auto"] | None':
         raise typer.BadParameter(
             f"{text}: give a share such as 0.01, or auto", param_hint="--prevalence"
         ) from error
-
-
-def _told(summary: "Summary", *, has_prevalence: bool) -> str:
-    calls, unscored = summary.calls, summary.unscored
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in unscored.items() if count)
-    expected = ""
-    if summary.records_expected_viral is not None:
-        expected = (
-            f"{summary.records_expected_viral:,.0f} viruses expected "
-            f"(prevalence {summary.prevalence:.2%}); "
-        )
-    if summary.calibrated and not has_prevalence:
-        expected += (
-            f"probabilities are for samples with {summary.prevalence:.0%} viruses, --prevalence "
-            "takes the share that you expect, or auto to estimate it; "
-        )
-    return (
-        f"{summary.records:,} records: {calls['virus']:,} virus, {calls['other']:,} other, "
-        f"{calls['unscored']:,} unscored{f' ({reasons})' if reasons else ''}; {expected}"
-        f"{summary.records_per_second:,.0f} records/s"
-    )

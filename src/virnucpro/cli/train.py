@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import completion, options
 from virnucpro.cli.runs import answered
 
 if TYPE_CHECKING:
@@ -29,11 +29,18 @@ def train(
     labels: Annotated[
         Path | None, typer.Option(help="A table: record or id, and is_virus or class.")
     ] = None,
-    encoders: Annotated[str, typer.Option(help="The bundle whose encoders are used.")] = "compact",
+    encoders: Annotated[
+        str,
+        typer.Option(help="The bundle whose encoders are used.", autocompletion=completion.bundles),
+    ] = "compact",
     chunk_length: options.ChunkLength = None,
     frames: options.Frames = None,
     recipe: Annotated[
-        str, typer.Option(help="default, or original (as the original VirNucPro trains).")
+        str,
+        typer.Option(
+            help="default, or original (as the original VirNucPro trains).",
+            autocompletion=completion.words("default", "original"),
+        ),
     ] = "default",
     end_to_end: Annotated[
         bool, typer.Option("--end-to-end", help="Train compact's whole network, not a head.")
@@ -41,7 +48,10 @@ def train(
     steps: Annotated[int | None, typer.Option(help="With --end-to-end; by default 400.")] = None,
     group: Annotated[
         str,
-        typer.Option(help="What is never parted: clusters (of similar ones), genome or record."),
+        typer.Option(
+            help="What is never parted: clusters (of similar ones), genome or record.",
+            autocompletion=completion.words("clusters", "genome", "record"),
+        ),
     ] = "clusters",
     dev_share: Annotated[float, typer.Option(help="Share of the bases held out.")] = 0.1,
     coding_only: Annotated[
@@ -51,8 +61,12 @@ def train(
     seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 1,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
-    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(help="local or ray.", autocompletion=completion.words("local", "ray")),
+    ] = "local",
     quiet: options.Quiet = False,
+    _config: options.Config = None,
 ) -> None:
     """Train a head on labelled sequences, and write a bundle."""
     from virnucpro import fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli import completion, options
 from virnucpro.cli.exits import FAILED
 
 if TYPE_CHECKING:
@@ -21,18 +22,21 @@ def verify(
         str,
         typer.Argument(
             help="virnucpro-500, virnucpro-300, or an encoder: esm2_t36_3B_UR50D, "
-            "esm2_t6_8M_UR50D, dnabert-s, virnucpro-500:protein."
+            "esm2_t6_8M_UR50D, dnabert-s, virnucpro-500:protein.",
+            autocompletion=completion.everything,
         ),
     ],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: options.OneDevice = "auto",
     precision: Annotated[
         list[str] | None,
         typer.Option(
             help="fp32, bf16, fp16, fp8, int8 or int4; can be repeated. By default all that the "
-            "device computes."
+            "device computes.",
+            autocompletion=completion.words("fp32", "bf16", "fp16", "fp8", "int8", "int4"),
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Compute what the published networks gave for some sequences, and compare.
 
@@ -43,10 +47,10 @@ def verify(
     from virnucpro.storage import write_whole  # noqa: PLC0415
     from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, quiet=quiet)
     report = compare(
         name,
         device=device,
@@ -64,6 +68,8 @@ def verify(
         console.print(f"{skipped.precision}: skipped: {skipped.reason}", markup=False)
     console.print(report.verdict, markup=False)
     if not report.is_as_published:
+        if quiet:
+            typer.echo(report.verdict, err=True)
         raise typer.Exit(FAILED)
 
 

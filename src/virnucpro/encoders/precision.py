@@ -197,14 +197,30 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     )
 
 
+def ways_to_try(
+    precision: str, config: Esm2Config | DnabertSConfig, device: torch.device
+) -> list[str]:
+    """Return the names of the ways that `speed_up` tries on a device, the fastest first."""
+    return [way.name for way in _ways_of(precision, config, device, [])]
+
+
 def _ways(precision: str, network: Encoder, reasons: list[str]) -> list[_Way]:
+    """Return what to try for a network where it is; see `_ways_of`."""
+    return _ways_of(precision, network.config, network.embedding.weight.device, reasons)
+
+
+def _ways_of(
+    precision: str,
+    config: Esm2Config | DnabertSConfig,
+    device: torch.device,
+    reasons: list[str],
+) -> list[_Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
-    device = network.embedding.weight.device
     if device.type == "cpu" and precision == "fp32":
         return [_Way("fused steps for a CPU", _with_cpu_steps), _PLAIN]
     if device.type == "cpu" or precision == "fp32":
         return [_PLAIN]
-    size = network.config.width // network.config.heads
+    size = config.width // config.heads
     if size not in _KERNEL_HEADS:
         reasons.append(f"no kernels for heads of {size} columns")
         kernels = []

@@ -10,6 +10,7 @@ import msgspec
 import torch
 
 from virnucpro.errors import InputError
+from virnucpro.sequences.fragments import Source
 from virnucpro.sequences.reader import STDIN
 
 #: How much of an input's beginning its fingerprint covers. Changes further on are found block by
@@ -17,32 +18,40 @@ from virnucpro.sequences.reader import STDIN
 _HEAD_BYTES = 1 << 20
 
 
-class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An input file as the run saw it first.
 
     Attributes:
         path: as given.
         bytes: its size; 0 for a stream.
         head_sha256: digest of its first MiB; empty for a stream.
+        mate: 1 or 2 where the mates of pairs are in two files; 0 of a file that is given alone.
     """
 
     path: str
     bytes: int
     head_sha256: str
+    mate: int = 0
 
     @classmethod
-    def of(cls, path: str) -> "Input":
+    def of(cls, path: str, mate: int = 0) -> "Input":
         """Take the fingerprint of a file."""
         if path == STDIN or not Path(path).is_file():
-            return cls(path, 0, "")
+            return cls(path, 0, "", mate)
         try:
             with Path(path).open("rb") as file:
                 digest = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-                return cls(path, os.fstat(file.fileno()).st_size, digest)
+                return cls(path, os.fstat(file.fileno()).st_size, digest, mate)
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); make it readable"
             ) from error
+
+
+def _inputs_of(source: Source) -> list[Input]:
+    if isinstance(source, str):
+        return [Input.of(source)]
+    return [Input.of(path, mate) for mate, path in enumerate(source, start=1)]
 
 
 class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +82,7 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def bind(
     command: str,
-    inputs: Sequence[str],
+    inputs: Sequence[Source],
     settings: dict[str, int | str | bool],
     **weights_and_device: str,
 ) -> Binding:
@@ -87,7 +96,7 @@ def bind(
     """
     return Binding(
         version=version("virnucpro"),
-        inputs=[Input.of(path) for path in inputs],
+        inputs=[found for source in inputs for found in _inputs_of(source)],
         command=command,
         torch=str(torch.__version__),
         settings=settings,
@@ -113,8 +122,13 @@ def _flat(binding: Binding) -> dict[str, object]:
 
 
 def _input_difference(old: list[Input], new: list[Input]) -> str:
-    if [x.path for x in old] != [x.path for x in new]:
-        before, after = (" ".join(x.path for x in inputs) for inputs in (old, new))
+    before, after = (" ".join(map(_named, inputs)) for inputs in (old, new))
+    if before != after:
         return f"input was {before}, is {after}"
     changed = next(b for a, b in zip(old, new, strict=True) if a != b)
     return f"input {changed.path} has changed since"
+
+
+def _named(given: Input) -> str:
+    """Return a file as it was given."""
+    return f"-{given.mate} {given.path}" if given.mate else given.path

@@ -2,6 +2,7 @@
 
 Where a block ends depends on the input alone, so every run over the same input, on any devices,
 cuts the same blocks. A record with more chunks than a block holds is spread over several blocks.
+The two mates of a pair are one record: its chunks are those of mate 1 and then those of mate 2.
 """
 
 import hashlib
@@ -9,8 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virnucpro.sequences import Record, SequenceFile, chunk_count
+from virnucpro.sequences import Record, chunk_count
 from virnucpro.sequences.chunking import chunk_start
+from virnucpro.sequences.fragments import (
+    PLAIN,
+    Fragment,
+    FragmentReader,
+    Mate,
+    ReadOptions,
+    Source,
+    fragment_id,
+    paths_of,
+)
 from virnucpro.sequences.reader import STDIN, Kind, foreign_problem
 
 #: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
@@ -22,18 +33,22 @@ _LINES_NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive chunks of one record; nearly always all of them.
+    """Consecutive chunks of one record, or of one mate of it; nearly always all of them.
 
     Attributes:
         record: number of the record in the run, from 0.
-        header: its whole header.
-        length: its bases.
-        chunks: chunks of the whole record.
-        first_chunk: number of this piece's first chunk, from 0.
+        header: its whole header, or that of the mate.
+        length: bases of the record or mate.
+        chunks: chunks of the whole record or mate.
+        first_chunk: number of this piece's first chunk on the record or mate, from 0.
         last_chunk: one past this piece's last chunk.
-        offset: where `sequence` starts on the record.
-        sequence: the letters that the piece's chunks cover, as in the file.
-        problem: why the record cannot be processed, empty where it can.
+        offset: where `sequence` starts on the record or mate.
+        sequence: the letters that the piece's chunks cover, as in the file; all of a record that
+            cannot be processed.
+        problem: why the record or mate cannot be processed, empty where it can.
+        mate: 1 or 2 of a pair; 0 of a record that is none.
+        chunks_before: chunks of the mate before this one.
+        qualities: of `sequence`, where they are kept.
     """
 
     record: int
@@ -45,11 +60,24 @@ class Piece:
     offset: int
     sequence: str
     problem: str = ""
+    mate: int = 0
+    chunks_before: int = 0
+    qualities: str = ""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the piece is the whole record."""
-        return self.last_chunk - self.first_chunk == self.chunks
+    def id(self) -> str:
+        """The record's id."""
+        return fragment_id(self.header, self.mate)
+
+    @property
+    def begins_record(self) -> bool:
+        """Whether the record begins with this piece."""
+        return self.first_chunk == 0 and self.mate != 2
+
+    @property
+    def ends_record(self) -> bool:
+        """Whether the record ends with this piece."""
+        return self.last_chunk == self.chunks and self.mate != 1
 
 
 @dataclass(slots=True)
@@ -60,62 +88,69 @@ class Block:
         index: number of the block in the run, from 0.
         pieces: its records.
         bytes_read: how far into the input files the reader was when it cut the block.
+        skipped: lines of BAM that the reader had passed over by then.
     """
 
     index: int
     pieces: list[Piece] = field(default_factory=list)
     bytes_read: int = 0
+    skipped: int = 0
 
     def digest(self) -> bytes:
-        """Return the sha256 of the records' headers and letters."""
+        """Return the sha256 of the records' headers, letters and qualities."""
         digest = hashlib.sha256()
         for piece in self.pieces:
             place = f"\n{piece.first_chunk} {piece.last_chunk} {piece.length}\n"
             digest.update(f">{piece.header}{place}{piece.sequence}\n".encode())
+            if piece.qualities:
+                digest.update(f"{piece.qualities}\n".encode())
         return digest.digest()
 
 
 def cut_blocks(
-    paths: Sequence[str], chunk_length: int, block_chunks: int = DEFAULT_BLOCK_CHUNKS
+    sources: Sequence[Source],
+    chunk_length: int,
+    block_chunks: int = DEFAULT_BLOCK_CHUNKS,
+    options: ReadOptions = PLAIN,
 ) -> Iterator[Block]:
-    """Read files one after the other and cut their records into blocks.
+    """Read inputs one after the other and cut their records into blocks.
 
     Args:
-        paths: FASTA or FASTQ files, `-` for standard input.
+        sources: FASTA, FASTQ or BAM files, `-` for standard input.
         chunk_length: bases of a chunk.
-        block_chunks: most chunks of a block; a record without chunks counts as one.
+        block_chunks: most chunks of a block; a record or mate without chunks counts as one.
+        options: how the files are read.
 
     Raises:
         InputError: when a file cannot be read.
     """
-    return _gather(
-        (
-            (piece, max(1, piece.last_chunk - piece.first_chunk), bytes_read)
-            for number, record, problem, bytes_read in _read(paths, "dna")
-            for piece in _cut_record(number, record, chunk_length, block_chunks, problem)
-        ),
-        block_chunks,
+    reader, problems = FragmentReader(sources, "dna", options), _Problems("dna")
+    pieces = (
+        piece
+        for number, fragment in enumerate(reader)
+        for piece in _cut_fragment(
+            number, fragment, problems, chunk_length, block_chunks, keeps_qualities=options.fastq
+        )
     )
+    sized = ((piece, max(1, piece.last_chunk - piece.first_chunk)) for piece in pieces)
+    return _gather(sized, block_chunks, reader)
 
 
-def cut_whole_records(paths: Sequence[str], kind: Kind, block_letters: int) -> Iterator[Block]:
+def cut_whole_records(sources: Sequence[Source], kind: Kind, block_letters: int) -> Iterator[Block]:
     """Read files one after the other; every record is one piece of one chunk.
 
     Args:
-        paths: FASTA or FASTQ files, `-` for standard input.
+        sources: FASTA, FASTQ or BAM files, `-` for standard input.
         kind: what the records are.
         block_letters: most letters of a block, but for a longer record.
 
     Raises:
         InputError: when a file cannot be read.
     """
-    return _gather(
-        (
-            (whole_piece(number, record, problem), len(record.sequence), bytes_read)
-            for number, record, problem, bytes_read in _read(paths, kind)
-        ),
-        block_letters,
-    )
+    reader, problems = FragmentReader(sources, kind), _Problems(kind)
+    mates = enumerate(mate for fragment in reader for mate in fragment)
+    pieces = (whole_piece(number, mate.record, problems.of(mate)) for number, mate in mates)
+    return _gather(((piece, piece.length) for piece in pieces), block_letters, reader)
 
 
 def records_in_blocks(
@@ -130,7 +165,7 @@ def records_in_blocks(
 
     records = (Record(header, letters) for header, letters in sequences)
     pieces = (piece(number, record) for number, record in enumerate(records))
-    return _gather(((piece, piece.length, 0) for piece in pieces), block_letters)
+    return _gather(((piece, piece.length) for piece in pieces), block_letters)
 
 
 def whole_piece(number: int, record: Record, problem: str) -> Piece:
@@ -139,47 +174,56 @@ def whole_piece(number: int, record: Record, problem: str) -> Piece:
     return Piece(number, record.header, len(record.sequence), 1, 0, 1, 0, sequence, problem)
 
 
-def _gather(pieces: Iterable[tuple[Piece, int, int]], most: int) -> Iterator[Block]:
+def _gather(
+    pieces: Iterable[tuple[Piece, int]], most: int, reader: FragmentReader | None = None
+) -> Iterator[Block]:
     """Fill blocks.
 
     Args:
-        pieces: each with its size and how many bytes were read for it.
+        pieces: each with its size.
         most: the largest size of a block, but for a larger piece.
+        reader: what the pieces are read with, just before they are taken.
     """
     block, filled = Block(0), 0
-    for piece, size, bytes_read in pieces:
+    for piece, size in pieces:
         if block.pieces and filled + size > most:
             yield block
             block, filled = Block(block.index + 1), 0
         block.pieces.append(piece)
-        block.bytes_read = bytes_read
         filled += size
+        if reader is not None:
+            block.bytes_read, block.skipped = reader.bytes_read, reader.skipped
     if block.pieces:
+        block.skipped = 0 if reader is None else reader.skipped  # also those after the last record
         yield block
 
 
-def input_bytes(paths: Sequence[str]) -> int:
+def input_bytes(sources: Sequence[Source]) -> int:
     """Return the size of all files; 0 when one is a stream, whose size nobody knows."""
+    paths = paths_of(sources)
     sizes = [0 if p == STDIN or not Path(p).is_file() else Path(p).stat().st_size for p in paths]
     return sum(sizes) if all(sizes) else 0
 
 
-def _read(paths: Sequence[str], kind: Kind) -> Iterator[tuple[int, Record, str, int]]:
-    """Yield every record's number, the record, why it cannot be processed, and bytes read."""
-    number, problems, bytes_before = 0, 0, 0
-    for path in paths:
-        with SequenceFile(path, kind) as file:
-            for ordinal, record in enumerate(file, start=1):
-                problem = _problem(record, kind)
-                if problem:
-                    problems += 1
-                    line = file.line_of(ordinal) if problems <= _LINES_NAMED else None
-                    at = f", line {line}" if line else ""
-                    problem = f"{file.name}: record {ordinal} ({record.id}){at}: {problem}"
-                    problem = " ".join(problem.splitlines())
-                yield number, record, problem, bytes_before + file.position()
-                number += 1
-            bytes_before += file.position()
+class _Problems:
+    """Says why records cannot be processed.
+
+    Args:
+        kind: what they should be.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._found = 0
+
+    def of(self, mate: Mate) -> str:
+        """Say where a record is and what is wrong with it; nothing where it can be processed."""
+        problem = _problem(mate.record, self._kind)
+        if not problem:
+            return ""
+        self._found += 1
+        place = mate.place(has_line=self._found <= _LINES_NAMED)
+        return " ".join(f"{place}: {problem}".splitlines())
 
 
 def _problem(record: Record, kind: Kind) -> str:
@@ -189,18 +233,28 @@ def _problem(record: Record, kind: Kind) -> str:
     return foreign_problem(record.sequence, kind)
 
 
-def _cut_record(
-    number: int, record: Record, chunk_length: int, block_chunks: int, problem: str
+def _cut_fragment(
+    number: int,
+    fragment: Fragment,
+    problems: _Problems,
+    chunk_length: int,
+    block_chunks: int,
+    *,
+    keeps_qualities: bool,
 ) -> Iterator[Piece]:
-    length = len(record.sequence)
-    if problem:
-        yield Piece(number, record.header, length, 0, 0, 0, 0, "", problem)
-        return
-    chunks = chunk_count(length, chunk_length)
-    for first in range(0, chunks, block_chunks):
-        last = min(first + block_chunks, chunks)
-        start = chunk_start(first, length, chunk_length)
-        end = min(length, chunk_start(last - 1, length, chunk_length) + chunk_length)
-        yield Piece(
-            number, record.header, length, chunks, first, last, start, record.sequence[start:end]
-        )
+    before = 0
+    for mate in fragment:
+        header, letters = mate.record
+        qualities = mate.read.qualities if keeps_qualities else ""
+        length, problem = len(letters), problems.of(mate)
+        chunks = 0 if problem else chunk_count(length, chunk_length)
+        for first in range(0, max(1, chunks), block_chunks):
+            last, start, end = min(first + block_chunks, chunks), 0, length
+            if chunks:
+                start = chunk_start(first, length, chunk_length)
+                end = min(length, chunk_start(last - 1, length, chunk_length) + chunk_length)
+            yield Piece(
+                number, header, length, chunks, first, last, start, letters[start:end],
+                problem, mate.mate, before, qualities[start:end],
+            )  # fmt: skip
+        before += chunks

@@ -122,7 +122,10 @@ def device_names(asked: str) -> list[str]:
 
 
 def _no_gpu(asked: str, count: int) -> NoReturn:
-    raise SettingsError(f"--device {asked}: this machine has {count} CUDA devices")
+    raise SettingsError(
+        f"--device {asked}: this machine has {count} CUDA devices; give --device cpu, or see what "
+        "virnucpro doctor finds"
+    )
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> Device:
@@ -147,7 +150,7 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise SettingsError(f"--device {name}: this machine has {count} CUDA devices")
+            _no_gpu(name, count)
     if precision == "auto":
         precision = default_precision(device)
     check_precision(precision, device)

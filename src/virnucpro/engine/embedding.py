@@ -12,6 +12,7 @@ from virnucpro.engine.devices import Budgets, Device, Settled, settle_encoder
 from virnucpro.engine.embedder import Embedder
 from virnucpro.engine.embedding_shards import make_embedding_shard
 from virnucpro.errors import BundleError
+from virnucpro.sequences.fragments import Source
 
 #: Letters of a block: some passes of a GPU. Where every token is kept, a block's result is some
 #: hundred MB.
@@ -44,7 +45,7 @@ class Embedding:
         """Most letters of a block."""
         return _BLOCK_LETTERS_OF_TOKENS if self.pooling == "tokens" else _BLOCK_LETTERS
 
-    def cut(self, inputs: Sequence[str]) -> Iterator[Block]:
+    def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
         """Put whole records into blocks."""
         kind = self._model(is_checked=True).kind
         return cut_whole_records(inputs, kind, self.block_letters)

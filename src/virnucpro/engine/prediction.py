@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.classify import CALL_NAMES
+from virnucpro.classify.consensus import VIRUS
 from virnucpro.engine.blocks import Block, cut_blocks
 from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle
 from virnucpro.engine.shards import encode_shard, unscored_shard
 from virnucpro.engine.worker import Worker
 from virnucpro.errors import BundleError
+from virnucpro.sequences.fragments import PLAIN, ReadOptions, Source
 from virnucpro.sequences.frames import FrameKind
 
 
@@ -23,8 +26,10 @@ class Prediction:
         frames: how frames are drawn.
         block_chunks: most chunks of a block.
         precision: what the user asked for.
-        letters_above: shards keep the letters of records whose p_virus is above; by default
-            above the bundle's threshold.
+        letters_above: for shards a record is virus whose p_virus is above; by default above the
+            bundle's threshold.
+        kept: calls of the records whose letters shards keep.
+        options: how inputs are read; with `fastq` shards keep qualities too.
     """
 
     bundle: str
@@ -34,10 +39,12 @@ class Prediction:
     block_chunks: int
     precision: str
     letters_above: float | None = None
+    kept: tuple[str, ...] = (CALL_NAMES[VIRUS],)
+    options: ReadOptions = PLAIN
 
-    def cut(self, inputs: Sequence[str]) -> Iterator[Block]:
+    def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
         """Cut records into chunks, and these into blocks."""
-        return cut_blocks(inputs, self.chunk_length, self.block_chunks)
+        return cut_blocks(inputs, self.chunk_length, self.block_chunks, self.options)
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose what fits the bundle."""
@@ -53,11 +60,12 @@ class Prediction:
             budgets,
             frames=self.frames,
             letters_above=self.letters_above,
+            kept=self.kept,
         )
 
     def unscored(self, block: Block, problem: str) -> bytes:
         """Return a shard without scores."""
-        return encode_shard(unscored_shard(block, self.chunk_length, problem))
+        return encode_shard(unscored_shard(block, self.chunk_length, problem, self.kept))
 
     def _bundle(self, *, is_checked: bool) -> Bundle:
         bundle = load_bundle(self.bundle, is_checked=is_checked)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TextIO
@@ -39,9 +40,10 @@ class Environment(msgspec.Struct, frozen=True):
     packages: dict[str, str]
 
     @classmethod
+    @cache
     def here(cls) -> "Environment":
         """Describe this process."""
-        names = ("dnaio", "numpy", "nvitop", "polars", "safetensors", "xopen")
+        names = ("dnaio", "numpy", "nvitop", "polars", "pysam", "safetensors", "xopen")
         packages = {name: version(name) for name in names}
         return cls(platform.python_version(), platform.platform(), packages)
 

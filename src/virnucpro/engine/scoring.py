@@ -13,6 +13,7 @@ from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.work import Work
 from virnucpro.errors import RunError
+from virnucpro.sequences.fragments import Source
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Progress:
         resumed_bytes: of these, in blocks that were done by others.
         work: what this process and its workers have done.
         readings: of the GPUs of this machine, the last ones.
+        skipped: lines of BAM passed over, being further alignments of a read.
     """
 
     records: int = 0
@@ -34,6 +36,7 @@ class Progress:
     resumed_bytes: int = 0
     work: Work = field(default_factory=Work)
     readings: dict[str, Reading] = field(default_factory=dict)
+    skipped: int = 0
 
 
 class Scoring:
@@ -54,7 +57,7 @@ class Scoring:
 
     def __init__(
         self,
-        inputs: list[str],
+        inputs: list[Source],
         task: Task,
         store: ShardStore,
         crew: Crew,
@@ -66,6 +69,7 @@ class Scoring:
         self._telling = threading.Lock()
         self._sizes: dict[int, tuple[int, int]] = {}
         self._host = Work()
+        self._skipped = 0
         self.digests: list[bytes] = []
         self.progress = Progress()
 
@@ -111,7 +115,8 @@ class Scoring:
                 return
             self.digests.append(block.digest())
             self._host.add("reading", time.perf_counter() - started)
-            records = sum(piece.first_chunk == 0 for piece in block.pieces)
+            self._skipped = block.skipped
+            records = sum(piece.begins_record for piece in block.pieces)
             self._sizes[block.index] = block.bytes_read - bytes_before, records
             bytes_before = block.bytes_read
             yield block
@@ -162,5 +167,6 @@ class Scoring:
                 before.resumed_bytes + size * is_resumed,
                 Work.sum([self._host, self._crew.work]),
                 self._monitor.latest(),
+                self._skipped,
             )
             self._on_progress(self.progress)

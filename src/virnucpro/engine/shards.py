@@ -1,40 +1,60 @@
 """The content of a shard of `predict`: the scores of a block."""
 
+from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from virnucpro.classify import ChunkScores, score_chunks, score_records
+from virnucpro.classify import CALL_NAMES, ChunkScores, score_chunks, score_records
+from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.blocks import Block, Piece
 from virnucpro.sequences import Chunks, Frames
 from virnucpro.sequences.chunking import chunk_start
-from virnucpro.sequences.reader import record_id
+from virnucpro.sequences.nucleotides import base_counts
 
 
 class Shard(NamedTuple):
     """Scores of a block. P pieces, C chunks, S open frames.
 
+    The letters of a piece are those that its chunks cover, without those that the next piece
+    repeats, so that the pieces of a record have all of its letters once.
+
     Attributes:
         ids: record ids, one a line.
         problems: why a piece cannot be processed, one a line, empty where it can.
-        piece_P6: record number, length, chunks of the record, first chunk, one past the last
-            chunk, and bytes of `fasta`, of each piece, int64.
-        chunk_C4: index of the piece, number from 1, start and end of each chunk, int64.
+        piece_P9: record number, length and chunks of the record or mate, first chunk and one past
+            the last chunk on it, mate (0 where the record is no pair), how many of its letters are
+            G or C and how many A, C, G or T, and letters kept, of each piece, int64.
+        chunk_C4: index of the piece, number on the record from 1, start and end on the record or
+            mate of each chunk, int64.
         frame_S5: index of the chunk, frame, protein length, first codon and codons of each frame,
             int32.
         scores_S2: P(other) and P(virus) of each open frame, fp32.
-        fasta: FASTA text of the pieces whose record is viral, or may turn out to be.
+        headers: whole headers of the pieces that letters are kept of, one a line; empty of others
+            and of those that do not begin their record or mate.
+        letters: of the pieces whose record is wanted, or may turn out to be, end to end.
+        qualities: of these letters; empty where none are kept.
     """
 
     ids: NDArray[np.uint8]
     problems: NDArray[np.uint8]
-    piece_P6: NDArray[np.int64]
+    piece_P9: NDArray[np.int64]
     chunk_C4: NDArray[np.int64]
     frame_S5: NDArray[np.int32]
     scores_S2: NDArray[np.float32]
-    fasta: NDArray[np.uint8]
+    headers: NDArray[np.uint8]
+    letters: NDArray[np.uint8]
+    qualities: NDArray[np.uint8]
+
+    @property
+    def ends(self) -> NDArray[np.bool_]:
+        """Whether each piece ends its record."""
+        _, _, chunks, _, last_chunk, mate, *_ = self.piece_P9.T
+        ends: NDArray[np.bool_] = (last_chunk == chunks) & (mate != 1)
+        return ends
 
     def chunk_scores(self) -> ChunkScores:
         """Return scores and calls of the shard's chunks."""
@@ -43,34 +63,55 @@ class Shard(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Which records shards keep the letters of; where a record goes on, they always do.
+
+    Attributes:
+        calls: of these records.
+        threshold: a record is virus above this p_virus.
+    """
+
+    calls: tuple[str, ...]
+    threshold: float
+
+
 def make_shard(
     block: Block,
     chunks: Chunks,
     frames: Frames,
     scores_S2: NDArray[np.float32],
     chunk_length: int,
-    letters_above: float,
+    kept: Kept,
 ) -> Shard:
-    """Put a block's scores, and the letters of records with a p_virus above, into a shard."""
-    pieces = block.pieces
+    """Put a block's scores, and the letters of the records that are kept, into a shard."""
     chunk_scores = score_chunks(frames.chunk, scores_S2, len(chunks.record))
-    calls = score_records(chunks.record, chunk_scores, len(pieces), letters_above).call
-    fasta = [
-        _fasta(piece, chunk_length) if not piece.is_whole or call == 1 else b""
-        for piece, call in zip(pieces, calls.tolist(), strict=True)
-    ]
+    _, record_P = np.unique([piece.record for piece in block.pieces], return_inverse=True)
+    records = int(record_P[-1]) + 1
+    found = score_records(record_P[chunks.record], chunk_scores, records, kept.threshold).call
+    calls = [CALL_NAMES[call] for call in found[record_P].tolist()]
     lengths = np.diff(frames.protein_offsets)
     frame_S5 = np.column_stack(
         [frames.chunk, frames.frame.astype(np.int64), lengths, frames.first_codon, frames.codons]
     ).astype(np.int32)
-    return _shard(pieces, "", np.column_stack(chunks), frame_S5, scores_S2, fasta)
+    is_kept = [call in kept.calls for call in calls]
+    chunk_C4 = np.column_stack(chunks)
+    return _shard(block.pieces, "", chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
 
 
-def unscored_shard(block: Block, chunk_length: int, problem: str) -> Shard:
-    """Return a shard that says of each record of a block why it was not scored."""
-    fasta = [b"" if piece.is_whole else _fasta(piece, chunk_length) for piece in block.pieces]
+def unscored_shard(block: Block, chunk_length: int, problem: str, calls: tuple[str, ...]) -> Shard:
+    """Return a shard that says of each record of a block why it was not scored.
+
+    Args:
+        block: the records.
+        chunk_length: bases of a chunk.
+        problem: of all of them.
+        calls: of the records that letters are kept of.
+    """
     chunk_C4, frame_S5 = np.empty((0, 4), np.int64), np.empty((0, 5), np.int32)
-    return _shard(block.pieces, problem, chunk_C4, frame_S5, np.empty((0, 2), np.float32), fasta)
+    is_kept = [CALL_NAMES[UNSCORED] in calls] * len(block.pieces)
+    scores_S2 = np.empty((0, 2), np.float32)
+    return _shard(block.pieces, problem, chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
 
 
 def _shard(
@@ -79,21 +120,29 @@ def _shard(
     chunk_C4: NDArray[np.int64],
     frame_S5: NDArray[np.int32],
     scores_S2: NDArray[np.float32],
-    fasta: list[bytes],
+    is_kept: list[bool],
+    chunk_length: int,
 ) -> Shard:
     """Put the parts together; `problem` is that of pieces without one of their own."""
-    piece_P6 = [
-        (p.record, p.length, p.chunks, p.first_chunk, p.last_chunk, len(text))
-        for p, text in zip(pieces, fasta, strict=True)
-    ]
+    own = [_own(piece, chunk_length) for piece in pieces]
+    letters = [piece.sequence[part].encode() for piece, part in zip(pieces, own, strict=True)]
+    qualities = [piece.qualities[part].encode() for piece, part in zip(pieces, own, strict=True)]
+    whole = {p.record for p in pieces if p.begins_record}
+    whole &= {p.record for p in pieces if p.ends_record}
+    chosen = [kept or p.record not in whole for p, kept in zip(pieces, is_kept, strict=True)]
+    headers = [p.header if p.first_chunk == 0 else "" for p in pieces]
+    piece_P6 = [(p.record, p.length, p.chunks, p.first_chunk, p.last_chunk, p.mate) for p in pieces]
+    sizes = [len(text) * keep for text, keep in zip(letters, chosen, strict=True)]
     return Shard(
-        _text("\n".join(record_id(p.header) for p in pieces).encode()),
+        _text("\n".join(p.id for p in pieces).encode()),
         _text("\n".join(p.problem or problem for p in pieces).encode()),
-        np.array(piece_P6, dtype=np.int64),
+        np.column_stack([np.array(piece_P6, dtype=np.int64), base_counts(letters), sizes]),
         chunk_C4,
         frame_S5,
         scores_S2,
-        _text(b"".join(fasta)),
+        _text("\n".join(head * keep for head, keep in zip(headers, chosen, strict=True)).encode()),
+        _text(b"".join(compress(letters, chosen))),
+        _text(b"".join(compress(qualities, chosen))),
     )
 
 
@@ -107,15 +156,11 @@ def decode_shard(content: bytes) -> Shard:
     return Shard(**safetensors.numpy.load(content))
 
 
-def _fasta(piece: Piece, chunk_length: int) -> bytes:
-    """Return the piece as FASTA, without the bases that the record's next piece repeats."""
-    letters = piece.sequence
-    if piece.last_chunk < piece.chunks:
-        next_start = chunk_start(piece.last_chunk, piece.length, chunk_length)
-        letters = letters[: next_start - piece.offset]
-    head = f">{piece.header}\n" if piece.first_chunk == 0 else ""
-    tail = "\n" if piece.last_chunk == piece.chunks else ""
-    return f"{head}{letters}{tail}".encode()
+def _own(piece: Piece, chunk_length: int) -> slice:
+    """Return which of the piece's letters the record's next piece does not repeat."""
+    if piece.last_chunk == piece.chunks:
+        return slice(None)
+    return slice(chunk_start(piece.last_chunk, piece.length, chunk_length) - piece.offset)
 
 
 def _text(content: bytes) -> NDArray[np.uint8]:

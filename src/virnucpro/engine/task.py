@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets, Device, Settled
 from virnucpro.engine.work import Work
+from virnucpro.sequences.fragments import Source
 
 
 class BlockWorker(Protocol):
@@ -34,7 +35,7 @@ class BlockWorker(Protocol):
 class Task(Protocol):
     """What every worker of a run must know; it is sent to where they are."""
 
-    def cut(self, inputs: Sequence[str]) -> Iterator[Block]:
+    def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
         """Cut the input into blocks."""
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:

@@ -50,15 +50,25 @@ class Work:
         """Add to the time of a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
+    def since(self, earlier: "Work") -> "Work":
+        """Return what was done after `earlier`, which the same worker had done."""
+        seconds = {
+            stage: time - earlier.seconds.get(stage, 0.0) for stage, time in self.seconds.items()
+        }
+        counts = {name: getattr(self, name) - getattr(earlier, name) for name in _counts()}
+        return Work(**counts, seconds=seconds)
+
     @classmethod
     def sum(cls, parts: Iterable["Work"]) -> "Work":
         """Return what several workers have done together."""
         total = cls()
         for part in parts:
-            for field_ in fields(cls):
-                if field_.name != "seconds":
-                    value = getattr(total, field_.name) + getattr(part, field_.name)
-                    setattr(total, field_.name, value)
+            for name in _counts():
+                setattr(total, name, getattr(total, name) + getattr(part, name))
             for stage, seconds in part.seconds.items():
                 total.add(stage, seconds)
         return total
+
+
+def _counts() -> list[str]:
+    return [field_.name for field_ in fields(Work) if field_.name != "seconds"]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from virnucpro.bundles import Bundle
-from virnucpro.classify import FrameClassifier, load_classifier
+from virnucpro.classify import CALL_NAMES, FrameClassifier, load_classifier
+from virnucpro.classify.consensus import VIRUS
 from virnucpro.encoders import Tokens, protein_tokens
 from virnucpro.encoders.packing import one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
@@ -18,7 +19,7 @@ from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, ready_process
-from virnucpro.engine.shards import encode_shard, make_shard
+from virnucpro.engine.shards import Kept, encode_shard, make_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import (
@@ -89,8 +90,9 @@ class Worker:
         budgets: most tokens of a forward pass; by default what fits this device.
         model: the bundle's network, where it is loaded already; its encoders may be changed.
         frames: which frames to draw; by default as the bundle says.
-        letters_above: shards keep the letters of records whose p_virus is above; by default
-            above the bundle's threshold.
+        letters_above: for shards a record is virus whose p_virus is above; by default above the
+            bundle's threshold.
+        kept: calls of the records whose letters shards keep.
 
     Attributes:
         work: what was done so far.
@@ -106,6 +108,7 @@ class Worker:
         model: FrameClassifier | None = None,
         frames: FrameKind | None = None,
         letters_above: float | None = None,
+        kept: tuple[str, ...] = (CALL_NAMES[VIRUS],),
     ) -> None:
         ready_process(device.device)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
@@ -113,7 +116,7 @@ class Worker:
         manifest = bundle.manifest
         self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
         threshold = manifest.thresholds.virus
-        self._letters_above = threshold if letters_above is None else letters_above
+        self._kept = Kept(kept, threshold if letters_above is None else letters_above)
         self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
         bits = stored_bits(device.precision)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
@@ -130,7 +133,7 @@ class Worker:
     def prepare(self, block: Block) -> Prepared:
         """Cut a block's pieces into chunks, find their open frames and tokenize them."""
         with self.work.timed("chunks and frames"):
-            sequences = Nucleotides.join([piece.sequence for piece in block.pieces])
+            sequences = Nucleotides.join([p.sequence if p.chunks else "" for p in block.pieces])
             chunks, shift = self._chunks(block, sequences)
             start, end = chunks.start + shift, chunks.end + shift
             frames = find_frames(sequences, start, end, self._rule)
@@ -152,10 +155,15 @@ class Worker:
     def _chunks(self, block: Block, sequences: Nucleotides) -> tuple[Chunks, NDArray[np.int64]]:
         """Return the chunks of a block and how far each lies from its place in `sequences`."""
         table = np.array(
-            [(p.first_chunk, p.last_chunk, p.length, p.offset) for p in block.pieces], np.int64
+            [
+                (p.first_chunk, p.last_chunk, p.length, p.offset, p.chunks_before)
+                for p in block.pieces
+            ],
+            np.int64,
         )
-        first, last, lengths, offsets = table.T
+        first, last, lengths, offsets, before = table.T
         chunks = chunk_records(lengths, self._chunk_length, first, last)
+        chunks = chunks._replace(number=chunks.number + before[chunks.record])
         return chunks, (sequences.offsets[:-1] - offsets)[chunks.record]
 
     def score(self, prepared: Prepared) -> Scored:
@@ -190,9 +198,8 @@ class Worker:
     def finish(self, pending: Pending) -> tuple[int, bytes]:
         """Wait for a block's scores and put them into a shard."""
         (block, chunks, frames, *_), scores_S2 = self.collect(pending)
-        length, letters_above = self._chunk_length, self._letters_above
         with self.work.timed("shards"):
-            shard = make_shard(block, chunks, frames, scores_S2, length, letters_above)
+            shard = make_shard(block, chunks, frames, scores_S2, self._chunk_length, self._kept)
             return block.index, encode_shard(shard)
 
     def _scores(
@@ -240,7 +247,7 @@ class Worker:
     def _count(self, prepared: Prepared) -> None:
         """Count a block that is done."""
         pieces = prepared.block.pieces
-        self.work.records += sum(piece.first_chunk == 0 for piece in pieces)
+        self.work.records += sum(piece.begins_record for piece in pieces)
         self.work.frames += len(prepared.frames.chunk)
         self.work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
 

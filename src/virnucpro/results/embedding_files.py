@@ -211,4 +211,6 @@ def _refused_when_damaged(path: Path) -> Iterator[None]:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be read as embeddings: {reason}") from error
     except Exception as error:  # hostile bytes make libraries raise anything
-        raise InputError(f"{path}: a damaged file of embeddings: {error}") from error
+        raise InputError(
+            f"{path}: a damaged file of embeddings: {error}; run embed anew"
+        ) from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.embedding_shards import EmbeddingShard
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.embedding_files import FORMATS, Part, Shape, write_embeddings
@@ -183,6 +184,9 @@ class EmbeddingFiles:
             records_per_second=round(work.records / scoring, 1),
             tokens_per_second=round(work.tokens / scoring, 1),
         )
+
+    def conclude(self, _manifest: RunManifest, _summary: EmbeddingSummary) -> None:
+        """Write nothing more."""
 
 
 def part_of(shard: EmbeddingShard) -> Part:

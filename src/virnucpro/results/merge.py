@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,10 +13,17 @@ from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
+from virnucpro.results.multiqc import multiqc_files
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating, Probabilities, count_kinds
+from virnucpro.results.reads import ReadWriter, TaggedReads
 from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
+from virnucpro.results.regions import RegionFiles
 from virnucpro.results.tables import TableWriter, chunk_rows, frame_rows, record_rows
+from virnucpro.results.tracks import ScoreTrack
+
+if TYPE_CHECKING:
+    from virnucpro.results.bam import BamWriter
 
 #: Why a record has no score, beside those that cannot be processed.
 NO_OPEN_FRAME = "no open frame"
@@ -90,6 +98,7 @@ def merge_shards(
     outputs: Outputs,
     threshold: float,
     calibrating: Calibrating | None = None,
+    tagged: TaggedReads | None = None,
 ) -> Counts:
     """Write every table of a run from its first `shards` shards.
 
@@ -101,6 +110,7 @@ def merge_shards(
         outputs: where to write; the files appear together, when all of them are whole.
         threshold: a record is virus above this p_virus.
         calibrating: how scores become probabilities, where the bundle says it.
+        tagged: what `reads.bam` is made of, where it is wanted.
     """
     counts, probabilities = Counts(), None
     if calibrating is not None:
@@ -111,26 +121,48 @@ def merge_shards(
     def threshold_of(chunks: Int64, bases: Int64) -> Float64 | float:
         return threshold if probabilities is None else probabilities.threshold_of(chunks, bases)
 
-    assembler = RecordAssembler(store, threshold_of)
+    assembler = RecordAssembler(threshold_of)
     with PartialFiles() as files:
         frames, chunks, records = (
             TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
         )
-        viral = files.open(outputs.path("viral"))
+        reads = ReadWriter(files, outputs, store)
+        track = ScoreTrack(files.open(outputs.path("track")))
+        regions = RegionFiles(files, outputs)
+        bam = _bam_writer(files, outputs, tagged)
         legacy = LegacyFiles(files, outputs) if outputs.legacy else None
         for index in range(shards):
             shard = decode_shard(store.load(index))
             names = lines(shard.ids)
             ids = pl.Series(names, dtype=pl.String)
             scores = shard.chunk_scores()
-            finished = assembler.add(index, shard, scores, names)
+            finished = assembler.add(shard, scores, names)
             frames.write(frame_rows(shard, ids))
             chunks.write(chunk_rows(shard, scores, ids))
             records.write(record_rows(finished, probabilities))
-            viral.writelines(finished.fasta)
+            track.add(shard, scores, ids)
+            regions.add(shard, scores, names)
+            reads.add(index, shard, finished.calls)
+            if bam:
+                bam.add(finished)
             if legacy:
                 legacy.add(shard, scores, ids)
             counts.add(shard, finished)
+        track.finish()
+        if bam:
+            bam.finish()
         if legacy:
             legacy.finish()
+        for name, content in multiqc_files(outputs.sample, counts.calls).items():
+            files.open(outputs.path(name)).write(content)
     return counts
+
+
+def _bam_writer(
+    files: PartialFiles, outputs: Outputs, tagged: TaggedReads | None
+) -> "BamWriter | None":
+    if tagged is None:
+        return None
+    from virnucpro.results.bam import BamWriter  # noqa: PLC0415 (loads htslib)
+
+    return BamWriter(files.open(outputs.path("bam")), tagged)

@@ -126,11 +126,11 @@ class Probabilities(NamedTuple):
 
 def count_kinds(store: ShardStore, shards: int, calibration: Calibration) -> Int64:
     """Return how many records of each kind there are, reading the first `shards` shards."""
-    assembler = RecordAssembler(store, lambda *_: math.inf)  # no letters are asked for
+    assembler = RecordAssembler(lambda *_: math.inf)  # no calls are asked for
     records = np.zeros(len(calibration.lines) * _SCORES, np.int64)
     for index in range(shards):
         shard = decode_shard(store.load(index))
-        finished = assembler.add(index, shard, shard.chunk_scores(), lines(shard.ids))
+        finished = assembler.add(shard, shard.chunk_scores(), lines(shard.ids))
         p_virus = finished.scores.p_virus
         scored = ~np.isnan(p_virus)
         kinds = _kinds(

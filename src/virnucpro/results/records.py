@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virnucpro.classify import ChunkScores, RecordScores, score_records
-from virnucpro.classify.consensus import UNSCORED, VIRUS, Float64, Int64
-from virnucpro.engine.shards import Shard, decode_shard
-from virnucpro.engine.store import ShardStore
+from virnucpro.classify import CALL_NAMES, ChunkScores, RecordScores, score_records
+from virnucpro.classify.consensus import UNSCORED, Float64, Int64
+from virnucpro.engine.shards import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,13 +25,14 @@ class FinishedRecords(NamedTuple):
 
     Attributes:
         ids: their ids.
-        lengths: bases of each, int64.
-        chunks: chunks of each, int64.
+        lengths: bases of each, of both mates of a pair, int64.
+        chunks: chunks of each, likewise, int64.
         scored_chunks: of these, with a score, int64.
         frames: open frames of each, int64.
         scores: score, call and tier of each.
         problems: why each cannot be processed, empty where it can.
-        fasta: FASTA text of those called virus, end to end.
+        mates: reads of each, 1 or 2, int64.
+        gc: share of G and C among its A, C, G and T; NaN where it has none of them.
     """
 
     ids: pl.Series
@@ -41,7 +42,13 @@ class FinishedRecords(NamedTuple):
     frames: NDArray[np.int64]
     scores: RecordScores
     problems: list[str]
-    fasta: list[bytes]
+    mates: Int64
+    gc: Float64
+
+    @property
+    def calls(self) -> list[str]:
+        """The call of each in words."""
+        return [CALL_NAMES[call] for call in self.scores.call.tolist()]
 
 
 @dataclass
@@ -54,7 +61,7 @@ class _Unfinished:
             *(np.empty(0, t) for t in (int, float, float, np.uint8))
         )
     )
-    fasta: list[tuple[int, slice]] = field(default_factory=list)
+    counts_5: Int64 = field(default_factory=lambda: np.zeros(5, np.int64))
     problem: str = ""
 
 
@@ -62,19 +69,16 @@ class RecordAssembler:
     """Takes shards in order and gives back the records that they finish.
 
     Args:
-        store: the shards, of which a record's FASTA text is read again once its call is known.
         threshold_of: says which p_virus a virus is above.
     """
 
-    def __init__(self, store: ShardStore, threshold_of: ThresholdOf) -> None:
-        self._store = store
+    def __init__(self, threshold_of: ThresholdOf) -> None:
         self._threshold_of = threshold_of
         self._unfinished = _Unfinished()
 
-    def add(self, index: int, shard: Shard, scores: ChunkScores, ids: list[str]) -> FinishedRecords:
-        """Return the records that end in shard `index`."""
-        number, length, chunks, _, last_chunk, fasta_bytes = shard.piece_P6.T
-        ends = last_chunk == chunks
+    def add(self, shard: Shard, scores: ChunkScores, ids: list[str]) -> FinishedRecords:
+        """Return the records that end in a shard; `ids` are those of its pieces."""
+        number, ends = shard.piece_P9[:, 0], shard.ends
         record_C = np.concatenate([self._unfinished.record_C, number[shard.chunk_C4[:, 0]]])
         joined: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(
             self._unfinished.scores, scores, strict=True
@@ -85,23 +89,34 @@ class RecordAssembler:
         place = np.searchsorted(number[ends], record_C[finished])
         count = int(ends.sum())
         scored = np.bincount(place[all_scores.call != UNSCORED], minlength=count)
-        result = score_records(place, all_scores, count, self._threshold_of(scored, length[ends]))
-        fasta = self._fasta(index, shard, fasta_bytes, ends, result.call == VIRUS)
+        lengths, chunks, mates, gc, bases = self._counts(shard).T
+        result = score_records(place, all_scores, count, self._threshold_of(scored, lengths))
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
-        problems = self._problems(lines(shard.problems), ends.tolist())
+        lengths, chunks, mates, gc, bases = self._counts(shard).T
         return FinishedRecords(
-            pl.Series(
-                [x for x, end in zip(ids, ends.tolist(), strict=True) if end], dtype=pl.String
-            ),
-            length[ends],
-            chunks[ends],
+            pl.Series(list(compress(ids, ends.tolist())), dtype=pl.String),
+            lengths,
+            chunks,
             scored,
             np.bincount(place, weights=all_scores.frames, minlength=count).astype(np.int64),
             result,
-            problems,
-            fasta,
+            self._problems(lines(shard.problems), ends.tolist()),
+            mates,
+            np.divide(gc, bases, out=np.full(count, np.nan), where=bases > 0),
         )
+
+    def _counts(self, shard: Shard) -> Int64:
+        """Return bases, chunks, mates, G or C, and A, C, G or T of each finished record."""
+        _, length, chunks, _, last_chunk, _, gc, bases, _ = shard.piece_P9.T
+        ends_mate = last_chunk == chunks
+        counts_P5 = np.column_stack([length * ends_mate, chunks * ends_mate, ends_mate, gc, bases])
+        ends = shard.ends
+        counts_R5 = np.zeros((int(ends.sum()) + 1, 5), np.int64)
+        np.add.at(counts_R5, np.cumsum(ends) - ends, counts_P5)
+        counts_R5[0] += self._unfinished.counts_5
+        self._unfinished.counts_5 = counts_R5[-1]
+        return counts_R5[:-1]
 
     def _problems(self, problems: list[str], ends: list[bool]) -> list[str]:
         """Return the first problem of each finished record; keep that of an unfinished one."""
@@ -112,32 +127,6 @@ class RecordAssembler:
             if end:
                 found.append(first)
         return found
-
-    def _fasta(
-        self,
-        index: int,
-        shard: Shard,
-        sizes: NDArray[np.int64],
-        ends: NDArray[np.bool_],
-        is_virus: NDArray[np.bool_],
-    ) -> list[bytes]:
-        """Collect the text of the finished viral records; keep the place of an unfinished one's."""
-        stops = np.cumsum(sizes).tolist()
-        texts: list[bytes] = []
-        finished = iter(is_virus.tolist())
-        for stop, size, end in zip(stops, sizes.tolist(), ends.tolist(), strict=True):
-            here = slice(stop - size, stop)
-            if not end:
-                self._unfinished.fasta.append((index, here))
-                continue
-            if next(finished):
-                texts.extend(self._earlier(*place) for place in self._unfinished.fasta)
-                texts.append(shard.fasta[here].tobytes())
-            self._unfinished.fasta.clear()
-        return texts
-
-    def _earlier(self, index: int, part: slice) -> bytes:
-        return decode_shard(self._store.load(index)).fasta[part].tobytes()
 
 
 def lines(text: NDArray[np.uint8]) -> list[str]:

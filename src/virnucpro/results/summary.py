@@ -5,11 +5,16 @@ from dataclasses import dataclass
 import msgspec
 
 from virnucpro.engine.binding import Binding
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
+from virnucpro.results.columns import TABLES_VERSION
 from virnucpro.results.merge import Counts, merge_shards
+from virnucpro.results.methods import methods
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
+from virnucpro.results.reads import TaggedReads
+from virnucpro.storage import write_whole
 
 FORMAT = 1
 
@@ -19,6 +24,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         format: version of this format.
+        tables: version of the tables' columns.
         bundle: name and version.
         device: kind of device.
         precision: the encoders' arithmetic.
@@ -35,6 +41,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         prevalence_estimated: whether it was estimated from these records.
         records_expected_viral: the sum of their probabilities; null without a calibration.
         problems: one line for each record that could not be processed, the first 1,000.
+        skipped: lines of BAM passed over, being secondary or supplementary alignments.
         resumed_records: records whose scores an earlier attempt left.
         packs_cut: packs of this attempt that did not fit into memory and were done in two.
         frames_redone: frames of this attempt whose scores were not finite and were computed anew
@@ -44,9 +51,11 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the clock, `start-up` and `tables` come before and after.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
+        threshold: a record is virus above this p_virus, where no --max-fdr says it.
     """
 
     format: int
+    tables: int
     bundle: str
     device: str
     precision: str
@@ -62,12 +71,14 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prevalence_estimated: bool
     records_expected_viral: float | None
     problems: list[str]
+    skipped: int
     resumed_records: int
     packs_cut: int
     frames_redone: int
     seconds: dict[str, float]
     records_per_second: float
     tokens_per_second: float
+    threshold: float
 
     @classmethod
     def of(
@@ -75,7 +86,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         counts: Counts,
         progress: Progress,
         seconds: dict[str, float],
-        **run: str,
+        **run: str | float,
     ) -> "Summary":
         """Put counts and times together.
 
@@ -83,14 +94,16 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             counts: what the shards hold.
             progress: what this attempt did.
             seconds: time of each stage; must have `scoring`.
-            run: bundle, device and precision.
+            run: bundle, device, precision and threshold.
         """
         scoring = max(seconds["scoring"], 1e-9)
         return msgspec.convert(
             {
                 "format": FORMAT,
+                "tables": TABLES_VERSION,
                 **vars(counts),
                 **run,
+                "skipped": progress.skipped,
                 "resumed_records": progress.resumed_records,
                 "packs_cut": progress.work.packs_cut,
                 "frames_redone": progress.work.frames_redone,
@@ -114,16 +127,20 @@ class PredictionFiles:
         outputs: the files.
         threshold: a record is virus above this p_virus.
         calibrating: how scores become probabilities, where the bundle says it.
+        tagged: what `reads.bam` is made of, where it is wanted.
     """
 
     outputs: Outputs
     threshold: float
     calibrating: Calibrating | None = None
+    tagged: TaggedReads | None = None
     summary_type = Summary
 
     def merge(self, store: ShardStore, shards: int) -> Counts:
         """Write the tables."""
-        return merge_shards(store, shards, self.outputs, self.threshold, self.calibrating)
+        return merge_shards(
+            store, shards, self.outputs, self.threshold, self.calibrating, self.tagged
+        )
 
     def summary(
         self, found: Counts, progress: Progress, seconds: dict[str, float], binding: Binding
@@ -132,4 +149,9 @@ class PredictionFiles:
         return Summary.of(
             found, progress, seconds,
             bundle=binding.bundle, device=binding.device, precision=binding.precision,
+            threshold=self.threshold,
         )  # fmt: skip
+
+    def conclude(self, manifest: RunManifest, summary: Summary) -> None:
+        """Write what is said of the whole run."""
+        write_whole(self.outputs.path("methods"), methods(manifest, summary).encode() + b"\n")

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virnucpro.classify import CALL_NAMES, TIER_NAMES, ChunkScores, frame_calls
+from virnucpro.classify import CALL_NAMES, ROLLUP_NAMES, TIER_NAMES, ChunkScores, frame_calls
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
 from virnucpro.results.probabilities import Probabilities
@@ -43,8 +43,21 @@ def names(codes: NDArray[np.uint8], vocabulary: tuple[str, ...]) -> pl.Series:
     return pl.Series(vocabulary).gather(codes.astype(np.uint32))
 
 
+def _names_where(
+    exists: NDArray[np.bool_], codes: NDArray[np.uint8], vocabulary: tuple[str, ...]
+) -> pl.Series:
+    """Turn codes into words where they mean something."""
+    words = pl.Series([*vocabulary, None], dtype=pl.String)
+    return words.gather(np.where(exists, codes, len(vocabulary)).astype(np.uint32))
+
+
 def _probability(values: NDArray[np.floating]) -> pl.Series:
     return pl.Series(values.astype(np.float64)).fill_nan(None)
+
+
+def _mate(shard: Shard, piece: NDArray[np.int64]) -> pl.Series:
+    """Return the mate of each row; empty where the record is no pair."""
+    return pl.Series([None, 1, 2], dtype=pl.Int64).gather(shard.piece_P9[piece, 5])
 
 
 def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
@@ -62,6 +75,7 @@ def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
             "protein_length": protein_length,
             "p_virus": _probability(shard.scores_S2[:, 1]),
             "call": names(frame_calls(shard.scores_S2), CALL_NAMES),
+            "mate": _mate(shard, piece),
         }
     )
 
@@ -79,6 +93,7 @@ def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFram
             "p_other": _probability(scores.p_other),
             "p_virus": _probability(scores.p_virus),
             "call": names(scores.call, CALL_NAMES),
+            "mate": _mate(shard, piece),
         }
     )
 
@@ -92,8 +107,7 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
         probability, fdr = calibrated.columns(
             scores.p_virus, records.scored_chunks, records.lengths
         )
-    tiers = pl.Series([*TIER_NAMES, None], dtype=pl.String)
-    tier = np.where(scores.call == UNSCORED, len(TIER_NAMES), scores.tier)
+    is_scored = scores.call != UNSCORED
     return pl.DataFrame(
         {
             "record": records.ids,
@@ -102,8 +116,15 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
             "open_frames": records.frames,
             "p_virus": _probability(scores.p_virus),
             "call": names(scores.call, CALL_NAMES),
-            "tier": tiers.gather(tier.astype(np.uint32)),
+            "tier": _names_where(is_scored, scores.tier, TIER_NAMES),
             "probability": _probability(probability),
             "fdr": _probability(fdr),
+            "weighted_delta": _probability(np.round(scores.weighted_delta, 6) + 0.0),  # no -0.0
+            "viral_chunks": _probability(scores.viral_chunks),
+            "other_chunks": _probability(scores.other_chunks),
+            "ambiguous_chunks": _probability(scores.ambiguous_chunks),
+            "rollup": _names_where(is_scored, scores.rollup, ROLLUP_NAMES),
+            "gc": _probability(records.gc),
+            "mates": records.mates,
         }
     )

@@ -1,4 +1,4 @@
-"""FASTA and FASTQ, plain or compressed, recognised by content and never by file name."""
+"""FASTA, FASTQ and BAM, plain or compressed, recognised by content and never by file name."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import BinaryIO, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, cast
 
 import dnaio
 from xopen import xopen
@@ -15,30 +15,45 @@ from xopen import xopen
 from virnucpro.errors import InputError
 from virnucpro.sequences.nucleotides import foreign_letters
 from virnucpro.sequences.proteins import foreign_residues
+from virnucpro.sequences.streams import (
+    BGZF_END,
+    LONGEST_MAGIC,
+    AsciiStream,
+    Chained,
+    compression_of,
+    is_bgzf,
+    read_some,
+    unescape,
+)
+
+if TYPE_CHECKING:
+    import pysam
 
 STDIN = "-"
 #: What the records of a file are.
 Kind = Literal["protein", "dna"]
+#: How they are written.
+Format = Literal["fasta", "fastq", "bam"]
 
-_COMPRESSIONS = {
-    b"\x1f\x8b": "gz",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zst",
-}
-_LONGEST_MAGIC = 6
 #: Letters of a parser's reason that a message quotes.
 _LONGEST_REASON = 200
-#: Begins the two hexadecimal digits of a byte that is not ASCII, while dnaio parses the record.
-_ESCAPE = b"\x1a"
+#: How files begin, without their compression.
+_STARTS: dict[bytes, Format] = {b">": "fasta", b"@": "fastq", b"BAM\x01": "bam"}
+#: What is not read begins with these.
+_REFUSED = {
+    b"CRAM": "CRAM is not read; make it BAM: samtools view -b",
+    b"@HD\tVN:": "SAM text is not read; make it BAM: samtools view -b",
+    b"@SQ\tSN:": "SAM text is not read; make it BAM: samtools view -b",
+}
+_LONGEST_START = 7
 
 
 class Record(NamedTuple):
     """One sequence of an input file.
 
     Attributes:
-        header: the whole header line without its first character.
-        sequence: its letters as in the file, line breaks removed.
+        header: the whole header line without its first character; of BAM the name.
+        sequence: its letters as in the file, line breaks removed; of BAM as they were read.
     """
 
     header: str
@@ -48,6 +63,22 @@ class Record(NamedTuple):
     def id(self) -> str:
         """The header's first word."""
         return record_id(self.header)
+
+
+class Read(NamedTuple):
+    """A record with all that its file says of it.
+
+    Attributes:
+        record: header and letters.
+        number: of the record in the file, from 1.
+        qualities: of each letter, as FASTQ writes them; empty where there are none.
+        mate: 1 or 2 where the file itself says which of a pair it is, as BAM does; else 0.
+    """
+
+    record: Record
+    number: int
+    qualities: str = ""
+    mate: int = 0
 
 
 def foreign_problem(sequence: str, kind: Kind) -> str:
@@ -63,87 +94,39 @@ def record_id(header: str) -> str:
     return words[0] if words else "unnamed"
 
 
-class _AsciiStream(io.RawIOBase):
-    """A binary stream with every byte above 127 escaped, since dnaio takes ASCII only."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._pending = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._pending or self._read(len(buffer))
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        self._pending = data[size:]
-        return size
-
-    def _read(self, size: int) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except (OSError, EOFError):
-            raise
-        except Exception as error:
-            raise OSError(str(error)) from error
-        if data.isascii() and _ESCAPE not in data:
-            return data
-        return b"".join(
-            b"%c" % byte if byte < 128 and byte != _ESCAPE[0] else b"%s%02x" % (_ESCAPE, byte)
-            for byte in data
-        )
-
-
-class _Chained(io.RawIOBase):
-    """What has been read of a stream already, and then its rest."""
-
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head = head
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._head or self._rest.read(len(buffer))
-        self._head = b""
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _unescape(header: str) -> str:
-    head, *parts = header.encode().split(_ESCAPE)
-    if not parts:
-        return header
-    raw = head + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in parts)
-    return raw.decode("utf-8", errors="backslashreplace")
-
-
 class SequenceFile:
-    """An open FASTA or FASTQ file; iterate over it for its records.
+    """An open FASTA, FASTQ or BAM file; iterate over it for its records.
 
     Args:
         path: a file, or `-` for standard input.
         kind: what its records should be.
 
+    Attributes:
+        name: for messages.
+        format: how its records are written.
+        skipped: lines of BAM passed over, because they are further alignments of a read that has
+            a line of its own.
+
     Raises:
-        InputError: when the file is missing, empty or neither FASTA nor FASTQ; while
+        InputError: when the file is missing, empty or of none of these formats; while
             iterating, when it is damaged or its first record is not of that kind.
     """
 
     def __init__(self, path: str, kind: Kind = "dna") -> None:
         self.path, self._kind = path, kind
         self.name = "standard input" if path == STDIN else path
+        self.skipped = 0
         self._read = 0
         with ExitStack() as stack:
             try:
                 self._raw = self._open_raw(stack)
-                stream, fmt = self._open_content(stack)
+                self.format, content = self._open_content(stack)
             except OSError as error:
                 reason = error.strerror or str(error)
-                raise InputError(f"{self.name}: cannot be read ({reason})") from error
-            self._stream, self._format = stream, fmt
+                raise InputError(
+                    f"{self.name}: cannot be read ({reason}); give a file that can"
+                ) from error
+            self._open_parser(stack, content)
             self._resources = stack.pop_all()
 
     def _open_raw(self, stack: ExitStack) -> io.BufferedReader:
@@ -153,26 +136,40 @@ class SequenceFile:
             raise InputError(f"{self.name}: is a directory; give its files")
         return stack.enter_context(Path(self.path).open("rb"))
 
-    def _open_content(self, stack: ExitStack) -> "tuple[io.BufferedReader[_AsciiStream], str]":
-        """Undo the compression, look at the first letter and tell FASTA from FASTQ."""
-        magic = self._raw.read(_LONGEST_MAGIC)
+    def _open_content(self, stack: ExitStack) -> tuple[Format, BinaryIO]:
+        """Undo the compression and look how the content begins."""
+        magic = self._raw.read(LONGEST_MAGIC)
         if not magic:
             raise InputError(f"{self.name}: the file is empty; give one with records")
-        compression = next((c for m, c in _COMPRESSIONS.items() if magic.startswith(m)), None)
-        chained = io.BufferedReader(_Chained(magic, self._raw), buffer_size=1 << 17)
-        content = cast("BinaryIO", chained)
+        compression, self._ends_marked = compression_of(magic), is_bgzf(magic)
+        self._stored = Chained(magic, self._raw)
+        content = cast("BinaryIO", io.BufferedReader(self._stored, buffer_size=1 << 17))
         if compression is not None:
             content = stack.enter_context(xopen(content, "rb", threads=0, format=compression))
-        stream = io.BufferedReader(_AsciiStream(content), buffer_size=1 << 17)
         with self._damage_named():
-            first = stream.peek(1)[:1]
-        if not first:
+            start = read_some(content, _LONGEST_START)
+        if not start:
             raise InputError(f"{self.name}: the file is empty; give one with records")
-        if first not in b">@":
+        if start in _REFUSED or start[:4] in _REFUSED:
+            raise InputError(f"{self.name}: {_REFUSED.get(start) or _REFUSED[start[:4]]}")
+        fmt = _STARTS.get(start[:1]) or _STARTS.get(start[:4])
+        if fmt is None:
             raise InputError(
-                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@')"
+                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@'), "
+                "nor BAM; give one that is"
             )
-        return stream, "fastq" if first == b"@" else "fasta"
+        return fmt, cast("BinaryIO", Chained(start, content))
+
+    def _open_parser(self, stack: ExitStack, content: BinaryIO) -> None:
+        """Give the content to what reads its format."""
+        if self.format != "bam":
+            self._stream = io.BufferedReader(AsciiStream(content), buffer_size=1 << 17)
+            return
+        from virnucpro.sequences.bam import BamStream  # noqa: PLC0415 (loads htslib)
+
+        with self._damage_named():
+            self._bam = BamStream(content)
+        stack.callback(self._bam.close)
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:
@@ -194,39 +191,75 @@ class SequenceFile:
             ) from error
 
     def __iter__(self) -> Iterator[Record]:
-        with self._damage_named():
-            reader = iter(dnaio.open(self._stream, fileformat=self._format))
-        while True:
-            with self._damage_named():
-                found = next(reader, None)
-            if found is None:
-                return
-            record = Record(_unescape(found.name), found.sequence)
+        return (read.record for read in self.reads())
+
+    def reads(self) -> Iterator[Read]:
+        """Yield the records with all that the file says of them."""
+        for read in self._from_bam() if self.format == "bam" else self._from_text():
             if self._read == 0:
-                self._refuse_foreign(record)
+                self._refuse_foreign(read.record)
             self._read += 1
-            yield record
+            yield read
+        if self._read == 0:
+            raise InputError(f"{self.name}: holds no reads; give one with records")
+
+    def _from_text(self) -> Iterator[Read]:
+        with self._damage_named():
+            for found in dnaio.open(self._stream, fileformat=self.format):
+                record = Record(unescape(found.name), unescape(found.sequence))
+                yield Read(record, self._read + 1, found.qualities or "")
+
+    def _from_bam(self) -> Iterator[Read]:
+        from virnucpro.sequences import bam  # noqa: PLC0415 (loads htslib)
+
+        for alignment in self.alignments():
+            if bam.is_extra(alignment):
+                self.skipped += 1
+                continue
+            with self._damage_named():
+                name, mate = bam.name_of(alignment), bam.mate_number(alignment)
+                letters, qualities = bam.letters_as_read(alignment)
+            yield Read(Record(name, letters), self._read + 1, qualities, mate)
+
+    def alignments(self) -> "Iterator[pysam.AlignedSegment]":
+        """Yield every line of a BAM file as it is."""
+        with self._damage_named():
+            yield from self._bam
+        if self._ends_marked and self._stored.tail != BGZF_END:
+            raise InputError(
+                f"{self.name}: the end that BAM files have is missing after record {self._read}; "
+                "is the file complete?"
+            )
+
+    @property
+    def bam_header(self) -> str:
+        """What a BAM file says of itself, as text."""
+        try:
+            return str(self._bam.header)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.name}: its header is no text; mend it") from error
 
     def _refuse_foreign(self, record: Record) -> None:
         """Refuse a file whose first record is of another kind: most likely all of them are."""
         problem = foreign_problem(record.sequence, self._kind)
         if problem:
+            line = "" if self.format == "bam" else ", line 2"
             hint = "; is this protein? Give DNA" if self._kind == "dna" else "; give protein"
-            raise InputError(f"{self.name}: record 1 ({record.id}), line 2: {problem}{hint}")
+            raise InputError(f"{self.name}: record 1 ({record.id}){line}: {problem}{hint}")
 
     def position(self) -> int:
         """Return how many bytes of the file, as stored, have been read; 0 for a stream."""
-        return self._raw.tell() if self.path != STDIN and self._raw.seekable() else 0
+        return self._stored.taken if self.path != STDIN and self._raw.seekable() else 0
 
     def line_of(self, number: int) -> int | None:
         """Return the line (from 1) on which record `number` (from 1) starts.
 
         Reads a FASTA file anew from its beginning, so it is for messages only. None when that
-        cannot be told, as in FASTA from a stream.
+        cannot be told, as in FASTA from a stream or in BAM.
         """
-        if self._format == "fastq":
+        if self.format == "fastq":
             return 4 * number - 3
-        if not Path(self.path).is_file():
+        if self.format == "bam" or not Path(self.path).is_file():
             return None
         with SequenceFile(self.path, self._kind) as again:
             starts = (i for i, text in enumerate(again._stream, 1) if text.startswith(b">"))

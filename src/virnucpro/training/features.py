@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.features import FeatureShard
+from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import partial_path
@@ -124,3 +125,6 @@ class FeatureFiles:
         rounded = {stage: round(time, 3) for stage, time in seconds.items()}
         rate = round(progress.work.tokens / scoring, 1)
         return FeatureSummary(found, self.width, rounded, rate)
+
+    def conclude(self, _manifest: RunManifest, _summary: FeatureSummary) -> None:
+        """Write nothing more."""

@@ -89,7 +89,9 @@ def read_classes(
         sources = [Source(file, None) for given in inputs for file in files_of(os.fspath(given))]
         records = list(_matched(_read(sources, notes), table, os.fspath(labels), notes))
     if not records:
-        raise InputError("the input holds no labelled nucleotide record")
+        raise InputError(
+            "the input holds no labelled nucleotide record; give FASTA, FASTQ or GenBank of DNA"
+        )
     _require_both_labels(records, "the input holds only")
     records.sort(key=lambda r: (r.class_name, r.exons is None, r.id, r.genome, r.letters))
     cleaned = _each_once(records, notes)

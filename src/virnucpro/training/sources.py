@@ -76,7 +76,9 @@ def _sources_of(given: str, notes: list[str]) -> Iterator[Source]:
             raise InputError(f"{given}: {name!r} cannot be a class; {_NAMING}")
         yield from (Source(file, name) for file in files_of(path))
     elif given != STDIN and not Path(given).exists():
-        raise InputError(f"{given}: cannot be read (No such file or directory)")
+        raise InputError(
+            f"{given}: cannot be read (No such file or directory); give a file that is there"
+        )
     else:
         name = _class_of(given)
         if not _CLASS.fullmatch(name):
@@ -150,7 +152,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{name}: cannot be read as a table of labels ({reason})") from error
     if not labels:
-        raise InputError(f"{name}: the table has no lines below its header")
+        raise InputError(f"{name}: the table has no lines below its header; give one with records")
     return labels
 
 

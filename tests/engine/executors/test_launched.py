@@ -61,6 +61,30 @@ def test_ranks_of_a_machine_go_round_its_devices() -> None:
     assert [Rank(index, index, 2).device(["cpu"]) for index in range(2)] == ["cpu", "cpu"]
 
 
+@pytest.mark.parametrize("runs", [1, 2, 5, 96])
+@pytest.mark.parametrize("size", [1, 2, 8, 200])
+def test_each_rank_begins_with_another_run(
+    monkeypatch: pytest.MonkeyPatch, runs: int, size: int
+) -> None:
+    begins = []
+    for rank in map(str, range(size)):
+        launch(monkeypatch, {"RANK": rank, "LOCAL_RANK": "0", "WORLD_SIZE": str(size)})
+        order = launched.order(runs)
+        assert sorted(order) == list(range(runs))
+        begins.append(order[0])
+    assert begins[0] == 0
+    assert begins == sorted(begins)
+    assert len(set(begins)) == min(runs, size)
+
+
+def test_ranks_of_a_launcher_that_says_no_size_have_an_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for rank in range(20):
+        launch(monkeypatch, {"SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"})
+        assert sorted(launched.order(7)) == list(range(7))
+
+
 def test_a_rank_has_one_worker_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     launch(monkeypatch, TORCHRUN)
     assert [place.name for place in launched.places(["cuda:0", "cuda:1"], TASK)] == ["cuda:1"]

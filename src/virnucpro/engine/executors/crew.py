@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.executors.handout import Handout
-from virnucpro.engine.executors.links import Hello, Link, Ready, WorkerDiedError
+from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
+from virnucpro.engine.executors.members import Member, Place
 from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 from virnucpro.errors import RunError, SettingsError
@@ -47,59 +47,8 @@ class Events:
     noted: Callable[[str], None]
 
 
-class Place(NamedTuple):
-    """Where a worker is wanted.
-
-    Attributes:
-        name: of its device.
-        make_link: starts a worker there.
-    """
-
-    name: str
-    make_link: Callable[[], Link]
-
-
-@dataclass
-class Member:
-    """A place and its worker; one that dies is replaced.
-
-    Attributes:
-        place: where.
-        link: to the worker of now.
-        work: what each worker of this place did.
-        in_hand: blocks that the worker has, by index.
-        is_dead: whether the worker of now died.
-    """
-
-    place: Place
-    link: Link
-    work: list[Work] = field(default_factory=lambda: [Work()])
-    in_hand: dict[int, Block] = field(default_factory=dict)
-    is_dead: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the device."""
-        return self.place.name
-
-    @property
-    def frames(self) -> int:
-        """Scored in this place."""
-        return sum(work.frames for work in self.work)
-
-    @property
-    def died(self) -> int:
-        """Workers that were replaced."""
-        return len(self.work) - 1
-
-    def replace(self) -> None:
-        """Start another worker."""
-        self.link, self.is_dead = self.place.make_link(), False
-        self.work.append(Work())
-
-
 class Crew:
-    """All workers of a run.
+    """All workers of a run, or of several runs one after the other.
 
     Args:
         places: where workers are wanted; they are started at once.
@@ -108,10 +57,11 @@ class Crew:
     def __init__(self, places: Sequence[Place]) -> None:
         self.members = [Member(place, place.make_link()) for place in places]
         self._stopped = threading.Event()
+        self._has_run = False
 
     @property
     def work(self) -> Work:
-        """What all workers have done so far."""
+        """What all workers have done so far in the run of now."""
         return Work.sum(work for member in self.members for work in member.work)
 
     def hello(self) -> Hello:
@@ -151,6 +101,8 @@ class Crew:
     def run(self, blocks: Iterator[Block | None], budgets: Budgets, events: Events) -> None:
         """Have every block computed.
 
+        Call it again for another run, which finds the networks loaded; not after it has raised.
+
         Args:
             blocks: those to compute; None where there is none for now.
             budgets: of the run.
@@ -159,16 +111,19 @@ class Crew:
         Raises:
             VirnucproError: as a worker did; the blocks in hand are done first.
         """
-        round_ = _Round(Handout(blocks), budgets, events, len(self.members), self._stopped)
+        for member in self.members if self._has_run else []:
+            member.begin_another_run()
+        self._has_run = True
+        members = [member for member in self.members if not member.is_given_up]
+        round_ = _Round(Handout(blocks), budgets, events, len(members), self._stopped)
         threads = [
-            threading.Thread(target=round_.serve, args=(member,), daemon=True)
-            for member in self.members
+            threading.Thread(target=round_.serve, args=(member,), daemon=True) for member in members
         ]
         for thread in threads:
             thread.start()
         try:
-            while round_.error is None and any(thread.is_alive() for thread in threads):
-                time.sleep(_PAUSE)  # a signal is answered here
+            while round_.error is None and (alive := [t for t in threads if t.is_alive()]):
+                alive[0].join(_PAUSE)  # a signal is answered here
         finally:
             round_.handout.stop()
             deadline = time.monotonic() + _GRACE
@@ -230,12 +185,12 @@ class _Round:
 
     def _serve(self, member: Member) -> None:
         in_hand = member.in_hand
-        is_started, fruitless = False, 0
+        is_ready, fruitless = False, 0
         while (in_hand or not self.handout.is_over) and not self._is_left:
             try:
-                if not is_started:
-                    self._start(member)
-                    is_started = True
+                if not is_ready:
+                    self._events.ready(member.start(self._budgets))
+                    is_ready = True
                 self._fill(member, in_hand)
                 if not in_hand:
                     time.sleep(_PAUSE)
@@ -250,19 +205,13 @@ class _Round:
                 if fruitless >= most:
                     self._give_up(member, str(death))
                     return
-                is_started = False
+                is_ready = False
                 continue
             fruitless = 0
-            member.work[-1] = result.work
+            member.note(result.work)
             self._events.done(in_hand[result.block], result)
             del in_hand[result.block]
             self.handout.finish()
-
-    def _start(self, member: Member) -> None:
-        if member.is_dead:
-            member.replace()
-            member.link.hello()
-        self._events.ready(member.link.start(self._budgets))
 
     def _fill(self, member: Member, in_hand: dict[int, Block]) -> None:
         """Send blocks until the worker has enough; one under suspicion stays alone."""
@@ -292,6 +241,7 @@ class _Round:
 
     def _give_up(self, member: Member, reason: str) -> None:
         """Go on without a device; without any, the run fails."""
+        member.is_given_up = True
         with self._lock:
             self._members -= 1
             is_last = not self._members

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 
 from virnucpro.engine.executors import local
-from virnucpro.engine.executors.crew import Place
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Task
 from virnucpro.errors import SettingsError
 
 #: Variables that say which process this is: torchrun's and accelerate's, then Slurm's.
 _RANK = ("RANK", "SLURM_PROCID")
 _LOCAL_RANK = ("LOCAL_RANK", "SLURM_LOCALID")
+_SIZE = ("WORLD_SIZE", "SLURM_NTASKS")
 _LOCAL_SIZE = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
 
 
@@ -57,6 +58,18 @@ class Rank:
 def _first_of(names: tuple[str, ...]) -> int | None:
     found = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
     return int(found[0]) if found else None
+
+
+def order(runs: int) -> list[int]:
+    """Return the order in which this rank takes runs, by their index.
+
+    Each rank begins elsewhere, so that ranks share out runs of few blocks, which one rank could
+    claim alone; those that others are in the middle of are done together.
+    """
+    rank = Rank.here()
+    size = max(_first_of(_SIZE) or 1, rank.index + 1)
+    first = rank.index * runs // size
+    return [*range(first, runs), *range(first)]
 
 
 def places(names: list[str], task: Task) -> list[Place]:

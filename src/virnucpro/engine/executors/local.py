@@ -4,8 +4,8 @@ from functools import partial
 
 import torch
 
-from virnucpro.engine.executors.crew import Place
 from virnucpro.engine.executors.links import InProcess
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.executors.processes import Process
 from virnucpro.engine.task import Task
 

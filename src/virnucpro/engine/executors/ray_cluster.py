@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.devices import Budgets
-from virnucpro.engine.executors.crew import Place
 from virnucpro.engine.executors.links import (
     Hello,
     Ready,
@@ -17,6 +16,7 @@ from virnucpro.engine.executors.links import (
     failure_of,
     message_of,
 )
+from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Result, Task
 from virnucpro.errors import SettingsError
 

@@ -1,0 +1,22 @@
+"""`virnucpro cite`."""
+
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli.completion import words
+from virnucpro.errors import SettingsError
+
+
+def cite(
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="text or bibtex.", autocompletion=words("text", "bibtex")),
+    ] = "text",
+) -> None:
+    """Say what to cite in a paper that used this program."""
+    from virnucpro.citation import as_bibtex, as_text  # noqa: PLC0415
+
+    if file_format not in ("text", "bibtex"):
+        raise SettingsError(f"--format {file_format}: give text or bibtex")
+    typer.echo(as_text() if file_format == "text" else as_bibtex(), nl=False)

@@ -1,0 +1,28 @@
+"""`virnucpro schema`."""
+
+from importlib.resources import files
+from typing import Annotated
+
+import typer
+
+#: What can be asked for -> the file that says it.
+_FILES = {
+    "tables": "tables.json",
+    "summary": "summary.schema.json",
+    "run": "run.schema.json",
+    "embed-summary": "embed-summary.schema.json",
+}
+_NAMES = ", ".join(_FILES)
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_NAMES}.")],
+) -> None:
+    """Print what an output file holds, for programs that check it.
+
+    The tables are a Frictionless Data Package, the others JSON Schemas.
+    """
+    if name not in _FILES:
+        raise typer.BadParameter(f"{name}: give one of {_NAMES}", param_hint="NAME")
+    folder = files("virnucpro.results") / "schemas"
+    typer.echo((folder / _FILES[name]).read_text(encoding="utf-8"), nl=False)

@@ -1,0 +1,188 @@
+"""Where options come from beside the command line: the environment, and a file in TOML.
+
+The command line wins over the environment, that over the file, and the file over what the program
+does by default. `--chunk-length` of `predict` is `VIRNUCPRO_PREDICT_CHUNK_LENGTH` in the
+environment, and `chunk-length` under `[predict]` in the file.
+"""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from virnucpro.cli.exits import SOME_NOT_PROCESSED
+from virnucpro.errors import SettingsError
+
+PREFIX = "VIRNUCPRO"
+#: The parameter that names the file; it is no key of one.
+_FILE = "_config"
+#: What a value of the file may be, in words.
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+class Settings(TyperCommand):
+    """A command whose wrong values say where they come from, and that keeps what it was given.
+
+    Attributes:
+        prefix: what the names of its variables begin with.
+    """
+
+    prefix = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
+        """Parse the command line; say of a wrong value from elsewhere which one it is.
+
+        Raises:
+            SettingsError: when a value of the environment or of the file is wrong, or a variable
+                with the command's name is none of its options'.
+        """
+        _refuse_unknown_variables(self)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            where = None if error.param is None else _source(ctx, error.param)
+            if where is None:
+                raise
+            raise SettingsError(f"{where}: {error.message}") from error
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
+        """Do what the command does; a run that is done gets its `config.toml`."""
+        try:
+            returned = super().invoke(ctx)
+        except typer.Exit as end:
+            if end.exit_code == SOME_NOT_PROCESSED:
+                _keep(ctx)
+            raise
+        _keep(ctx)
+        return returned
+
+
+class Commands(TyperGroup):
+    """The commands, each of whose options has a variable."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (typer's own)
+        super().__init__(*args, **attributes)
+        _name_variables(self, PREFIX)
+
+
+def _name_variables(group: TyperGroup, prefix: str) -> None:
+    for name, command in group.commands.items():
+        here = f"{prefix}_{name}"
+        if isinstance(command, TyperGroup):
+            _name_variables(command, here)
+        if isinstance(command, Settings):
+            command.prefix = f"{here}_".upper().replace("-", "_")
+        for option in command.params:
+            if isinstance(option, TyperOption):
+                option.envvar = f"{here}_{key(option)}".upper().replace("-", "_")
+                option.show_envvar = False  # docs/terminal.md says how they are called
+
+
+def _refuse_unknown_variables(command: Settings) -> None:
+    known = [option.envvar for option in command.params if isinstance(option, TyperOption)]
+    for name in sorted(os.environ):
+        if name.startswith(command.prefix) and name not in known:
+            close = difflib.get_close_matches(name, map(str, known), 1)
+            meant = f"give {close[0]}" if close else f"virnucpro {command.name} -h lists options"
+            raise SettingsError(f"{name}: is the variable of no option; unset it, or {meant}")
+
+
+def key(parameter: Any) -> str:  # noqa: ANN401 (typer's own)
+    """Return what the file calls an option or an argument: `chunk-length`, `inputs`."""
+    if isinstance(parameter, TyperOption):
+        return str(max(parameter.opts, key=len).lstrip("-"))
+    return str(parameter.name)
+
+
+def read_config(ctx: typer.Context, value: Path | None) -> Path | None:
+    """Take the values of a file for what the command line and the environment leave open.
+
+    Args:
+        ctx: of the command; its table is the one with the command's name.
+        value: the file.
+
+    Raises:
+        SettingsError: when the file cannot be read, or has a key or a value that the command does
+            not take.
+    """
+    if value is None or ctx.resilient_parsing:
+        return value
+    table = _table(value, str(ctx.command.name))
+    parameters = {key(p): p for p in ctx.command.params if p.name != _FILE}
+    hints = get_type_hints(ctx.command.callback)
+    ctx.default_map = {}
+    for name, given in table.items():
+        where = f"{value}: {name} in [{ctx.command.name}]"
+        if name not in parameters:
+            known = difflib.get_close_matches(name, parameters, 1) or parameters
+            raise SettingsError(f"{where}: no such option; give {', '.join(known)}")
+        parameter = parameters[name]
+        ctx.default_map[str(parameter.name)] = _checked(given, hints[str(parameter.name)], where)
+    return value
+
+
+def _table(path: Path, command: str) -> dict[str, Any]:
+    """Return the table of a command."""
+    try:
+        tables = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); give --config a file in TOML"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: no TOML ({error}); mend it") from error
+    found = tables.get(command)
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: has no table [{command}]; put the options under that line")
+    return found
+
+
+def _checked(given: object, hint: Any, where: str) -> object:  # noqa: ANN401 (a type)
+    """Return a value of the file as the option takes it; refuse one of another type."""
+    wanted = (
+        next(x for x in get_args(hint) if x is not NoneType) if NoneType in get_args(hint) else hint
+    )
+    if get_origin(wanted) is list:
+        (each,) = get_args(wanted)
+        if isinstance(given, list):
+            return [_checked(value, each, where) for value in given]
+        raise SettingsError(
+            f"{where}: {_shown(given)} where a list is needed, as [{_shown(given)}]"
+        )
+    kind = wanted if wanted in _WORDS else str
+    takes: tuple[type, ...] = {float: (int, float), str: (str, int, float)}.get(kind, (kind,))
+    if not isinstance(given, takes) or isinstance(given, bool) != (kind is bool):
+        raise SettingsError(f"{where}: {_shown(given)} where {_WORDS[kind]} is needed")
+    return str(given) if kind is str else given
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)[:100]
+
+
+def _source(ctx: Any, parameter: Any) -> str | None:  # noqa: ANN401 (typer's own)
+    """Return where a value is from, if not from the command line."""
+    source = ctx.get_parameter_source(parameter.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return str(parameter.envvar)
+    if source is not None and source.name == "DEFAULT_MAP":
+        return f"{ctx.params[_FILE]}: {key(parameter)} in [{ctx.command.name}]"
+    return None
+
+
+def _keep(ctx: Any) -> None:  # noqa: ANN401 (typer's own)
+    """Write `config.toml` into a finished run, with the values that were used."""
+    out = ctx.params.get("out")
+    if _FILE not in ctx.params or out is None:
+        return
+    from virnucpro.results.config import keep_config  # noqa: PLC0415 (loads PyTorch)
+
+    options = {
+        key(p): (str(p.name), ctx.params[p.name]) for p in ctx.command.params if p.name != _FILE
+    }
+    keep_config(str(ctx.command.name), options, out)

@@ -1,0 +1,137 @@
+"""What the samples of a sheet came to: a table of them, and of all their records."""
+
+import fcntl
+import gzip
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from virnucpro.classify import CALL_NAMES
+from virnucpro.errors import RunError
+from virnucpro.results.files import PartialFiles
+from virnucpro.results.merge import NO_OPEN_FRAME, NOT_PROCESSED
+from virnucpro.results.paths import SheetOutputs
+from virnucpro.results.summary import Summary
+
+#: Held by the process that writes the tables, and left as a sign that they are a sheet's.
+_LOCK_FILE = ".lock"
+_COLUMNS = (
+    "sample", "records", "bases", "chunks", "open_frames", "virus", "other", "unscored",
+    "no_open_frame", "not_processed", "prevalence", "expected_viral", "seconds",
+    "records_per_second",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SampleSummaries:
+    """What the samples of a sheet came to.
+
+    Attributes:
+        samples: the summary of each, by name, in the order of the sheet.
+    """
+
+    samples: Mapping[str, Summary]
+
+    @property
+    def records(self) -> int:
+        """Of all samples."""
+        return sum(summary.records for summary in self.samples.values())
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Records of all samples by call."""
+        return _sums(CALL_NAMES, [summary.calls for summary in self.samples.values()])
+
+    @property
+    def unscored(self) -> dict[str, int]:
+        """Unscored records of all samples by reason."""
+        reasons = (NO_OPEN_FRAME, NOT_PROCESSED)
+        return _sums(reasons, [summary.unscored for summary in self.samples.values()])
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each record that could not be processed, the first 1,000 of each sample."""
+        return [
+            f"{name}: {problem}"
+            for name, summary in self.samples.items()
+            for problem in summary.problems
+        ]
+
+    def table(self) -> bytes:
+        """Return the content of `samples.tsv`."""
+        rows = [_COLUMNS, *(_row(name, summary) for name, summary in self.samples.items())]
+        return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _sums(names: tuple[str, ...], parts: list[dict[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for part in parts:
+        total.update(part)
+    return {name: total[name] for name in names}
+
+
+def _row(name: str, summary: Summary) -> list[str]:
+    prevalence, expected = summary.prevalence, summary.records_expected_viral
+    counts = (
+        summary.records, summary.bases, summary.chunks, summary.open_frames,
+        *(summary.calls[call] for call in ("virus", "other", "unscored")),
+        *(summary.unscored[reason] for reason in (NO_OPEN_FRAME, NOT_PROCESSED)),
+    )  # fmt: skip
+    return [
+        name,
+        *map(str, counts),
+        "" if prevalence is None else f"{prevalence:.6f}",
+        "" if expected is None else f"{expected:.3f}",
+        f"{summary.seconds['scoring'] + summary.seconds['tables']:.3f}",
+        f"{summary.records_per_second:.1f}",
+    ]
+
+
+def check_directory(outputs: SheetOutputs) -> None:
+    """See that nothing of another origin would be written over.
+
+    Raises:
+        RunError: when the directory holds a run of its own, or tables that no sheet wrote.
+    """
+    directory = outputs.directory
+    if (directory / "run.json").is_file():
+        raise RunError(f"{directory}: holds a run without samples; give another directory")
+    strangers = [path for path, _ in outputs.described() if path.exists()]
+    if strangers and not (directory / _LOCK_FILE).exists():
+        raise RunError(f"{strangers[0]}: was not written by a sheet; give another directory")
+
+
+def write_tables(
+    outputs: SheetOutputs, summaries: SampleSummaries, tables: Mapping[str, Path]
+) -> None:
+    """Write the tables of all samples, unless they are there and of these samples.
+
+    `samples.tsv` comes last, so that it tells of what samples both tables are.
+
+    Args:
+        outputs: where to.
+        summaries: of all samples.
+        tables: `records.tsv` of each sample.
+    """
+    table = summaries.table()
+    with (outputs.directory / _LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # launched processes end together
+        if outputs.are_complete() and outputs.path("samples").read_bytes() == table:
+            return
+        with PartialFiles() as files:
+            records = files.open(outputs.path("records"))
+            for number, (name, path) in enumerate(tables.items()):
+                _append_records(records, name, path, has_header=number == 0)
+            files.open(outputs.path("samples")).write(table)
+
+
+def _append_records(file: BinaryIO, sample: str, path: Path, *, has_header: bool) -> None:
+    """Copy a sample's table of records line by line, with its name before each."""
+    with cast("BinaryIO", gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as table:
+        header = next(table, b"")
+        if has_header:
+            file.write(b"sample\t" + header)
+        name = sample.encode() + b"\t"
+        file.writelines(name + line for line in table)

@@ -1,0 +1,203 @@
+"""Fragments: what a sequencer read once, as one read or as the two mates of a pair.
+
+Mates come from two files in step, from one file in turn, or as the flags of BAM say.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from virnucpro.errors import InputError
+from virnucpro.sequences.mates import are_mates, name_and_mate
+from virnucpro.sequences.reader import Kind, Read, Record, SequenceFile, record_id
+
+#: An input: a file, or the files of mates 1 and of mates 2.
+Source = str | tuple[str, str]
+
+_BAM_NAME = re.compile("[!-?A-~]{1,254}")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How inputs are read.
+
+    Attributes:
+        interleaved: whether FASTA and FASTQ that is given alone holds mates in turn.
+        fastq: whether every read must have qualities.
+        bam: whether every name must be one that BAM can hold.
+    """
+
+    interleaved: bool = False
+    fastq: bool = False
+    bam: bool = False
+
+
+#: Every record by itself, whatever it has.
+PLAIN = ReadOptions()
+
+
+class Mate(NamedTuple):
+    """A read of a fragment.
+
+    Attributes:
+        read: itself.
+        file: where it is from.
+        mate: 1 or 2 of a pair; 0 of a fragment with one read.
+    """
+
+    read: Read
+    file: SequenceFile
+    mate: int
+
+    @property
+    def record(self) -> Record:
+        """Header and letters."""
+        return self.read.record
+
+    @property
+    def id(self) -> str:
+        """The fragment's id."""
+        return fragment_id(self.record.header, self.mate)
+
+    def place(self, *, has_line: bool = True) -> str:
+        """Return where the read is, for messages; the line may take time to find."""
+        line = self.file.line_of(self.read.number) if has_line else None
+        at = f", line {line}" if line else ""
+        return f"{self.file.name}: record {self.read.number} ({self.record.id}){at}"
+
+
+Fragment = tuple[Mate] | tuple[Mate, Mate]
+
+
+def fragment_id(header: str, mate: int) -> str:
+    """Return the header's first word; of a mate without what says which mate it is."""
+    return name_and_mate(header)[0] if mate else record_id(header)
+
+
+def paths_of(sources: Sequence[Source]) -> list[str]:
+    """Return every file of the inputs."""
+    return [path for s in sources for path in ((s,) if isinstance(s, str) else s)]
+
+
+class FragmentReader:
+    """Reads inputs one after the other; iterate over it for their fragments.
+
+    Args:
+        sources: FASTA, FASTQ or BAM files, `-` for standard input.
+        kind: what the records are.
+        options: how the files are read.
+
+    Attributes:
+        bytes_read: how far into the files it is.
+        skipped: lines of BAM passed over, being further alignments of a read.
+
+    Raises:
+        InputError: while iterating, when a file cannot be read or a mate is missing.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], kind: Kind = "dna", options: ReadOptions = PLAIN
+    ) -> None:
+        self._sources, self._kind, self._options = sources, kind, options
+        self.bytes_read = self.skipped = 0
+
+    def __iter__(self) -> Iterator[Fragment]:
+        for source in self._sources:
+            bytes_before, skipped_before = self.bytes_read, self.skipped
+            with ExitStack() as stack:
+                files = [
+                    stack.enter_context(SequenceFile(path, self._kind))
+                    for path in paths_of([source])
+                ]
+                for fragment in self._checked(self._fragments(files)):
+                    self.bytes_read = bytes_before + sum([file.position() for file in files])
+                    yield fragment
+                self.bytes_read = bytes_before + sum([file.position() for file in files])
+                self.skipped = skipped_before + sum(file.skipped for file in files)
+
+    def _fragments(self, files: list[SequenceFile]) -> Iterator[Fragment]:
+        if len(files) == 2:
+            return _in_step(*files)
+        if files[0].format == "bam":
+            return _as_flagged(files[0])
+        if self._options.interleaved:
+            return _in_turn(files[0])
+        return ((Mate(read, files[0], 0),) for read in files[0].reads())
+
+    def _checked(self, fragments: Iterator[Fragment]) -> Iterator[Fragment]:
+        """Refuse what cannot be written as asked for."""
+        if not (self._options.fastq or self._options.bam):
+            return fragments
+        return map(self._check, fragments)
+
+    def _check(self, fragment: Fragment) -> Fragment:
+        for mate in fragment:
+            if self._options.fastq and mate.record.sequence and not mate.read.qualities:
+                raise InputError(f"{mate.place()}: has no qualities, which --reads fastq needs")
+            if self._options.bam and not _BAM_NAME.fullmatch(mate.id):
+                raise InputError(
+                    f"{mate.place()}: BAM takes names of up to 254 letters from ! to ~ without @; "
+                    "rename it, or leave --bam out"
+                )
+        return fragment
+
+
+def _in_step(first: SequenceFile, second: SequenceFile) -> Iterator[Fragment]:
+    for file in (first, second):
+        if file.format == "bam":
+            raise InputError(f"{file.name}: BAM holds both mates of its pairs; give it as INPUT")
+    reads, others = first.reads(), second.reads()
+    for read in reads:
+        mate, other = Mate(read, first, 1), next(others, None)
+        if other is None:
+            raise _ends_early(mate, second)
+        yield _paired(mate, Mate(other, second, 2))
+    left = next(others, None)
+    if left is not None:
+        raise _ends_early(Mate(left, second, 2), first)
+
+
+def _ends_early(mate: Mate, other: SequenceFile) -> InputError:
+    return InputError(
+        f"{mate.place()}: has no mate, since {other.name} ends after record "
+        f"{mate.read.number - 1}; give both files whole"
+    )
+
+
+def _in_turn(file: SequenceFile) -> Iterator[Fragment]:
+    reads = file.reads()
+    for read in reads:
+        mate, other = Mate(read, file, 1), next(reads, None)
+        if other is None:
+            raise InputError(
+                f"{mate.place()}: has no mate; an interleaved file holds both, one after the other"
+            )
+        yield _paired(mate, Mate(other, file, 2))
+
+
+def _paired(mate: Mate, other: Mate) -> Fragment:
+    if not are_mates(mate.record.header, other.record.header):
+        raise InputError(
+            f"{mate.place()}: its mate should be {other.place()}, but the names differ; "
+            "give mates in the same order"
+        )
+    return mate, other
+
+
+def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
+    reads = file.reads()
+    for read in reads:
+        mate = Mate(read, file, read.mate)
+        if not read.mate:
+            yield (mate,)
+            continue
+        following = next(reads, None)
+        other = None if following is None else Mate(following, file, following.mate)
+        if other is None or {mate.mate, other.mate} != {1, 2} or mate.id != other.id:
+            raise InputError(
+                f"{mate.place()}: is flagged as one of a pair, but the other one does not follow; "
+                "bring mates together with samtools collate"
+            )
+        yield (mate, other) if mate.mate == 1 else (other, mate)
