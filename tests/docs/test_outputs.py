@@ -14,7 +14,8 @@ PAGE = (ROOT / "docs" / "outputs.md").read_text()
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output directory of a run that writes all that it can."""
     directory = tmp_path_factory.mktemp("outputs") / "out"
-    done = run("predict", EXAMPLES[1], "-o", directory, "--legacy")
+    calls = [word for call in ("virus", "other", "unscored") for word in ("--write", call)]
+    done = run("predict", EXAMPLES[1], "-o", directory, "--legacy", "--bam", *calls)
     assert done.returncode == 0, done.stderr
     return directory
 
