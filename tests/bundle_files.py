@@ -1,7 +1,8 @@
-"""Bundles damaged on purpose, and the one line they are refused with."""
+"""Bundles changed on purpose, and the one line that damaged ones are refused with."""
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def refusal(directory: Path) -> str:
     message = str(caught.value)
     assert message.isprintable()
     return message
+
+
+def without_calibration(directory: Path) -> Path:
+    """Copy `compact` there, but for its calibration."""
+    shutil.copytree(load_bundle("compact").path, directory)
+    rewrite_manifest(directory, lambda manifest: manifest.pop("calibration"))
+    return directory
 
 
 def rewrite_manifest(directory: Path, edit: Callable[[Json], object]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 import pytest
 
 import virnucpro
+from bundle_files import without_calibration
 from processes import (
     EXAMPLES,
     ROOT,
@@ -21,7 +21,6 @@ from processes import (
     start,
 )
 from virnucpro.bundles import load_bundle
-from virnucpro.bundles.manifest import MANIFEST_FILE
 from virnucpro.errors import SettingsError
 
 TRUTH = ROOT / "examples" / "truth.tsv"
@@ -35,12 +34,7 @@ Arguments = list[str | Path]
 @pytest.fixture(scope="module")
 def uncalibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return `compact` without its calibration."""
-    made = tmp_path_factory.mktemp("uncalibrated") / "compact"
-    shutil.copytree(load_bundle("compact").path, made)
-    manifest = json.loads((made / MANIFEST_FILE).read_bytes())
-    del manifest["calibration"]
-    (made / MANIFEST_FILE).write_text(json.dumps(manifest))
-    return made
+    return without_calibration(tmp_path_factory.mktemp("uncalibrated") / "compact")
 
 
 @pytest.fixture(scope="module")
@@ -259,15 +253,8 @@ def test_a_prevalence_that_is_no_number_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_other_chunks_than_the_calibrations_are_noted(calibrated: Path, tmp_path: Path) -> None:
-    options: list[str | Path] = [
-        "--bundle",
-        calibrated,
-        "--chunk-length",
-        "300",
-        "--prevalence",
-        "0.01",
-    ]
-    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", *options)
+    options = ("--chunk-length", "300", "--prevalence", "0.01")
+    done = run("predict", EXAMPLES[0], "-o", tmp_path / "out", "--bundle", calibrated, *options)
     assert done.returncode == 0, done.stderr
     assert "the calibration was fitted for chunks of 500 bp and all frames" in done.stderr
     assert "probabilities are for samples" not in done.stderr

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,8 +24,6 @@ from read_files import (
     write_fastq,
 )
 from virnucpro.engine.scoring import Progress
-from virnucpro.errors import InputError, SettingsError, VirnucproError
-from virnucpro.inputs import mate_notes
 from virnucpro.jobs import Plan, Silence
 from virnucpro.sequences import Record, SequenceFile
 
@@ -274,27 +270,6 @@ def test_long_reads_keep_their_coordinates_over_blocks(tmp_path: Path) -> None:
     assert "".join(written) == reads[0].text
 
 
-def test_reads_in_and_out_need_flat_memory(tmp_path: Path) -> None:
-    """Blocks of 100 kb reads hold a few of them, however many there are."""
-    code = (
-        "import sys, tracemalloc; from virnucpro.engine.blocks import cut_blocks;"
-        "from virnucpro.sequences.fragments import ReadOptions; tracemalloc.start();"
-        "blocks = cut_blocks(sys.argv[1:], 500, 64, ReadOptions(fastq=True));"
-        "print(sum(1 for block in blocks if block.digest()), tracemalloc.get_traced_memory()[1])"
-    )
-    read = made_reads(1, 100_000, "r")[0]
-    peaks = []
-    for count in (20, 200):
-        path = write_fastq(
-            tmp_path / f"{count}.fq", [read._replace(header=f"r{i}") for i in range(count)]
-        )
-        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=True)
-        blocks, peak = map(int, done.stdout.split())
-        assert blocks >= count * 200 / 64
-        peaks.append(peak)
-    assert peaks[1] < peaks[0] + 1_000_000 < 9_000_000
-
-
 def test_single_reads_and_pairs_together(folder: Path, tmp_path: Path) -> None:
     alone, out = tmp_path / "alone.fa", tmp_path / "out"
     records = [Record("x/1 single", "ACGTacgtNN" * 9), Record("odd \u00e9", "ACGTEF\u00e9")]
@@ -319,51 +294,12 @@ def test_single_reads_and_pairs_together(folder: Path, tmp_path: Path) -> None:
     assert lines == [[name, "4", *"*00**00", text, "*"] for name, text in expected]
 
 
-def refused(kind: type[VirnucproError], inputs: object, out: Path, **options: object) -> str:
-    """Return the one line that `predict` fails with before it writes anything."""
-    with pytest.raises(kind) as caught:
-        virnucpro.predict(inputs, out, device="cpu", **options)  # type: ignore[arg-type]
-    assert not out.exists()
-    return str(caught.value)
-
-
-def test_what_cannot_be_asked_for(folder: Path, tmp_path: Path) -> None:
-    out, fasta = tmp_path / "out", tmp_path / "a.fa"
-    fasta.write_text(">a\nACGT\n")
-    path = folder / "a.bam"
-    assert "give virus, other, unscored" in refused(SettingsError, path, out, write=["all"])
-    assert "--reads sam: give fasta or fastq" in refused(SettingsError, path, out, reads="sam")
-    assert "has no qualities" in refused(InputError, [path, fasta], out, reads="fastq")
-    assert "takes one BAM file, or" in refused(SettingsError, [path, fasta], out, bam=True)
-    assert "reads the input twice, which - does not" in refused(SettingsError, "-", out, bam=True)
-    mates = [(folder / "a_2.fq", folder / "a_1.fq")]
-    assert "its mate should be" in refused(InputError, [], out, mates=mates)
-    assert refused(InputError, [], out).startswith("no input: give at least one")
-    twice = [("-", "-")]
-    assert "only once" in refused(InputError, [], out, mates=twice)
-
-
 def test_a_run_of_other_reads_is_refused(of_files: Path, folder: Path) -> None:
     first, second = folder / "a_1.fq", folder / "a_2.fq"
     done = run("predict", first, second, "-o", of_files, "-q", "--device", "cpu")
     assert done.returncode == 1
     assert f"input was -1 {first} -2 {second}, is {first} {second};" in done.stderr
     assert "write was virus,other,unscored, is virus; reads was fastq, is fasta" in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [["-1", "a.fq"], ["-2", "a.fq", "b.fq"], []])
-def test_mates_without_their_other_file_are_wrong_usage(arguments: list[str]) -> None:
-    done = run("predict", *arguments, "-o", "out")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-
-
-def test_what_looks_like_pairs_is_said(folder: Path) -> None:
-    first, second, both = (str(folder / name) for name in ("a_1.fq", "a_2.fq", "i.fq"))
-    assert mate_notes([first, second, both, str(folder / "a.bam"), (first, second)]) == [
-        f"{both} looks like pairs in turn: --interleaved gives one call a pair",
-        f"{first} and {second} look like mates: -1 and -2 give one call a pair",
-    ]
 
 
 def test_passed_over_lines_of_bam_are_counted_and_kept(tmp_path: Path) -> None:

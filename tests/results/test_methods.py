@@ -10,8 +10,8 @@ from virnucpro.results.methods import methods
 from virnucpro.results.summary import Summary
 
 SUMMARY = Summary(
-    format=1, tables=1, skipped=0, bundle="tiny 1", device="cpu", precision="fp32", records=1300, bases=390000,
-    chunks=1300, chunks_unscored=40, open_frames=2000,
+    format=1, tables=1, bundle="tiny 1", device="cpu", precision="fp32", records=1300,
+    bases=390000, skipped=0, chunks=1300, chunks_unscored=40, open_frames=2000,
     calls={"virus": 1000, "other": 260, "unscored": 40},
     unscored={"no open frame": 38, "not processed": 2}, calibrated=False, prevalence=None,
     prevalence_estimated=False, records_expected_viral=None, problems=[], resumed_records=0,
