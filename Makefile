@@ -1,4 +1,5 @@
-# `make demo` predicts the example reads, `make test` runs the tests, `make lint` the checks.
+# `make demo` predicts the example reads, `make test` runs the tests, `make lint` the checks,
+# `make docs` writes the site into site/.
 # Each sets up .venv in this directory first, from the locked versions.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.runtime
 	rm -rf demo-output
@@ -21,8 +22,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output site
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("virnucpro needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

@@ -68,7 +68,9 @@ def test_the_script_makes_what_the_outputs_find(tmp_path: Path) -> None:
     assert found["records"] == ["records.tsv.gz"]
     assert found["multiqc"] == ["virnucpro_calls_mqc.json", "virnucpro_stats_mqc.json"]
     assert all(found.values())
-    announced = {path.name for path, _ in Outputs(tmp_path, compressed=True).described()}
+    announced = {
+        path.name for path, _ in Outputs(tmp_path, compressed=True, report=True).described()
+    }
     assert {name for names in found.values() for name in names} == announced
     table = gzip.decompress((tmp_path / "sample1" / "records.tsv.gz").read_bytes())
     assert table.count(b"\n") == 1 + 96 + 2
@@ -84,7 +86,7 @@ def test_the_stub_makes_what_the_outputs_find(tmp_path: Path) -> None:
     done = call(tmp_path, command_of("stub", prefix="sample1"))
     assert done.returncode == 0, done.stderr
     found = found_in(tmp_path / "sample1")
-    announced = {path.name for path, _ in Outputs(tmp_path).described()}
+    announced = {path.name for path, _ in Outputs(tmp_path, report=True).described()}
     assert {name for names in found.values() for name in names} == announced
     assert all(found.values())
 

@@ -15,6 +15,10 @@ process VIRNUCPRO_PREDICT {
     tuple val(meta), path("${prefix}/chunks.tsv{,.gz}"), emit: chunks
     tuple val(meta), path("${prefix}/frames.tsv{,.gz}"), emit: frames
     tuple val(meta), path("${prefix}/viral.fasta{,.gz}"), emit: viral
+    tuple val(meta), path("${prefix}/scores.bedgraph{,.gz}"), emit: track
+    tuple val(meta), path("${prefix}/regions.{gff3,bed}"), emit: regions
+    tuple val(meta), path("${prefix}/report.html"), emit: report
+    tuple val(meta), path("${prefix}/methods.txt"), emit: methods
     tuple val(meta), path("${prefix}/summary.json"), emit: summary
     tuple val(meta), path("${prefix}/run.json"), emit: run
     tuple val(meta), path("${prefix}/*_mqc.json"), emit: multiqc
@@ -44,6 +48,8 @@ process VIRNUCPRO_PREDICT {
     """
     mkdir ${prefix}
     touch ${prefix}/records.tsv ${prefix}/chunks.tsv ${prefix}/frames.tsv ${prefix}/viral.fasta
+    touch ${prefix}/scores.bedgraph ${prefix}/regions.gff3 ${prefix}/regions.bed
+    touch ${prefix}/report.html ${prefix}/methods.txt
     touch ${prefix}/summary.json ${prefix}/run.json
     touch ${prefix}/virnucpro_calls_mqc.json ${prefix}/virnucpro_stats_mqc.json
     """
