@@ -95,7 +95,7 @@ def seeker_scores(out: Path) -> pl.DataFrame:
 
 def own(task: Task) -> list[object]:
     """Return virnucpro's command."""
-    options = ("--bundle", task.bundle, "--device", "cpu", "--quiet")
+    options = ("--bundle", task.bundle, "--device", "cpu", "--quiet", "--no-report")
     return [sys.executable, "-m", "virnucpro", "predict", task.reads, "-o", task.out, *options]
 
 
