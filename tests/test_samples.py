@@ -99,7 +99,7 @@ def test_speed_counts_the_sample_alone(many: Many) -> None:
 
 def test_a_folder_for_each_sample_and_two_tables(many: Many) -> None:
     folder, found, _ = many
-    expected = {*found.samples, "samples.tsv", "records.tsv", ".lock"}
+    expected = {*found.samples, "samples.tsv", "records.tsv", "report.html", ".lock"}
     assert {path.name for path in (folder / "out").iterdir()} == expected
 
 
@@ -132,10 +132,12 @@ def test_the_table_of_records_is_that_of_each_sample_after_its_name(many: Many) 
 def test_a_finished_sheet_returns_at_once(many: Many) -> None:
     folder, *_ = many
     before = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.*") if p.name != ".lock"}
-    done = run("predict", "--samples", folder / "sheet.csv", "-o", folder / "out", "--device=cpu")
+    arguments = ("--samples", folder / "sheet.csv", "-o", folder / "out", "--device=cpu")
+    done = run("predict", *arguments, report=True)
     assert done.returncode == 0, done.stderr
     assert "all 96 samples are finished already" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("96 samples, 288 records: ")
+    assert "96 samples, 288 records: " in done.stderr.splitlines()[-2]
+    assert f"look first at {folder / 'out' / 'report.html'} and " in done.stderr.splitlines()[-1]
     assert done.stderr.count("will write in") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
 

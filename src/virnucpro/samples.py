@@ -42,9 +42,9 @@ def predict_samples(
 ) -> SampleSummaries:
     """Do for each sample of a sheet what `predict` does, and load the networks once.
 
-    A sample's run lies in `out/SAMPLE`: the files that `predict` writes there alone. Beside them
-    come `samples.tsv`, a line a sample, and `records.tsv` of all. The same call continues after an
-    interruption, and does what the sheet has gained.
+    A sample's run lies in `out/SAMPLE`: the files that `predict` writes there alone but for its
+    report. Beside them come `samples.tsv`, a line a sample, and `records.tsv` of all. The same call
+    continues after an interruption, and does what the sheet has gained.
 
     Args:
         sheet: CSV or TSV with the columns `sample` (the name of its folder) and `files` or
@@ -66,7 +66,7 @@ def predict_samples(
         reads: how, `fasta` or `fastq`.
         bam: also write all reads of a sample to its `reads.bam`, with their call in tags.
         compressed: compress tables and sequences with gzip.
-        report: draw the `report.html` of each sample, and one that compares them.
+        report: draw `report.html`, which compares the samples; `report` draws that of one.
         block_chunks: most chunks of a block.
         executor: `local`, `ray` or `launched`.
         observer: is told how the runs go, never by two threads at once.
@@ -85,7 +85,7 @@ def predict_samples(
     named = named_bundle(bundle, head)
     options = PredictOptions(
         interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
-        reads, bam, compressed, report, block_chunks,
+        reads, bam, compressed, report=False, block_chunks=block_chunks,
     )  # fmt: skip
     runs = {
         sample.name: prediction_job(

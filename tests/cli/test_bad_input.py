@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from processes import EXAMPLES, contents, run
 from virnucpro import load_bundle
+from virnucpro.classify.model import FrameClassifier
+from virnucpro.training.export import export_bundle
+from virnucpro.training.recipe import ALL_FRAMES, sized
 
 GOOD = ">good\n" + "ATGGCTGCTAAAGGTGAAGCTGTTCTGAAACTG" * 6 + "\n"
 
@@ -170,15 +174,28 @@ def test_settings_that_do_not_fit(tmp_path: Path, option: str, value: str, told:
     assert not (tmp_path / "out").exists()
 
 
-def peak_memory(path: Path, out: Path) -> int:
+@pytest.fixture(scope="module")
+def minute_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that reads six frames with next to no arithmetic."""
+    torch.manual_seed(1)
+    classifier = FrameClassifier(sized(1, 32, 1, 32)).eval()
+    directory = tmp_path_factory.mktemp("bundles") / "minute"
+    export_bundle(
+        classifier, None, directory, name="minute", version="1", chunk_lengths=(500,),
+        frames=ALL_FRAMES, provenance={"weights": "random"}, metrics={},
+    )  # fmt: skip
+    return directory
+
+
+def peak_memory(path: Path, out: Path, bundle: Path) -> int:
     """Predict in a child process and return its peak resident memory in MiB."""
     code = (
-        "import resource, sys, virnucpro;"
-        "summary = virnucpro.predict(sys.argv[1], sys.argv[2], device='cpu', report=False);"
+        "import resource, sys, virnucpro; path, out, bundle = sys.argv[1:];"
+        "summary = virnucpro.predict(path, out, bundle=bundle, device='cpu', report=False);"
         "print(summary.chunks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path), str(out)],
+        [sys.executable, "-c", code, str(path), str(out), str(bundle)],
         capture_output=True,
         check=True,
         text=True,
@@ -186,14 +203,16 @@ def peak_memory(path: Path, out: Path) -> int:
     return int(done.stdout.split()[1])
 
 
-def test_a_record_of_50_million_bases_needs_flat_memory(tmp_path: Path) -> None:
+def test_a_record_of_50_million_bases_needs_flat_memory(
+    minute_bundle: Path, tmp_path: Path
+) -> None:
     random_letters = random.Random(5).choices("ACGT", k=1_000_000)
     million = "".join(random_letters)
     small, large = tmp_path / "small.fa", tmp_path / "large.fa"
     small.write_text(f">small\n{million * 5}\n")
     large.write_text(f">large\n{million * 50}\n")
-    small_peak = peak_memory(small, tmp_path / "small")
-    large_peak = peak_memory(large, tmp_path / "large")
+    small_peak = peak_memory(small, tmp_path / "small", minute_bundle)
+    large_peak = peak_memory(large, tmp_path / "large", minute_bundle)
     assert (
         (tmp_path / "large" / "records.tsv")
         .read_text()

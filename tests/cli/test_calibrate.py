@@ -77,9 +77,8 @@ def summary(out: Path) -> dict[str, object]:
 def test_the_calibration_says_what_it_was_fitted_on(calibrated: Path) -> None:
     calibration = load_bundle(calibrated).manifest.calibration
     assert calibration is not None
-    assert (calibration.prevalence, calibration.chunk_length, calibration.frames) == (
-        0.5, 500, "all",
-    )  # fmt: skip
+    fitted = (calibration.prevalence, calibration.chunk_length, calibration.frames)
+    assert fitted == (0.5, 500, "all")
     assert "reads.fastq.gz, contigs.fasta" in calibration.data
     assert calibration.metrics["viruses"] > 50
 
@@ -102,8 +101,9 @@ def test_scores_and_calls_stay_and_probabilities_are_beside_them(
     assert (found["calibrated"], found["prevalence"]) == (True, 0.5)
     assert found["prevalence_estimated"] is False
     assert found["records_expected_viral"] == pytest.approx(scored["probability"].sum(), abs=0.001)
-    assert summary(plain)["calibrated"] is False
-    assert summary(plain)["prevalence"] is summary(plain)["records_expected_viral"] is None
+    found = summary(plain)
+    assert found["calibrated"] is False
+    assert found["prevalence"] is found["records_expected_viral"] is None
 
 
 def test_an_unscored_record_has_no_probability(calibrated: Path, tmp_path: Path) -> None:
@@ -189,15 +189,8 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
 def test_two_workers_give_the_same_bytes(lenient: Path, calibrated: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options: list[str | Path] = [
-        "--bundle",
-        calibrated,
-        "--block-chunks",
-        "8",
-        "--device",
-        "cpu,cpu",
-        *LENIENT,
-    ]
+    options: Arguments = ["--bundle", calibrated, "--block-chunks", "8", *LENIENT]
+    options += ["--device", "cpu,cpu"]
     done = run("predict", *EXAMPLES, "-o", out, *options)
     assert done.returncode == 0, done.stderr
     assert_same_files(contents(out), contents(lenient))

@@ -79,7 +79,7 @@ def test_every_option_answers_to_its_variable(
 
 def test_all_but_what_is_nothing_but_its_answer_can_be_quiet() -> None:
     loud = {n for n, command in COMMANDS.items() if "quiet" not in map(key, command.params)}
-    assert loud == {"cite", "models list", "models path"}
+    assert loud == {"cite", "models list", "models path", "schema"}
 
 
 @pytest.mark.parametrize("name", ["predict", "embed", "train", "evaluate", "calibrate"])
@@ -170,7 +170,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_finished_run_holds_every_option_as_it_was_used(finished: Path) -> None:
     found = tomllib.loads((finished / "config.toml").read_text())["predict"]
-    none = {"head", "prevalence", "max-fdr"}
+    none = {"head", "max-fdr", "reads-1", "reads-2", "samples", "write"}
     assert found.keys() == {key(p) for p in COMMANDS["predict"].params} - none - {"config"}
     assert found["inputs"] == [EXAMPLES[1]]
     assert found["out"] == str(finished)

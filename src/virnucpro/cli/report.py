@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.cli import options
+
 
 def report(
     runs: Annotated[
@@ -22,8 +24,11 @@ def report(
         Path | None,
         typer.Option(help="Where the bundle lies whose card is shown, if not known by name."),
     ] = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Draw the report of a finished run, or compare several."""
     from virnucpro import reporting  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
-    typer.echo(f"wrote {reporting.report(runs, out, bundle=bundle)}", err=True)
+    page = reporting.report(runs, out, bundle=bundle)
+    if not quiet:
+        typer.echo(f"wrote {page}", err=True)

@@ -36,7 +36,7 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
         if asked is None or asked == "auto" or (name, asked) == ("device", "cuda"):
             value = used.get(parameter, asked)
             value = None if value == "none" else value
-        if value is not None and value != []:
+        if value is not None and value not in ([], ()):
             table[name] = _plain(value)
     if table.get("executor") != "local":
         table |= {"device": options["device"][1]}

@@ -16,7 +16,7 @@ process VIRNUCPRO_PREDICT {
     tuple val(meta), path("${prefix}/frames.tsv{,.gz}"), emit: frames
     tuple val(meta), path("${prefix}/viral.fasta{,.gz}"), emit: viral
     tuple val(meta), path("${prefix}/scores.bedgraph{,.gz}"), emit: track
-    tuple val(meta), path("${prefix}/regions.{gff3,bed}"), emit: regions
+    tuple val(meta), path("${prefix}/regions.*"), emit: regions
     tuple val(meta), path("${prefix}/report.html"), emit: report
     tuple val(meta), path("${prefix}/methods.txt"), emit: methods
     tuple val(meta), path("${prefix}/summary.json"), emit: summary
