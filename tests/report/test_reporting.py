@@ -47,7 +47,8 @@ def test_it_says_what_the_run_found(examples: Path) -> None:
     assert f"{summary['calls']['virus']} of {summary['records']} records" in page
     for words in (
         "Some calls are false; how many to expect is said below",
-        "It holds if 50.0\u00a0% of the scored records are viral.", "with --prevalence and it",
+        "It holds if 50.0\u00a0% of the scored records are viral.",
+        "with <code>--prevalence SHARE</code> or",
         "compact 2026.11.23", "reads.fastq.gz", "contigs.fasta",
         "has not been validated as a diagnostic method",
         "One bacterial or eukaryotic gene in five is called virus",

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from virnucpro.results.merge import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.results.report.aggregate import SHORT
 from virnucpro.results.report.samples import Sample
@@ -30,9 +32,10 @@ _NOT_CALIBRATED = (
     "The bundle is not calibrated: a score of 0.9 does not mean that 9 in 10 such records are "
     "viral. Scores put records in order, no more."
 )
-_ASSUMED = (
-    "That share is assumed. If you expect another, predict anew, into a new directory, with "
-    "--prevalence and it, or with --prevalence auto: probabilities and false calls change with it."
+_ASSUMED = Markup(
+    "That share is assumed. If you expect another one, run predict again, into a new directory, "
+    "with <code>--prevalence SHARE</code> or <code>--prevalence auto</code>: probabilities and the "
+    "false calls to expect change with it."
 )
 #: Settings that people know by another name.
 _SETTINGS = {
@@ -127,7 +130,7 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
         parts.append(_ASSUMED)
     if len(calibrated) < len(samples):
         parts.append("Samples without a calibration have scores alone, which are no probabilities.")
-    return "Probabilities are calibrated", " ".join(parts)
+    return "Probabilities are calibrated", Markup(" ").join(parts)
 
 
 def _of_short(samples: Sequence[Sample]) -> str:
