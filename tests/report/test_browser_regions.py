@@ -38,8 +38,9 @@ def test_regions_are_shaded(browser: Browser, run_of: RunOf) -> None:
         Region("host", 4000, 7000, 0.9, 6), Region("host", 8000, 9000, 0.6, 2),
         Region("<b>phage", 2500, 10_000, 0.8, 15),
     ])  # fmt: skip
+    report = virnucpro.report(out)
     for width in WIDTHS:
-        with opened(browser, virnucpro.report(out), width) as page:
+        with opened(browser, report, width) as page:
             assert "3 viral regions lie inside records" in page.inner_text("h1")
             page.click("#region-list tbody tr:first-child button.open")
             assert "4,000 to 7,000" in page.inner_text("#regions .track p")
