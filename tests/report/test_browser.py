@@ -37,6 +37,7 @@ def test_it_draws_and_fits(browser: Browser, report: Path, width: int, scheme: S
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(overflow) == 0
         page.click("#records button.open")
+        page.wait_for_selector(".track rect")
         assert page.locator(".track svg rect").count() > 2
         assert page.evaluate(overflow) == 0
 
@@ -121,6 +122,7 @@ def test_keys_do_what_the_mouse_does(page: Page) -> None:
 def test_a_track_shows_every_chunk_and_closes_again(page: Page) -> None:
     chunks = int(column(page, "chunks")[0])
     page.click("#records button.open")
+    page.wait_for_selector(".track rect")
     heights = page.eval_on_selector_all(
         ".track rect", "all => all.map(r => +r.getAttribute('height'))"
     )

@@ -44,6 +44,7 @@ def test_regions_are_shaded(browser: Browser, run_of: RunOf) -> None:
             assert "3 viral regions lie inside records" in page.inner_text("h1")
             page.click("#region-list tbody tr:first-child button.open")
             assert "4,000 to 7,000" in page.inner_text("#regions .track p")
+            page.wait_for_selector("#regions .track rect.virus")
             plot, *_ = page.query_selector_all("#regions .track svg")
             shaded = [rect.bounding_box() for rect in plot.query_selector_all("rect.region")]
             drawn = plot.query_selector_all("rect.virus")
@@ -56,6 +57,7 @@ def test_regions_are_shaded(browser: Browser, run_of: RunOf) -> None:
             end = last["x"] + last["width"]
             assert shaded[0]["x"] + shaded[0]["width"] == pytest.approx(end, abs=2)
             page.click("#records button.open")
+            page.wait_for_selector("#viral .track rect.virus")
             assert page.locator("#viral .track rect.region").count() == 1
             assert column(page, "record", "region-list") == ["host", "<b>phage", "host"]
             assert page.evaluate("document.documentElement.scrollWidth") <= width
