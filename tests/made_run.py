@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from virnucpro.classify.segments import LEAST_CHUNKS
 from virnucpro.engine.binding import Binding, Input
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse, Spread
 from virnucpro.engine.run import FORMAT, Environment, Run, RunManifest
+from virnucpro.results.columns import TABLES_VERSION
+from virnucpro.results.regions import Region, bed_line
 from virnucpro.results.summary import Summary
 
 _CHUNK = 500
@@ -63,8 +66,19 @@ def write_run(directory: Path, reads: int, contigs: int, seed: int = 0) -> Path:
     })  # fmt: skip
     for name, table in (("records.tsv", records), ("chunks.tsv", rows)):
         table.write_csv(directory / name, separator="\t", float_precision=6)
+    several = zip(records["record"][reads:], chunks[reads:].tolist(), strict=True)
+    write_regions(directory, [
+        Region(name, _CHUNK * (n // 4), _CHUNK * (n // 2), (n % 40) / 100 + 0.6, n // 2 - n // 4)
+        for name, n in several if n >= LEAST_CHUNKS
+    ])  # fmt: skip
     write_ends(directory, records, len(rows))
     return directory
+
+
+def write_regions(directory: Path, regions: list[Region]) -> None:
+    """Write regions.bed."""
+    lines = [bed_line(region, f"viral_region_{i}") for i, region in enumerate(regions, 1)]
+    (directory / "regions.bed").write_text("".join(lines))
 
 
 def _scores(random: np.random.Generator, is_virus: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -103,14 +117,14 @@ def write_ends(directory: Path, records: pl.DataFrame, rows: int) -> None:
             "no open frame": calls["unscored"] - unprocessed, "not processed": unprocessed,
         },
         "calibrated": False, "prevalence": None, "prevalence_estimated": False,
-        "records_expected_viral": None,
+        "records_expected_viral": None, "skipped": 0, "threshold": 0.5,
         "problems": ["reads.fastq.gz: record 7 (A7), line 25: has no bases"] * unprocessed,
     }  # fmt: skip
     summary = msgspec.convert(
         {
-            "format": 1, "bundle": "compact 2026.11.23", "device": "NVIDIA made up",
-            "precision": "fp16", **counts, "resumed_records": 0, "packs_cut": 0,
-            "frames_redone": 0, "seconds": seconds,
+            "format": 1, "tables": TABLES_VERSION, "bundle": "compact 2026.11.23",
+            "device": "NVIDIA made up", "precision": "fp16", **counts, "resumed_records": 0,
+            "packs_cut": 0, "frames_redone": 0, "seconds": seconds,
             "records_per_second": round(len(records) / seconds["scoring"], 1),
             "tokens_per_second": 91_234.5,
         },

@@ -1,15 +1,18 @@
 """Finished runs to report on: real ones, and made-up tables."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import virnucpro
 from made_run import write_ends, write_run
 from processes import EXAMPLES
+from report.browsing import opened
 
 RunOf = Callable[..., Path]
 
@@ -26,6 +29,30 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metagenome(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a made-up run of 100,000 reads and 2,000 contigs."""
     return write_run(tmp_path_factory.mktemp("report") / "metagenome", 100_000, 2_000)
+
+
+@pytest.fixture(scope="session")
+def report(metagenome: Path) -> Path:
+    """Return the report of the made-up run."""
+    return virnucpro.report(metagenome)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run a Chromium."""
+    with sync_playwright() as playwright:
+        program = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield program
+        program.close()
+
+
+@pytest.fixture
+def page(browser: Browser, report: Path) -> Iterator[Page]:
+    """Open the report of the made-up run."""
+    with opened(browser, report) as page:
+        yield page
 
 
 @pytest.fixture

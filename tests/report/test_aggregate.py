@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from made_run import write_regions
 from report.conftest import RunOf
 from virnucpro.errors import RunError
 from virnucpro.results.paths import Outputs
+from virnucpro.results.regions import Region
 from virnucpro.results.report import reading
 from virnucpro.results.report.aggregate import LISTED, POINTS, Found, aggregate
 
@@ -43,6 +45,7 @@ def test_batches_of_another_size_give_the_same(
     monkeypatch.setattr(reading, "_BATCH", 1 << 19)
     parts = found_of(metagenome)
     assert parts.viral == whole.viral
+    assert parts.regions == whole.regions
     for name in ("scores_CB", "lengths_LB", "gc_GB"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))
 
@@ -73,6 +76,76 @@ def test_records_of_one_name_keep_their_own_tracks(run_of: RunOf) -> None:
     first, second = found_of(out).viral
     assert first.track == ((0, 500, 0.9), (500, 1000, 0.7))
     assert second.track == ((0, 500, 0.6), (500, 1000, None), (1000, 1500, 0.8))
+
+
+def test_the_most_confident_regions_are_listed(metagenome: Path) -> None:
+    found = found_of(metagenome)
+    table = pl.read_csv(
+        metagenome / "regions.bed", separator="\t", has_header=False,
+        new_columns=["record", "start", "end", "name", "score", "strand"],
+    )  # fmt: skip
+    assert found.region_count == len(table) == found.long > LISTED
+    assert found.region_bases == (table["end"] - table["start"]).sum()
+    best = table.sort("score", pl.col("end") - pl.col("start"), descending=True).head(LISTED)
+    assert [(r.p_virus, r.length) for r in found.regions] == [
+        (row["score"] / 1000, row["end"] - row["start"]) for row in best.to_dicts()
+    ]
+    calls = dict(
+        pl.read_csv(metagenome / "records.tsv", separator="\t").select("record", "call").iter_rows()
+    )
+    for region in found.regions:
+        assert region.regions == ((region.start, region.end),)
+        assert region.call == calls[region.record]
+        assert region.track
+
+
+def test_a_region_is_one_of_its_record(run_of: RunOf) -> None:
+    host = {"record": "host", "scores": [0.1] * 8 + [0.9, None, 0.9, 0.8] + [0.1] * 8}
+    out = run_of({"record": "read"}, host, {"record": "phage", "scores": [0.9] * 12})
+    write_regions(out, [
+        Region("host", 4000, 6000, 0.71, 3), Region("host", 7000, 7500, 0.9, 1),
+        Region("phage", 0, 3000, 0.8, 6),
+    ])  # fmt: skip
+    found = found_of(out)
+    assert [(r.record, r.start, r.end, r.call, r.p_virus, r.chunks) for r in found.regions] == [
+        ("host", 7000, 7500, "other", 0.9, 1),
+        ("phage", 0, 3000, "virus", 0.8, 6),
+        ("host", 4000, 6000, "other", 0.71, 3),
+    ]
+    assert found.regions[0].regions == ((4000, 6000), (7000, 7500))
+    assert [point.p_virus for point in found.regions[0].track[7:12]] == [0.1, 0.9, None, 0.9, 0.8]
+    assert {v.record: v.regions for v in found.viral} == {"read": (), "phage": ((0, 3000),)}
+
+
+def test_regions_of_one_name_are_drawn_on_the_first_long_record(run_of: RunOf) -> None:
+    three = ([0.9] * 3, [0.8] * 12, [0.7] * 12)
+    out = run_of(*({"record": "same", "scores": scores} for scores in three))
+    write_regions(out, [Region("same", 500, 3000, 0.9, 5)])
+    found = found_of(out)
+    assert {point.p_virus for point in found.regions[0].track} == {0.8}
+    assert [bool(v.regions) for v in found.viral] == [False, True, False]
+
+
+def test_runs_of_before_have_no_regions_and_others_may_have_found_none(run_of: RunOf) -> None:
+    out = run_of({"record": "one", "scores": [0.9] * 12})
+    assert found_of(out).region_count is None
+    write_regions(out, [])
+    assert (found_of(out).region_count, found_of(out).regions) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("one\t0\tmany\tviral_region_1\t900\t.\n", "cannot be read"),
+        ("one\t\t500\tviral_region_1\t900\t.\n", "a line lacks a field"),
+        ("two\t0\t500\tviral_region_1\t900\t.\n", "has regions of two, of which the tables"),
+    ],
+)
+def test_damaged_regions_are_one_line(run_of: RunOf, line: str, said: str) -> None:
+    out = run_of({"record": "one", "scores": [0.9] * 12})
+    (out / "regions.bed").write_text(line)
+    with pytest.raises(RunError, match=rf"regions.bed: .*{said}"):
+        found_of(out)
 
 
 def test_a_long_track_is_averaged(run_of: RunOf) -> None:

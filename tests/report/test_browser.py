@@ -2,88 +2,20 @@
 
 import re
 import select
-import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import virnucpro
+from made_run import write_regions
+from report.browsing import NEEDS_CHROMIUM, WIDTHS, Scheme, column, opened
 from report.conftest import RunOf
+from virnucpro.results.regions import Region
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="no chromium on the PATH (apt-get install chromium)"
-)
-
-WIDTHS = (375, 1440)
-Scheme = Literal["light", "dark"]
-Opened = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        program = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield program
-        program.close()
-
-
-@contextmanager
-def opened(
-    browser: Browser,
-    report: Path,
-    width: int = 1440,
-    scheme: Scheme = "light",
-    *,
-    scripted: bool = True,
-) -> Iterator[Page]:
-    """Open a report; nothing but the file itself may be asked for, nothing may go wrong."""
-    page = browser.new_page(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripted
-    )
-    wrong: list[str] = []
-
-    def asked(request: Request) -> None:
-        if request.url != report.as_uri():
-            wrong.append(f"asked for {request.url}")
-
-    def said(message: ConsoleMessage) -> None:
-        wrong.append(f"console: {message.text}")
-
-    page.on("request", asked)
-    page.on("console", said)
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.goto(report.as_uri())
-    yield page
-    page.close()
-    assert wrong == []
-
-
-@pytest.fixture(scope="module")
-def report(metagenome: Path) -> Path:
-    return virnucpro.report(metagenome)
-
-
-@pytest.fixture
-def page(browser: Browser, report: Path) -> Iterator[Page]:
-    with opened(browser, report) as page:
-        yield page
-
-
-def column(page: Page, name: str) -> list[str]:
-    """Return a column of the rows that are shown."""
-    cells: list[str] = page.eval_on_selector_all(
-        f"#records tbody tr:not([hidden]) [data-of={name}]",
-        "cells => cells.map(cell => cell.dataset.value ?? cell.textContent.trim())",
-    )
-    return cells
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -105,6 +37,7 @@ def test_it_draws_and_fits(browser: Browser, report: Path, width: int, scheme: S
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(overflow) == 0
         page.click("#records button.open")
+        page.wait_for_selector(".track rect")
         assert page.locator(".track svg rect").count() > 2
         assert page.evaluate(overflow) == 0
 
@@ -189,6 +122,7 @@ def test_keys_do_what_the_mouse_does(page: Page) -> None:
 def test_a_track_shows_every_chunk_and_closes_again(page: Page) -> None:
     chunks = int(column(page, "chunks")[0])
     page.click("#records button.open")
+    page.wait_for_selector(".track rect")
     heights = page.eval_on_selector_all(
         ".track rect", "all => all.map(r => +r.getAttribute('height'))"
     )
@@ -270,13 +204,18 @@ def test_several_runs_lie_side_by_side(browser: Browser, run_of: RunOf, tmp_path
         run_of({"record": "a1", "scores": [0.9]}, {"record": "a2", "scores": [0.2]}, name="<b>one"),
         run_of({"record": "b1", "scores": [0.99, 0.98]}, name="two"),
     ]
-    report = virnucpro.report(runs, tmp_path / "both.html")
+    hosts = run_of({"record": "c1", "scores": [0.1] * 12}, name="three")
+    write_regions(hosts, [Region("c1", 500, 3000, 0.9, 5)])
+    report = virnucpro.report([*runs, hosts], tmp_path / "all.html")
     for width in WIDTHS:
         with opened(browser, report, width) as page:
-            assert page.locator(".samples tbody tr").count() == 2
+            assert page.locator(".samples tbody tr").count() == 3
             assert "<b>one" in page.inner_text(".samples")
-            assert page.locator("#found figure svg[role=img]").count() == 3
+            assert page.locator("#found figure svg[role=img]").count() == 4
             assert column(page, "sample") == ["two", "<b>one"]
+            assert column(page, "sample", "region-list") == ["three"]
+            counts = page.locator(".samples tbody td:nth-last-child(2)").all_inner_texts()
+            assert counts == ["\u2013", "\u2013", "1"]
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

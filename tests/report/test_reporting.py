@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import virnucpro
+from made_run import write_regions
 from processes import EXAMPLES, run
 from report.conftest import RunOf
 from virnucpro.errors import RunError, SettingsError
@@ -45,7 +46,10 @@ def test_it_says_what_the_run_found(examples: Path) -> None:
     page = re.sub(r"<svg.*?</svg>", "", (examples / "report.html").read_text(), flags=re.DOTALL)
     assert f"{summary['calls']['virus']} of {summary['records']} records" in page
     for words in (
-        "Scores are not calibrated", "compact 2026.11.23", "reads.fastq.gz", "contigs.fasta",
+        "Some calls are false; how many to expect is said below",
+        "It holds if 50.0\u00a0% of the scored records are viral.",
+        "with <code>--prevalence SHARE</code> or",
+        "compact 2026.11.23", "reads.fastq.gz", "contigs.fasta",
         "has not been validated as a diagnostic method",
         "One bacterial or eukaryotic gene in five is called virus",
     ):  # fmt: skip
@@ -97,6 +101,16 @@ def test_a_run_that_found_nothing_has_a_report(
 ) -> None:
     out = run_of({"record": "other", "scores": [0.1]}, *records)
     assert "No record was called virus" in virnucpro.report(out).read_text()
+
+
+def test_a_run_says_that_it_looked_for_regions_and_found_none(run_of: RunOf) -> None:
+    out = run_of({"record": "long", "scores": [0.1] * 12}, {"record": "short"})
+    said = "Of 1 record of 10 chunks or more none has a viral region inside"
+    assert said not in virnucpro.report(out).read_text()
+    write_regions(out, [])
+    text = virnucpro.report(out).read_text()
+    assert said in text
+    assert "Viral regions inside records" not in text
 
 
 def test_runs_beside_a_sheet_are_compared(run_of: RunOf, tmp_path: Path) -> None:
@@ -202,7 +216,8 @@ def test_gzipped_tables_give_the_same(examples: Path, tmp_path: Path) -> None:
     packed.mkdir()
     for name in ("records.tsv", "chunks.tsv"):
         (packed / f"{name}.gz").write_bytes(gzip.compress((examples / name).read_bytes()))
-    shutil.copy(examples / "summary.json", packed)
+    for name in ("summary.json", "regions.bed", "methods.txt"):
+        shutil.copy(examples / name, packed)
     settings_of = (examples / "run.json").read_text()
     (packed / "run.json").write_text(
         settings_of.replace('"compressed": false', '"compressed": true')

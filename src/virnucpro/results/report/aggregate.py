@@ -1,17 +1,20 @@
-"""What the report shows of a run's tables: one pass over the records, one over the chunks."""
+"""What the report shows of a run's tables: one pass over records and chunks, two over regions."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virnucpro.classify import CALL_NAMES, TIER_NAMES
+from virnucpro.classify import CALL_NAMES
+from virnucpro.classify.segments import LEAST_CHUNKS
 from virnucpro.errors import RunError
 from virnucpro.results.paths import Outputs
+from virnucpro.results.report.listed import TIERS, Point, Region, Spans, Viral
 from virnucpro.results.report.reading import Types, batches
 
 #: Bins of p_virus from 0 to 1, and of the share of G and C.
@@ -20,7 +23,8 @@ SCORE_BINS, GC_BINS = 50, 25
 OCTAVE_BINS, _OCTAVES = 8, 40
 #: Records below so many bases are counted: what their scores mean is little.
 SHORT = 100
-#: Viral records listed, and most points of a record's track; further chunks are averaged.
+#: Viral records listed, and as many regions; most points of a record's track, where further chunks
+#: are averaged, and most regions on it, where further ones are not shaded.
 LISTED, POINTS = 250, 300
 
 Int64 = NDArray[np.int64]
@@ -31,52 +35,11 @@ _RECORD: Types = {
 }  # fmt: skip
 _OPTIONAL: Types = {"probability": pl.Float64, "fdr": pl.Float64, "gc": pl.Float64}
 _CHUNK: Types = {"record": pl.String, "start": pl.Int64, "end": pl.Int64, "p_virus": pl.Float64}
-_TIERS = {name: rank for rank, name in enumerate(TIER_NAMES)}
+#: What regions.bed holds; it has no header line.
+_BED = ("record", "start", "end", "name", "score", "strand")
+_REGION: Types = {"record": pl.String, "start": pl.Int64, "end": pl.Int64, "score": pl.Int64}
 
-
-class Point(NamedTuple):
-    """A stretch of a track.
-
-    Attributes:
-        start: first base.
-        end: one past the last.
-        p_virus: of the chunk, or the mean of several; None where none is scored.
-    """
-
-    start: int
-    end: int
-    p_virus: float | None
-
-
-class Viral(NamedTuple):
-    """A record called virus.
-
-    Attributes:
-        record: its id.
-        length: bases.
-        chunks: cut from it.
-        p_virus: its score.
-        tier: confidence.
-        probability: that it is a virus; None without a calibration.
-        fdr: share of false viruses among it and all with a higher probability; None likewise.
-        gc: share of G and C; None where the table does not say it.
-        track: scores along it; empty for one chunk.
-    """
-
-    record: str
-    length: int
-    chunks: int
-    p_virus: float
-    tier: str
-    probability: float | None
-    fdr: float | None
-    gc: float | None
-    track: tuple[Point, ...] = ()
-
-    @property
-    def confidence(self) -> tuple[float, int, float, int]:
-        """By what records are put in order: probability, else tier and p_virus; then length."""
-        return self.probability or 0.0, _TIERS[self.tier], self.p_virus, self.length
+Row = dict[str, Any]
 
 
 @dataclass
@@ -92,6 +55,10 @@ class Found:
         short: scored records below `SHORT` bases.
         false_share: expected share of false viruses among those called; None where unknown.
         viral: the most confident records called virus, the first first.
+        long: records of enough chunks to be searched for regions.
+        region_count: viral regions inside records; None where the run did not look for any.
+        region_bases: bases in them.
+        regions: the most confident of them, the first first.
     """
 
     scores_CB: Int64 = field(default_factory=lambda: _zeros(len(CALL_NAMES)))
@@ -102,6 +69,10 @@ class Found:
     short: int = 0
     false_share: float | None = None
     viral: list[Viral] = field(default_factory=list)
+    long: int = 0
+    region_count: int | None = None
+    region_bases: int = 0
+    regions: list[Region] = field(default_factory=list)
 
     def count(self, rows: pl.DataFrame) -> None:
         """Add some records."""
@@ -109,6 +80,7 @@ class Found:
         if len(lengths):
             self.shortest = min(self.shortest or int(lengths.min()), int(lengths.min()))
             self.longest = max(self.longest, int(lengths.max()))
+        self.long += int((rows["chunks"] >= LEAST_CHUNKS).sum())
         scored = rows.filter(pl.col("p_virus").is_not_null())
         self.short += int((scored["length"] < SHORT).sum())
         score = _bins(scored["p_virus"], SCORE_BINS)
@@ -145,69 +117,146 @@ def aggregate(outputs: Outputs) -> Found:
         RunError: when one is missing or damaged.
     """
     found = Found()
+    regions = _count_regions(outputs, found)
     try:
-        listed = _count(outputs, found).to_dicts()
+        viral, hosts = _count(outputs, found, {region["record"] for region in regions})
     except pl.exceptions.PolarsError as error:  # a word that no call or tier is
         raise RunError(
             f"{outputs.path('records')}: cannot be read ({error}); make the run anew"
         ) from error
-    tracks = _tracks(outputs, listed)
-    names = [name for name in Viral._fields if name != "track"]
+    chunks = _chunks_of(outputs, [*viral, *hosts.values()])
+    tracks = {first: _points(rows) for first, rows in chunks.items()}
+    spans = _spans(outputs, [*hosts.values(), *viral])
+    names = [name for name in Viral._fields if name not in ("track", "regions")]
     found.viral = [
-        msgspec.convert([*(row.get(name) for name in names), tracks.get(i, ())], Viral)
-        for i, row in enumerate(listed)
+        msgspec.convert(
+            [*map(row.get, names), tracks.get(_place(row), ()), spans.get(_place(row), ())], Viral
+        )
+        for row in viral
     ]
+    for region in regions:
+        host = hosts.get(region["record"])
+        if host is None or _place(host) not in chunks:
+            raise RunError(
+                f"{outputs.path('regions_bed')}: has regions of {region['record']}, of which the "
+                "tables have no chunks; make the run anew"
+            )
+        first, start, end = _place(host), region["start"], region["end"]
+        scored = chunks[first].filter(
+            (pl.col("start") >= start) & (pl.col("end") <= end) & pl.col("p_virus").is_not_null()
+        )
+        score = region["score"] / 1000
+        found.regions.append(
+            Region(
+                host["record"], host["call"], start, end, score, len(scored), tracks[first],
+                spans[first],
+            )
+        )  # fmt: skip
     return found
 
 
-def _count(outputs: Outputs, found: Found) -> pl.DataFrame:
-    """Count all records; return the most confident viral ones, with the chunks before each."""
-    best, offset = pl.DataFrame(), 0
+def _regions(outputs: Outputs) -> Iterator[pl.DataFrame]:
+    """Yield the rows of regions.bed; none of runs that have no such file."""
+    path = outputs.path("regions_bed")
+    for rows in batches(path, _REGION, header=_BED) if path.is_file() else ():
+        if any(rows.null_count().row(0)):
+            raise RunError(f"{path}: cannot be read (a line lacks a field); make the run anew")
+        yield rows
+
+
+def _count_regions(outputs: Outputs, found: Found) -> list[Row]:
+    """Count all regions; return the most confident ones, of equals those that come first."""
+    if outputs.path("regions_bed").is_file():
+        found.region_count = 0
+    best = pl.DataFrame(schema=_REGION)
+    for rows in _regions(outputs):
+        length = pl.col("end") - pl.col("start")
+        found.region_count = (found.region_count or 0) + len(rows)
+        found.region_bases += int(rows.select(length.sum()).item())
+        order = [pl.col("score"), length]
+        best = pl.concat([best, rows]).sort(order, descending=True, maintain_order=True)
+        best = best.head(LISTED)
+    return best.to_dicts()
+
+
+def _count(outputs: Outputs, found: Found, wanted: set[str]) -> tuple[list[Row], dict[str, Row]]:
+    """Count all records; return the most confident viral ones, and those with listed regions.
+
+    Args:
+        outputs: of the run.
+        found: counts go here.
+        wanted: ids of the records with listed regions; of several with one id the first that is
+            long enough is returned, since regions.bed does not tell them apart.
+
+    Returns:
+        two lists, the second by id, both with the number of chunks before each as `first`.
+    """
+    best, offset, hosts = pl.DataFrame(), 0, dict[str, Row]()
     for rows in batches(outputs.path("records"), _RECORD, _OPTIONAL):
         found.count(rows)
         chunks = rows["chunks"]
         placed = rows.with_columns((chunks.cum_sum() - chunks + offset).alias("first"))
         offset += int(chunks.sum())
+        long = placed.filter(pl.col("chunks") >= LEAST_CHUNKS)
+        for row in long.filter(pl.col("record").is_in(wanted)).iter_rows(named=True):
+            hosts.setdefault(row["record"], row)
         viral = placed.filter(pl.col("call") == "virus")
         if "fdr" in viral.columns and viral["fdr"].count():
             found.false_share = max(found.false_share or 0.0, *viral["fdr"].drop_nulls())
         best = _most_confident(pl.concat([best, viral]) if len(best) else viral)
-    return best
+    return best.to_dicts(), hosts
+
+
+def _place(row: Row) -> int:
+    """Return the number of chunks before a record, by which those with chunks are told apart.
+
+    A record without chunks has the place of the next; it has no track either.
+    """
+    return int(row["first"]) if row["chunks"] > 1 else -1
 
 
 def _most_confident(viral: pl.DataFrame) -> pl.DataFrame:
     """Return the first records by `Viral.confidence`; of equals those that come first."""
-    keys = [pl.col("tier").replace_strict(_TIERS, return_dtype=pl.Int64), "p_virus", "length"]
+    keys = [pl.col("tier").replace_strict(TIERS, return_dtype=pl.Int64), "p_virus", "length"]
     if "probability" in viral.columns:
         keys.insert(0, pl.col("probability").fill_null(0.0))
     return viral.sort(keys, descending=True, maintain_order=True).head(LISTED)
 
 
-def _tracks(outputs: Outputs, listed: list[dict[str, int]]) -> Mapping[int, tuple[Point, ...]]:
-    """Return the scores along the listed records of several chunks, by their place in the list.
+def _chunks_of(outputs: Outputs, listed: Sequence[Row]) -> dict[int, pl.DataFrame]:
+    """Return the chunks of the listed records of several, by place.
 
     Rows of chunks.tsv are in the order of records.tsv, so that a record's place is the number of
     chunks before it, whatever its id.
     """
-    spans = sorted(
-        (row["first"], row["first"] + row["chunks"], i)
-        for i, row in enumerate(listed)
-        if row["chunks"] > 1
-    )
-    parts: dict[int, list[pl.DataFrame]] = {i: [] for _, _, i in spans}
-    if not spans:
-        return {}
+    ends = {_place(row): row["first"] + row["chunks"] for row in listed if row["chunks"] > 1}
+    parts: dict[int, list[pl.DataFrame]] = {first: [] for first in ends}
     begin = 0
-    for rows in batches(outputs.path("chunks"), _CHUNK):
+    for rows in batches(outputs.path("chunks"), _CHUNK) if ends else ():
         end = begin + len(rows)
-        for first, last, i in spans:
+        for first, last in ends.items():
             low, high = max(first, begin), min(last, end)
             if low < high:
-                parts[i].append(rows.slice(low - begin, high - low))
+                parts[first].append(rows.slice(low - begin, high - low))
         begin = end
-        if begin >= spans[-1][1]:
+        if begin >= max(ends.values()):
             break
-    return {i: _points(pl.concat(rows)) for i, rows in parts.items() if rows}
+    return {first: pl.concat(rows) for first, rows in parts.items() if rows}
+
+
+def _spans(outputs: Outputs, listed: Sequence[Row]) -> dict[int, Spans]:
+    """Return the regions of records, by place; of several with one id the first has them."""
+    places: dict[str, int] = {}
+    for row in listed:
+        if row["chunks"] >= LEAST_CHUNKS:
+            places.setdefault(row["record"], _place(row))
+    spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for rows in _regions(outputs) if places else ():
+        of_listed = rows.filter(pl.col("record").is_in(places.keys()))
+        for record, start, end in of_listed.select("record", "start", "end").iter_rows():
+            if len(spans[places[record]]) < POINTS:
+                spans[places[record]].append((start, end))
+    return {place: tuple(regions) for place, regions in spans.items()}
 
 
 def _points(chunks: pl.DataFrame) -> tuple[Point, ...]:

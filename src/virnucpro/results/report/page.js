@@ -30,14 +30,14 @@ document.addEventListener("pointermove", (event) => {
 document.addEventListener("pointerleave", () => say(""));
 document.addEventListener("scroll", () => say(""), { passive: true });
 
-// The table ----------------------------------------------------------------------------------
+// The tables ---------------------------------------------------------------------------------
 
-const table = document.getElementById("records");
-if (table) {
+for (const table of document.querySelectorAll("table.listing")) {
+  const section = table.closest("section");
   const body = table.tBodies[0];
   const rows = Array.from(body.rows, readRow);
-  const field = (name) => document.getElementById(`filter-${name}`);
-  const more = document.getElementById("more");
+  const field = (name) => section.querySelector(`.filters [name=${name}]`);
+  const more = section.querySelector(".more");
   let shown = STEP;
 
   function readRow(element) {
@@ -70,14 +70,14 @@ if (table) {
       if (row.track) row.track.hidden = !isShown || row.opener.ariaExpanded !== "true";
     }
     const some = found > shown ? `${shown} of ${thousands(found)} shown` : `${found} shown`;
-    document.getElementById("shown").textContent = found ? some : "none matches";
+    section.querySelector("output").textContent = found ? some : "none matches";
     more.hidden = found <= shown;
   }
 
   function sortBy(button) {
     const header = button.closest("th");
     const { key, kind } = button.dataset;
-    const first = kind === "text" || key === "rank" || key === "fdr" ? "ascending" : "descending";
+    const first = kind === "text" || ["rank", "fdr", "start"].includes(key) ? "ascending" : "descending";
     const second = first === "ascending" ? "descending" : "ascending";
     const order = header.ariaSort === first ? second : first;
     for (const other of header.parentElement.cells) {
@@ -109,10 +109,10 @@ if (table) {
     button.addEventListener("click", () => sortBy(button));
   }
   for (const row of rows) row.opener?.addEventListener("click", () => toggle(row));
-  for (const input of document.querySelectorAll(".filters input")) {
+  for (const input of section.querySelectorAll(".filters input")) {
     input.addEventListener("input", () => { shown = STEP; refresh(); });
   }
-  document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
+  section.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => { shown += 2 * STEP; refresh(); });
   addEventListener("beforeprint", () => { shown = rows.length; refresh(); });
   addEventListener("afterprint", () => { shown = STEP; refresh(); });
@@ -120,7 +120,7 @@ if (table) {
   refresh();
 }
 
-// Tracks: scores along a record, [start, end, score or null] each ------------------------------
+// Tracks: scores along a record, [start, end, score or null] each, and its regions -------------
 
 let tracks = null;
 
@@ -131,7 +131,7 @@ function trackRow({ element, opener, values }) {
   const cell = row.insertCell();
   cell.colSpan = element.cells.length;
   cell.append(trackFigure(tracks[opener.dataset.track], values));
-  row.id = `track-${values.rank}`;
+  row.id = `${element.id}-track`;
   opener.setAttribute("aria-controls", row.id);
   return row;
 }
@@ -143,7 +143,7 @@ function make(name, attributes, parent) {
   return element;
 }
 
-function trackFigure(points, values) {
+function trackFigure({ points, regions }, values) {
   const figure = document.createElement("figure");
   const caption = document.createElement("figcaption");
   caption.textContent = `Score along ${values.record}`;
@@ -152,7 +152,9 @@ function trackFigure(points, values) {
   line.setAttribute("aria-live", "polite");
   const high = points.filter(([, , score]) => score > 0.5).length;
   const scored = points.filter(([, , score]) => score !== null).length;
-  const summary = `${high} of ${scored} stretches score above 0.5. `;
+  const shaded = regions.map((region) => region.map(thousands).join(" to ")).join(", ");
+  const inside = regions.length ? `Viral regions, shaded: ${shaded}. ` : "";
+  const summary = `${high} of ${scored} stretches score above 0.5. ${inside}`;
   const help = "Point at the track, or use the arrow keys.";
   svg.setAttribute("aria-label", `Score along ${values.record}: ${summary}`);
   line.textContent = summary + help;
@@ -165,7 +167,7 @@ function trackFigure(points, values) {
     line.textContent = `Bases ${thousands(start)} to ${thousands(end)}: ${what}`;
     draw();
   };
-  const draw = () => drawTrack(svg, points, at);
+  const draw = () => drawTrack(svg, points, regions, at);
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step) { event.preventDefault(); tell(at + step); }
@@ -187,13 +189,16 @@ function baseAt(x, width, length) {
   return Math.min(Math.max(share, 0), 1 - 1e-9) * length;
 }
 
-function drawTrack(svg, points, at) {
+function drawTrack(svg, points, regions, at) {
   const width = svg.clientWidth || 900, height = svg.clientHeight || 170;
   const length = points.at(-1)[1];
   const x = (base) => EDGE.left + base / length * (width - EDGE.left - EDGE.right);
   const y = (score) => EDGE.top + (1 - score) * (height - EDGE.top - EDGE.bottom);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
+  for (const [start, end] of regions) {
+    make("rect", { x: x(start), width: x(end) - x(start), y: y(1), height: y(0) - y(1), class: "region" }, svg);
+  }
   const across = (score, kind) =>
     make("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(score), y2: y(score), class: kind }, svg);
   for (const score of [0, 0.5, 1]) {

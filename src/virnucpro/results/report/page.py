@@ -2,19 +2,21 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import jinja2
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from virnucpro.classify.segments import LEAST_CHUNKS
 from virnucpro.results.report import charts, words
-from virnucpro.results.report.aggregate import LISTED, Viral
+from virnucpro.results.report.aggregate import LISTED
+from virnucpro.results.report.listed import Point, Region, Spans, Viral
 from virnucpro.results.report.samples import Sample
 
 _PLACE = Path(__file__).parent
@@ -22,6 +24,10 @@ _PLACE = Path(__file__).parent
 _CARD_LEVEL = 3
 #: Stages of a run that follow one another; the others go on side by side within the scoring.
 _IN_TURN = ("start-up", "scoring", "tables")
+
+Entry = TypeVar("Entry", Viral, Region)
+#: A track's points and the regions on it.
+_Drawn: TypeAlias = tuple[tuple[Point, ...], Spans]
 
 
 def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
@@ -40,7 +46,9 @@ def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= {"share": words.share, "bytes": _bytes, "day": _day}
-    listed = _listed(samples)
+    listed = _listed({sample.name: sample.found.viral for sample in samples})
+    regions = _listed({sample.name: sample.found.regions for sample in samples})
+    tracks = _tracks([*(viral for _, viral in listed), *(region for _, region in regions)])
     page = environment.get_template("page.html.j2").render(
         samples=samples,
         one=samples[0] if len(samples) == 1 else None,
@@ -54,8 +62,10 @@ def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
         pictures=_pictures(samples),
         listed=listed,
         has=_columns(listed),
-        longest=max((viral.length for _, viral in listed), default=0),
-        tracks=_json({str(i): v.track for i, (_, v) in enumerate(listed) if v.track}),
+        regions=regions,
+        least_chunks=LEAST_CHUNKS,
+        number_of=tracks,
+        tracks=_json([{"points": points, "regions": spans} for points, spans in tracks]),
         cards=_cards(samples),
         methods=methods,
         in_turn=_IN_TURN,
@@ -106,11 +116,11 @@ def _scores(sample: Sample, *, steep: bool, height: int = 190) -> Markup:
     return charts.scores_picture(sample.found.scores_CB, steep=steep, height=height)
 
 
-def _listed(samples: Sequence[Sample]) -> list[tuple[str, Viral]]:
-    """Return the most confident viral records of all samples with the samples' names."""
-    each = max(1, LISTED // len(samples))
-    listed = [(sample.name, viral) for sample in samples for viral in sample.found.viral[:each]]
-    return sorted(listed, key=lambda entry: entry[1].confidence, reverse=True)
+def _listed(entries: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
+    """Return the most confident viral records or regions of all samples with the samples' names."""
+    each = max(1, LISTED // len(entries))
+    listed = [(name, entry) for name, of_one in entries.items() for entry in of_one[:each]]
+    return sorted(listed, key=lambda named: named[1].confidence, reverse=True)
 
 
 def _columns(listed: Sequence[tuple[str, Viral]]) -> dict[str, bool]:
@@ -119,6 +129,12 @@ def _columns(listed: Sequence[tuple[str, Viral]]) -> dict[str, bool]:
         name: any(getattr(viral, name) is not None for _, viral in listed)
         for name in ("probability", "fdr", "gc")
     } | {"track": any(viral.track for _, viral in listed)}
+
+
+def _tracks(entries: Sequence[Viral | Region]) -> dict[_Drawn, int]:
+    """Number what is drawn along records, each once."""
+    drawn = [(entry.track, entry.regions) for entry in entries if entry.track]
+    return {track: i for i, track in enumerate(dict.fromkeys(drawn))}
 
 
 def _json(content: object) -> Markup:

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,13 +17,20 @@ _BATCH = 1 << 22
 Types: TypeAlias = Mapping[str, type[pl.DataType]]
 
 
-def batches(path: Path, needed: Types, optional: Types | None = None) -> Iterator[pl.DataFrame]:
+def batches(
+    path: Path,
+    needed: Types,
+    optional: Types | None = None,
+    *,
+    header: Sequence[str] | None = None,
+) -> Iterator[pl.DataFrame]:
     """Yield the rows of a table in order, with those of the columns asked for that it has.
 
     Args:
-        path: a tab-separated table with a header line, plain or compressed.
+        path: a tab-separated table, plain or compressed.
         needed: the columns that it must have, and their types.
         optional: columns that it may have.
+        header: the names of all columns, where no header line says them.
 
     Raises:
         RunError: when the table is missing, damaged, or lacks a column.
@@ -31,7 +38,8 @@ def batches(path: Path, needed: Types, optional: Types | None = None) -> Iterato
     types = {**needed, **(optional or {})}
     try:
         with xopen(path, "rb", threads=0) as file:
-            header = file.readline().decode().rstrip("\n").split("\t")
+            if header is None:
+                header = file.readline().decode().rstrip("\n").split("\t")
             missing = [name for name in needed if name not in header]
             if missing:
                 raise RunError(f"{path}: has no column {missing[0]}; make the run anew")

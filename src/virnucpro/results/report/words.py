@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from virnucpro.results.merge import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.results.report.aggregate import SHORT
 from virnucpro.results.report.samples import Sample
@@ -29,6 +31,11 @@ _MISSED = (
 _NOT_CALIBRATED = (
     "The bundle is not calibrated: a score of 0.9 does not mean that 9 in 10 such records are "
     "viral. Scores put records in order, no more."
+)
+_ASSUMED = Markup(
+    "That share is assumed. If you expect another one, run predict again, into a new directory, "
+    "with <code>--prevalence SHARE</code> or <code>--prevalence auto</code>: probabilities and the "
+    "false calls to expect change with it."
 )
 #: Settings that people know by another name.
 _SETTINGS = {
@@ -62,7 +69,8 @@ def verdict(sample: Sample) -> str:
     if not records:
         return "The input holds no records"
     found = f"{calls['virus']:,} of {records:,} records ({share(calls['virus'], records)}) "
-    return found + ("looks viral" if calls["virus"] == 1 else "look viral")
+    found += "looks viral" if calls["virus"] == 1 else "look viral"
+    return found + _inside(sample.found.region_count or 0)
 
 
 def doubt(samples: Sequence[Sample]) -> str:
@@ -82,7 +90,15 @@ def verdict_of_all(samples: Sequence[Sample]) -> str:
     return (
         f"{len(samples)} samples: from {share(low, 1)} ({names[0]}) to {share(high, 1)} "
         f"({names[1]}) of the records look viral"
+        + _inside(sum(sample.found.region_count or 0 for sample in samples))
     )
+
+
+def _inside(regions: int) -> str:
+    """Return how many viral regions lie inside records, as the end of a sentence."""
+    if not regions:
+        return ""
+    return f"; {regions:,} viral region{'s lie' if regions > 1 else ' lies'} inside records"
 
 
 def meanings(samples: Sequence[Sample]) -> list[tuple[str, str]]:
@@ -104,15 +120,17 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
     parts = ["The column probability is the chance that a record is viral."]
     for sample in calibrated:
         summary, of = sample.summary, f"{sample.name}: " if len(samples) > 1 else ""
-        known = "as estimated from the run" if summary.prevalence_estimated else "as was set"
+        known = ", as estimated from the run" if summary.prevalence_estimated else ""
         viral = share(summary.prevalence or 0, 1)
-        parts.append(f"{of}It holds if {viral} of the scored records are viral, {known}.")
+        parts.append(f"{of}It holds if {viral} of the scored records are viral{known}.")
         false = sample.found.false_share
         if false is not None and summary.calls["virus"]:
             parts.append(f"About {share(false, 1)} of those called virus are expected to be false.")
+    if not all(sample.summary.prevalence_estimated for sample in calibrated):
+        parts.append(_ASSUMED)
     if len(calibrated) < len(samples):
         parts.append("Samples without a calibration have scores alone, which are no probabilities.")
-    return "Probabilities are calibrated", " ".join(parts)
+    return "Probabilities are calibrated", Markup(" ").join(parts)
 
 
 def _of_short(samples: Sequence[Sample]) -> str:
