@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from virnucpro.bundles.manifest import CalibrationLine
@@ -31,6 +31,7 @@ LABELLED = st.lists(st.tuples(SCORES, st.booleans()), min_size=2, max_size=200).
 @pytest.mark.parametrize("method", METHODS)
 @settings(deadline=None, max_examples=150)
 @given(LABELLED)
+@example([(0.0, True)] * 7 + [(0.25, False)] + [(0.5, True)] * 2)  # steps a rounding apart
 def test_a_line_rises_from_0_to_1_whatever_the_data(
     method: str, rows: list[tuple[float, bool]]
 ) -> None:

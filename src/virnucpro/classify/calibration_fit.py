@@ -32,6 +32,8 @@ _STEPS = 100
 _HALF_DECIMAL = 5e-7
 #: How much nearer to 0 or 1 a line is at its ends than in its first and last step.
 _TILT = 0.01
+#: Shares of two steps that differ by less are the same, but for rounding.
+_LEAST_RISE = 1e-9
 
 
 class Line(NamedTuple):
@@ -241,7 +243,7 @@ METHODS: dict[str, Callable[[Float64, Bool], Line]] = {"isotonic": isotonic, "lo
 
 def _whole_line(scores: Float64, shares: Float64) -> Line:
     """Lead a line on to scores 0 and 1, all but level, and keep the knots where it rises."""
-    rises = np.append(True, np.diff(shares) > 0) & (scores > 0) & (scores < 1)
+    rises = np.append(True, np.diff(shares) > _LEAST_RISE) & (scores > 0) & (scores < 1)
     low, high = shares[0] * (1 - _TILT), 1 - (1 - shares[-1]) * (1 - _TILT)
     return Line(
         np.concatenate([[0.0], scores[rises], [1.0]]),
