@@ -17,7 +17,7 @@ from processes import EXAMPLES, assert_same_files, contents, run, start
 if TYPE_CHECKING:
     import subprocess
 
-ROUNDS = int(os.environ.get("VIRNUCPRO_KILL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("VIRNUCPRO_KILL_ROUNDS", "2"))
 OPTIONS = ["--block-chunks", "4", "--device", "cpu,cpu"]
 #: Seconds from the start of the command to its last table, at most.
 WHOLE_RUN = 4.0
