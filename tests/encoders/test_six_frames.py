@@ -195,6 +195,8 @@ def fragments_of(texts: list[str]) -> Fragments:
         torch.tensor(bases, dtype=torch.uint8),
         torch.tensor([len(text) for text in texts]),
         torch.zeros(len(texts)),
+        torch.zeros(len(texts), dtype=torch.int64),
+        torch.zeros(len(texts), most, dtype=torch.uint8),
     )
 
 

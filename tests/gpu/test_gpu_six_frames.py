@@ -118,8 +118,9 @@ def losses_in(lines: list[str], phase: str, name: str) -> list[float]:
 def test_graphs_of_steps_of_several_lengths_learn(classes: list[ClassData]) -> None:
     torch.manual_seed(1)
     lines: list[str] = []
-    trainee = Trainee(SMALL.network, SMALL.losses).to(CUDA)
-    loop = Loop(trainee, SMALL, Library(classes, CUDA), on_line=lines.append)
+    library = Library(classes, CUDA)
+    trainee = Trainee(SMALL.network, SMALL.losses, library.classes).to(CUDA)
+    loop = Loop(trainee, SMALL, library, on_line=lines.append)
     loop.run()
     assert loop.is_over
     assert 2 < len(loop._steps_of) <= len(FRAGMENT_LENGTHS)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
+from virnucpro.training.divergence import diverge, replacements
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
 
@@ -69,6 +70,7 @@ class Loop:
     def __post_init__(self) -> None:
         self._average: dict[str, Tensor] = {}
         self._rate = torch.zeros((), device=self.device)
+        self._replacements = replacements().to(self.device)
         self._pool: Any = None
         self._begin_phase()
         self._deadline = time.monotonic() + self.seconds
@@ -185,14 +187,13 @@ class Loop:
         if classify:
             hidden_share_B = hidden_share_B * (torch.rand(count, device=device) < 0.5)
         taught_B = self.teacher(fragments) if self.teacher and classify else None
-        restore, decide = trainee.losses(fragments, hidden_share_B, dtype, taught_B=taught_B)
-        weight = recipe.losses.mask_weight
-        (decide + weight * restore if classify else restore).backward()
+        found = trainee.losses(fragments, hidden_share_B, dtype, taught_B=taught_B)
+        (recipe.losses.together(*found) if classify else found.restore).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         self._optimizer.step()
         if classify and recipe.average:
             self._add_to_average()
-        return torch.stack([restore.detach(), decide.detach()])
+        return torch.stack([found.restore.detach(), found.decide.detach()])
 
     @torch.no_grad()
     def _fragments(self, length: int) -> Fragments:
@@ -200,9 +201,13 @@ class Loop:
         recipe, device = self.recipe, self.device
         count = max(2, recipe.bases // length)
         fragments = self.library.cut(count, length)
-        diverged_B = (torch.rand(count, device=device) * 1.5 - 0.5).clamp(min=0)
-        share_B = recipe.substitution_rate + recipe.divergence * diverged_B
-        return fragments._replace(bases_BL=substitute(fragments.bases_BL, share_B))
+        codons_B, bases_B = (torch.rand(2, count, device=device) * 1.5 - 0.5).clamp(min=0)
+        bases_BL, genes_BL = fragments.bases_BL, fragments.genes_BL
+        if recipe.codon_divergence:
+            share_B = recipe.codon_divergence * codons_B
+            bases_BL = diverge(bases_BL, genes_BL, share_B, self._replacements)
+        share_B = recipe.substitution_rate + recipe.divergence * bases_B
+        return fragments._replace(bases_BL=substitute(bases_BL, share_B))
 
     @torch.no_grad()
     def _add_to_average(self) -> None:

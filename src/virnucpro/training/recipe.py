@@ -55,6 +55,7 @@ class Recipe:
         losses: how they are weighed.
         substitution_rate: share of bases replaced in a fragment.
         divergence: most that is replaced beside, of two fragments in three.
+        codon_divergence: most of the codons of genes that is replaced, of two fragments in three.
         weight_decay: of matrices.
         average: how much of the average of the weights each step keeps; 0 for the last weights.
         seed: seed of weights, fragments and what is hidden.
@@ -69,6 +70,7 @@ class Recipe:
     losses: Losses = field(default_factory=Losses)
     substitution_rate: float = 0.003
     divergence: float = 0.1
+    codon_divergence: float = 0.4
     weight_decay: float = 0.05
     average: float = 0.999
     seed: int = 1
@@ -118,8 +120,8 @@ def train(
         the classifier; None where training is to go on from the checkpoint.
     """
     torch.manual_seed(recipe.seed)
-    trainee = Trainee(recipe.network, recipe.losses).to(device)
     library = Library(classes, device)
+    trainee = Trainee(recipe.network, recipe.losses, library.classes).to(device)
     loop = Loop(trainee, recipe, library, checkpoint, seconds, teacher, on_line)
     loop.run()
     if not loop.is_over:

@@ -153,9 +153,9 @@ def tune(
         network=classifier.config, pretrain_steps=0, train_steps=tuning.steps, bases=tuning.bases,
         learning_rate=tuning.learning_rate, average=tuning.average, seed=tuning.seed,
     )  # fmt: skip
-    trainee = Trainee(classifier.config, recipe.losses)
-    trainee.start_from(classifier)
     library = Library(classes_of(records), device)
+    trainee = Trainee(classifier.config, recipe.losses, library.classes)
+    trainee.start_from(classifier)
     losses: list[Tensor] = []
     loop = Loop(
         trainee.to(device), recipe, library, checkpoint, on_line=None, on_loss=losses.append

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from virnucpro.encoders.six_frames import SPAN, WINDOW
 from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 from virnucpro.training.classes import ClassData
+from virnucpro.training.divergence import FORWARD, NO_GENE, REVERSE, genes_of
 
 
 class Fragments(NamedTuple):
@@ -20,11 +21,15 @@ class Fragments(NamedTuple):
         bases_BL: 0 to 3 for A, C, G, T; 4 for others and behind the end of a shorter one.
         lengths_B: bases of each.
         is_virus_B: their labels, float32.
+        class_B: number of the class of each.
+        genes_BL: of which gene the codon is that begins at each base; see `divergence`.
     """
 
     bases_BL: Tensor
     lengths_B: Tensor
     is_virus_B: Tensor
+    class_B: Tensor
+    genes_BL: Tensor
 
 
 class Library:
@@ -35,12 +40,16 @@ class Library:
     Args:
         classes: what to cut from.
         device: where to.
+
+    Attributes:
+        classes: how many there are.
     """
 
     def __init__(self, classes: list[ClassData], device: torch.device) -> None:
         letters = np.concatenate([c.sequences.letters_N for c in classes])
-        moved = np.cumsum([0, *(len(c.sequences.letters_N) for c in classes)])[:-1]
-        borders = [c.sequences.offsets + by for c, by in zip(classes, moved, strict=True)]
+        lengths = np.concatenate([np.diff(c.sequences.offsets) for c in classes])
+        end = np.cumsum(lengths)
+        before = np.arange(len(end))  # letters between records
         labels = np.array([c.is_virus for c in classes])
         shares = 0.5 / np.where(labels, labels.sum(), (~labels).sum())
         odds = [
@@ -50,11 +59,13 @@ class Library:
         def here(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        self._bases_N = here(BASE_NUMBERS[letters])
-        self._start_R = here(np.concatenate([x[:-1] for x in borders]))
-        self._end_R = here(np.concatenate([x[1:] for x in borders]))
+        self._bases_N = here(np.insert(BASE_NUMBERS[letters], end, OTHER_BASE))
+        self._start_R, self._end_R = here(end - lengths + before), here(end + before)
         self._cumulative_R = here(np.cumsum(np.concatenate(odds)))
-        self._is_virus_R = here(np.repeat(labels, [len(x) for x in odds]))
+        self._class_R = here(np.repeat(np.arange(len(classes)), [len(x) for x in odds]))
+        self._is_virus_C = here(labels.astype(np.float32))
+        self._genes_N = genes_of(self._bases_N)
+        self.classes = len(classes)
 
     def cut(self, count: int, length: int) -> Fragments:
         """Return `count` fragments of `length` bases, or of a whole record that is shorter."""
@@ -73,7 +84,11 @@ class Library:
         bases = self._bases_N[where]
         bases = torch.where(is_reverse & (bases < OTHER_BASE), 3 - bases, bases)
         bases = torch.where(places < lengths[:, None], bases, OTHER_BASE)
-        return Fragments(bases, lengths, self._is_virus_R[record].float())
+        genes = self._genes_N[torch.where(is_reverse, where - 2, where)]
+        genes = torch.where(is_reverse & (genes != NO_GENE), FORWARD + REVERSE - genes, genes)
+        genes = torch.where(places < lengths[:, None] - 2, genes, NO_GENE)
+        class_B = self._class_R[record]
+        return Fragments(bases, lengths, self._is_virus_C[class_B], class_B, genes)
 
 
 def substitute(bases_BL: Tensor, share_B: Tensor) -> Tensor:
