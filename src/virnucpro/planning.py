@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 from virnucpro.bundles import Bundle, Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
 from virnucpro.bundles.manifest import Calibration
+from virnucpro.classify.calibration import least_score
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
@@ -90,8 +91,8 @@ def prediction_job(
         inputs=sources,
         task=Prediction(
             bundle, loaded.sha256, length, drawn, options.block_chunks, options.precision,
-            letters_above=_ANY_SCORE if is_by_fdr else None,
-            kept=("virus", *files.calls) if is_by_fdr else files.calls,
+            letters_above=_letters_above(manifest, calibrating),
+            kept=("virus", *files.calls) if calibrating else files.calls,
             options=reading,
         ),
         product=PredictionFiles(
@@ -139,6 +140,16 @@ def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[
         return length, []
     known = ", ".join(map(str, manifest.chunk_lengths))
     return length, [f"{manifest.name} was trained for chunks of {known} bp, not {length}"]
+
+
+def _letters_above(manifest: Manifest, calibrating: Calibrating | None) -> float | None:
+    """Return above which p_virus a record may be called virus; None for the bundle's threshold."""
+    if calibrating is None:
+        return None
+    if calibrating.prevalence is None or calibrating.max_fdr is not None:
+        return _ANY_SCORE
+    threshold = manifest.thresholds.virus
+    return least_score(calibrating.calibration, calibrating.prevalence, threshold)
 
 
 def _calibrating(

@@ -10,6 +10,7 @@ from virnucpro.classify.calibration import (
     at_prevalence,
     estimate_prevalence,
     false_discovery_rates,
+    least_score,
     line_numbers,
     probabilities,
 )
@@ -49,6 +50,24 @@ def test_another_prevalence_multiplies_the_odds(
     back = at_prevalence(shifted, after, before)  # 1 - shifted has an error of 1e-16
     np.testing.assert_allclose(back, probability, atol=1e-15 / (1 - shifted).min())
     assert (np.diff(shifted[np.argsort(probability)]) > -1e-15).all()
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 2), SHARES,
+    st.floats(0.05, 0.95),
+)  # fmt: skip
+def test_no_record_more_likely_viral_lies_under_the_least_score(
+    scores: list[float], line: int, prevalence: float, wanted: float
+) -> None:
+    least = least_score(CALIBRATION, prevalence, wanted)
+    chances = probabilities(CALIBRATION, np.full(len(scores), line), np.array(scores))
+    exceeds = at_prevalence(chances, CALIBRATION.prevalence, prevalence) > wanted
+    assert (np.array(scores)[exceeds] > least).all()
+
+
+def test_the_least_score_is_close_to_where_the_first_line_reaches_it() -> None:
+    assert least_score(CALIBRATION, 0.5, 0.5) == pytest.approx(0.4898, abs=0.004)
+    assert least_score(CALIBRATION, 1e-6, 0.5) == 1
 
 
 def sample(records: int, prevalence: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -83,7 +83,7 @@ def test_the_calibration_says_what_it_was_fitted_on(calibrated: Path) -> None:
     assert calibration.metrics["viruses"] > 50
 
 
-def test_scores_and_calls_stay_and_probabilities_are_beside_them(
+def test_scores_stay_and_what_is_more_likely_viral_than_not_is_called(
     plain: Path, calibrated: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -91,11 +91,18 @@ def test_scores_and_calls_stay_and_probabilities_are_beside_them(
     assert done.returncode == 0, done.stderr
     assert "probabilities are for samples with 50% viruses" in done.stderr
     before, after = table(plain), table(out)
-    columns = [name for name in before.columns if name not in ("probability", "fdr")]
+    decided = ("probability", "fdr", "call", "tier", "tier_reason")
+    columns = [name for name in before.columns if name not in decided]
+    assert len(columns) > 8
     assert after.select(columns).equals(before.select(columns))
-    for name in ("viral.fasta", "chunks.tsv", "frames.tsv"):
+    for name in ("chunks.tsv", "frames.tsv"):
         assert (out / name).read_bytes() == (plain / name).read_bytes()
     scored = after.filter(pl.col("call") != "unscored")
+    assert ((scored["call"] == "virus") == (scored["probability"] > 0.5)).all()
+    called = scored.filter(pl.col("call") == "virus")["record"].to_list()
+    assert called != before.filter(pl.col("call") == "virus")["record"].to_list()
+    headers = [line for line in (out / "viral.fasta").read_text().split("\n") if line[:1] == ">"]
+    assert [header[1:].split()[0] for header in headers] == called
     assert scored.select("probability", "fdr").null_count().row(0) == (0, 0)
     found = summary(out)
     assert (found["calibrated"], found["prevalence"]) == (True, 0.5)
@@ -104,6 +111,23 @@ def test_scores_and_calls_stay_and_probabilities_are_beside_them(
     found = summary(plain)
     assert found["calibrated"] is False
     assert found["prevalence"] is found["records_expected_viral"] is None
+
+
+def test_few_are_called_where_viruses_are_rare(calibrated: Path, tmp_path: Path) -> None:
+    counts = {}
+    for share in ("0.02", "0.9"):
+        out = tmp_path / share
+        done = run(
+            "predict", EXAMPLES[0], "-o", out, "--bundle", calibrated, "--prevalence", share,
+            *OPTIONS,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        records = table(out)
+        called = records.filter(pl.col("call") == "virus")
+        assert called.equals(records.filter(pl.col("probability") > 0.5))
+        assert (out / "viral.fasta").read_text().count(">") == len(called)
+        counts[share] = len(called)
+    assert counts["0.02"] < counts["0.9"]
 
 
 def test_an_unscored_record_has_no_probability(calibrated: Path, tmp_path: Path) -> None:

@@ -196,7 +196,6 @@ def fragments_of(texts: list[str]) -> Fragments:
         torch.tensor([len(text) for text in texts]),
         torch.zeros(len(texts)),
         torch.zeros(len(texts), dtype=torch.int64),
-        torch.zeros(len(texts), most, dtype=torch.uint8),
     )
 
 

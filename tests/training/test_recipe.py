@@ -240,7 +240,7 @@ def test_the_command_writes_a_bundle(data: Path, bundle: Bundle, tmp_path: Path)
     assert (manifest.name, manifest.version, manifest.width) == ("compact", "2", 64)
     assert (manifest.frames, manifest.chunk_lengths) == ("all", (500, 300))
     assert manifest.provenance["teachers"] == "tiny 1"
-    assert "pretrain_steps=1, train_steps=1," in manifest.provenance["recipe"]
+    assert "pretrain_steps=0, train_steps=1," in manifest.provenance["recipe"]
 
 
 def test_the_command_stops_when_its_time_is_over(

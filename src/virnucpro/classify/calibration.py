@@ -18,6 +18,8 @@ Bool = NDArray[np.bool_]
 #: An estimated share of viruses has 6 decimals and is neither 0 nor 1.
 _DECIMALS = 6
 _LEAST = 10**-_DECIMALS
+#: Scores that `least_score` looks at.
+_STEPS = 1000
 
 
 def sizes(chunks: Int64, bases: Int64) -> Int64:
@@ -45,6 +47,21 @@ def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Flo
         here = line == number
         found[here] = np.interp(scores[here], knots.scores, knots.probabilities)
     return found
+
+
+def least_score(calibration: Calibration, prevalence: float, probability: float) -> float:
+    """Return a p_virus below that of every record whose chance of a virus exceeds `probability`.
+
+    Args:
+        calibration: of the bundle that gives the scores.
+        prevalence: share of viruses that the chance is for.
+        probability: of a virus.
+    """
+    scores = np.linspace(0, 1, _STEPS + 1)
+    fitted = [np.interp(scores, line.scores, line.probabilities) for line in calibration.lines]
+    chances = at_prevalence(np.array(fitted), calibration.prevalence, prevalence)
+    exceeds = np.flatnonzero((chances > probability).any(axis=0))
+    return float(scores[exceeds[0]] - 2 / _STEPS) if len(exceeds) else 1.0
 
 
 def at_prevalence(probability: Float64, before: float, after: float) -> Float64:

@@ -66,8 +66,8 @@ def predict(
     max_fdr: Annotated[
         float | None,
         typer.Option(
-            help="Call virus up to this share of false viruses, as 0.05, in place of the bundle's "
-            "threshold; needs a calibrated bundle."
+            help="Call virus up to this share of false viruses, as 0.05, in place of those more "
+            "likely viral than not; needs a calibrated bundle."
         ),
     ] = None,
     device: options.Device = "auto",

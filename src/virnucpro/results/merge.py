@@ -108,7 +108,7 @@ def merge_shards(
         store: the shards.
         shards: how many there are.
         outputs: where to write; the files appear together, when all of them are whole.
-        threshold: a record is virus above this p_virus.
+        threshold: a record is virus above this p_virus, or probability where there is one.
         calibrating: how scores become probabilities, where the bundle says it.
         tagged: what `reads.bam` is made of, where it is wanted.
     """

@@ -40,7 +40,8 @@ def _rule(manifest: RunManifest, summary: "Summary") -> str:
     """Say what a record had to have to be called a virus."""
     max_fdr = str(manifest.binding.settings["max_fdr"])
     if max_fdr == "none":
-        called = f"Records with a score above {summary.threshold:g} were called viral"
+        what = "probability" if summary.calibrated else "score"
+        called = f"Records with a {what} above {summary.threshold:g} were called viral"
     else:
         called = (
             "Records were called viral in the order of their probabilities up to an expected "

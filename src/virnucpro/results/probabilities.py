@@ -38,7 +38,7 @@ class Calibrating:
     Attributes:
         calibration: of the bundle.
         prevalence: share of viruses among the scored records; None to estimate it.
-        max_fdr: a record is virus up to this false discovery rate; None to go by the threshold.
+        max_fdr: a record is virus up to this false discovery rate; None to go by probability.
     """
 
     calibration: Calibration
@@ -77,7 +77,7 @@ class Probabilities(NamedTuple):
         Args:
             records: how many there are of each kind.
             wanted: how scores become probabilities.
-            threshold: the bundle's p_virus above which a record is virus.
+            threshold: the probability above which a record is virus, where no `max_fdr` says it.
         """
         calibration, prevalence = wanted.calibration, wanted.prevalence
         kinds = np.flatnonzero(records)
@@ -88,11 +88,9 @@ class Probabilities(NamedTuple):
             prevalence = estimate_prevalence(fitted, counts, calibration.prevalence)
         probability = at_prevalence(fitted, calibration.prevalence, prevalence)
         fdr = np.round(false_discovery_rates(probability, counts), _DECIMALS)
-        thresholds = np.full(len(calibration.lines), threshold)
-        if wanted.max_fdr is not None:
-            thresholds[:] = math.inf
-            called = fdr <= wanted.max_fdr
-            np.minimum.at(thresholds, line[called], (millionths[called] - 0.5) / _MILLION)
+        called = probability > threshold if wanted.max_fdr is None else fdr <= wanted.max_fdr
+        thresholds = np.full(len(calibration.lines), math.inf)
+        np.minimum.at(thresholds, line[called], (millionths[called] - 0.5) / _MILLION)
         return cls(
             calibration,
             prevalence,

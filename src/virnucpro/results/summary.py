@@ -51,7 +51,8 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the clock, `start-up` and `tables` come before and after.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
-        threshold: a record is virus above this p_virus, where no --max-fdr says it.
+        threshold: a record is virus above this probability, or p_virus where the bundle is not
+            calibrated; where no --max-fdr says it.
     """
 
     format: int
@@ -125,7 +126,7 @@ class PredictionFiles:
 
     Attributes:
         outputs: the files.
-        threshold: a record is virus above this p_virus.
+        threshold: a record is virus above this p_virus, or probability where there is one.
         calibrating: how scores become probabilities, where the bundle says it.
         tagged: what `reads.bam` is made of, where it is wanted.
     """

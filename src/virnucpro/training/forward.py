@@ -165,9 +165,19 @@ def _sums(words: Tensor, table: Tensor) -> Tensor:
 def _fused(
     function: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
 ) -> _Result:
-    """Call a function, compiled if its first argument is on a GPU."""
+    """Call a function, compiled if its first argument is on a GPU and a compiler is found."""
     is_gpu = cast("Tensor", arguments[0]).is_cuda
-    return (_compiled(function) if is_gpu else function)(*arguments, **named)
+    return (_compiled(function) if is_gpu and _compiles() else function)(*arguments, **named)
+
+
+@cache
+def _compiles() -> bool:
+    """Return whether PyTorch's compiler works here: it needs Triton and a C compiler."""
+    try:
+        torch.compile(torch.neg)(torch.ones(2, device="cuda"))
+    except Exception:  # noqa: BLE001 (whatever a compiler or a driver may raise)
+        return False
+    return True
 
 
 @cache

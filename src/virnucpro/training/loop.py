@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
-from virnucpro.training.divergence import diverge, replacements
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
 
@@ -70,7 +69,6 @@ class Loop:
     def __post_init__(self) -> None:
         self._average: dict[str, Tensor] = {}
         self._rate = torch.zeros((), device=self.device)
-        self._replacements = replacements().to(self.device)
         self._pool: Any = None
         self._begin_phase()
         self._deadline = time.monotonic() + self.seconds
@@ -201,13 +199,9 @@ class Loop:
         recipe, device = self.recipe, self.device
         count = max(2, recipe.bases // length)
         fragments = self.library.cut(count, length)
-        codons_B, bases_B = (torch.rand(2, count, device=device) * 1.5 - 0.5).clamp(min=0)
-        bases_BL, genes_BL = fragments.bases_BL, fragments.genes_BL
-        if recipe.codon_divergence:
-            share_B = recipe.codon_divergence * codons_B
-            bases_BL = diverge(bases_BL, genes_BL, share_B, self._replacements)
-        share_B = recipe.substitution_rate + recipe.divergence * bases_B
-        return fragments._replace(bases_BL=substitute(bases_BL, share_B))
+        diverged_B = (torch.rand(count, device=device) * 1.5 - 0.5).clamp(min=0)
+        share_B = recipe.substitution_rate + recipe.divergence * diverged_B
+        return fragments._replace(bases_BL=substitute(fragments.bases_BL, share_B))
 
     @torch.no_grad()
     def _add_to_average(self) -> None:

@@ -2,9 +2,9 @@
 
     python -m virnucpro.training.recipe --data DIRECTORY --out BUNDLE [--device cuda]
 
-Pretraining hides windows of DNA and asks the network to restore their bases; training then tells
-viral fragments from others, with the hidden windows of half of the fragments as a second task, and
-where a teacher is given with its answers as labels too.
+Training tells viral fragments from others, with the class of each and the bases of hidden windows,
+in half of the fragments, as further tasks, and where a teacher is given with its answers as labels
+too. Pretraining, where there is any, restores hidden windows alone.
 """
 
 import argparse
@@ -55,22 +55,20 @@ class Recipe:
         losses: how they are weighed.
         substitution_rate: share of bases replaced in a fragment.
         divergence: most that is replaced beside, of two fragments in three.
-        codon_divergence: most of the codons of genes that is replaced, of two fragments in three.
         weight_decay: of matrices.
         average: how much of the average of the weights each step keeps; 0 for the last weights.
         seed: seed of weights, fragments and what is hidden.
     """
 
     network: ClassifierConfig = field(default_factory=lambda: sized(2, 96, 4, 192))
-    pretrain_steps: int = 240
-    train_steps: int = 3640
+    pretrain_steps: int = 0
+    train_steps: int = 12_300
     bases: int = 600_000
     learning_rate: float = 8e-4
     hidden_share: float = 0.15
     losses: Losses = field(default_factory=Losses)
     substitution_rate: float = 0.003
-    divergence: float = 0.1
-    codon_divergence: float = 0.4
+    divergence: float = 0.2
     weight_decay: float = 0.05
     average: float = 0.999
     seed: int = 1
@@ -79,7 +77,7 @@ class Recipe:
         """Return the recipe with `factor` times as many steps."""
         return replace(
             self,
-            pretrain_steps=max(1, round(self.pretrain_steps * factor)),
+            pretrain_steps=round(self.pretrain_steps * factor),
             train_steps=max(1, round(self.train_steps * factor)),
         )
 

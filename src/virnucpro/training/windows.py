@@ -11,7 +11,6 @@ from torch.nn.functional import pad
 from virnucpro.encoders.six_frames import SPAN, WINDOW
 from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 from virnucpro.training.classes import ClassData
-from virnucpro.training.divergence import FORWARD, NO_GENE, REVERSE, genes_of
 
 
 class Fragments(NamedTuple):
@@ -22,14 +21,12 @@ class Fragments(NamedTuple):
         lengths_B: bases of each.
         is_virus_B: their labels, float32.
         class_B: number of the class of each.
-        genes_BL: of which gene the codon is that begins at each base; see `divergence`.
     """
 
     bases_BL: Tensor
     lengths_B: Tensor
     is_virus_B: Tensor
     class_B: Tensor
-    genes_BL: Tensor
 
 
 class Library:
@@ -47,9 +44,8 @@ class Library:
 
     def __init__(self, classes: list[ClassData], device: torch.device) -> None:
         letters = np.concatenate([c.sequences.letters_N for c in classes])
-        lengths = np.concatenate([np.diff(c.sequences.offsets) for c in classes])
-        end = np.cumsum(lengths)
-        before = np.arange(len(end))  # letters between records
+        moved = np.cumsum([0, *(len(c.sequences.letters_N) for c in classes)])[:-1]
+        borders = [c.sequences.offsets + by for c, by in zip(classes, moved, strict=True)]
         labels = np.array([c.is_virus for c in classes])
         shares = 0.5 / np.where(labels, labels.sum(), (~labels).sum())
         odds = [
@@ -59,12 +55,12 @@ class Library:
         def here(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        self._bases_N = here(np.insert(BASE_NUMBERS[letters], end, OTHER_BASE))
-        self._start_R, self._end_R = here(end - lengths + before), here(end + before)
+        self._bases_N = here(BASE_NUMBERS[letters])
+        self._start_R = here(np.concatenate([x[:-1] for x in borders]))
+        self._end_R = here(np.concatenate([x[1:] for x in borders]))
         self._cumulative_R = here(np.cumsum(np.concatenate(odds)))
         self._class_R = here(np.repeat(np.arange(len(classes)), [len(x) for x in odds]))
         self._is_virus_C = here(labels.astype(np.float32))
-        self._genes_N = genes_of(self._bases_N)
         self.classes = len(classes)
 
     def cut(self, count: int, length: int) -> Fragments:
@@ -84,11 +80,8 @@ class Library:
         bases = self._bases_N[where]
         bases = torch.where(is_reverse & (bases < OTHER_BASE), 3 - bases, bases)
         bases = torch.where(places < lengths[:, None], bases, OTHER_BASE)
-        genes = self._genes_N[torch.where(is_reverse, where - 2, where)]
-        genes = torch.where(is_reverse & (genes != NO_GENE), FORWARD + REVERSE - genes, genes)
-        genes = torch.where(places < lengths[:, None] - 2, genes, NO_GENE)
         class_B = self._class_R[record]
-        return Fragments(bases, lengths, self._is_virus_C[class_B], class_B, genes)
+        return Fragments(bases, lengths, self._is_virus_C[class_B], class_B)
 
 
 def substitute(bases_BL: Tensor, share_B: Tensor) -> Tensor:
