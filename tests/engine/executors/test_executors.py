@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processes import EXAMPLES, assert_same_files, contents, run, start
+from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
 
 OPTIONS = ["--block-chunks", "8", "--legacy"]
 TORCHRUN = [
@@ -190,7 +190,7 @@ def test_a_launched_run_and_a_local_one_exclude_each_other(
     assert "another process is running in it" in local.stderr
 
 
-def _wait_for_shards(out: Path, process: "subprocess.Popen[str]", count: int) -> None:
+def _wait_for_shards(out: Path, process: "Forked | subprocess.Popen[str]", count: int) -> None:
     while len(list(out.glob("shards/*.shard"))) < count:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
