@@ -15,6 +15,8 @@ from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
 #: Files that say when, where and how fast, and so differ from run to run.
@@ -91,6 +93,20 @@ def start(*arguments: str | Path, before: str = "") -> Forked:
         before: a program that the process runs first; it may take some of `sys.argv`.
     """
     return Forked(_texts(arguments), before)
+
+
+def run_ranks(*arguments: str | Path) -> None:
+    """Run two ranks with the variables that torchrun gives them to their end, which is good."""
+    ranks = []
+    for rank in "01":
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in variables.items():
+                patched.setenv(name, value)
+            ranks.append(start(*arguments, "--executor", "launched"))
+    for process in ranks:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
 
 
 def run(

@@ -1,9 +1,6 @@
 """From labelled records to probabilities and calls by a false discovery rate, as a user does it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +15,7 @@ from processes import (
     contents,
     kill_after_shards,
     run,
+    run_ranks,
     start,
 )
 from virnucpro.bundles import load_bundle
@@ -200,16 +198,7 @@ def test_launched_ranks_give_the_same_bytes(
     lenient: Path, calibrated: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    options = ["--bundle", str(calibrated), *OPTIONS, *LENIENT, "--executor", "launched"]
-    options.append("--no-report")
-    command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *options]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", "--module", *command],
-        capture_output=True, check=False, text=True,
-        env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_ranks("predict", *EXAMPLES, "-o", out, "--bundle", calibrated, *OPTIONS, *LENIENT)
     assert_same_files(contents(out), contents(lenient))
 
 
