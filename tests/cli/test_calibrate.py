@@ -22,7 +22,7 @@ from virnucpro.bundles import load_bundle
 from virnucpro.errors import SettingsError
 
 TRUTH = ROOT / "examples" / "truth.tsv"
-OPTIONS = ["--block-chunks", "8", "--device", "cpu"]
+OPTIONS = ["--block-chunks", "16", "--device", "cpu"]
 #: Calls some records that the threshold does not.
 LENIENT = ["--max-fdr", "0.35", "--prevalence", "auto"]
 
@@ -178,7 +178,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     command: Arguments = ["predict", *EXAMPLES, "-o", out]
     command += ["--bundle", calibrated, *OPTIONS, *LENIENT]
     process = start(*command)
-    assert kill_after_shards(process, out, 15)
+    assert kill_after_shards(process, out, 8)
     process.communicate()
     done = run(*command)
     assert done.returncode == 0, done.stderr
@@ -187,7 +187,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
 def test_two_workers_give_the_same_bytes(lenient: Path, calibrated: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options: Arguments = ["--bundle", calibrated, "--block-chunks", "8", *LENIENT]
+    options: Arguments = ["--bundle", calibrated, "--block-chunks", "16", *LENIENT]
     options += ["--device", "cpu,cpu"]
     done = run("predict", *EXAMPLES, "-o", out, *options)
     assert done.returncode == 0, done.stderr

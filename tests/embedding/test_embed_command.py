@@ -132,7 +132,7 @@ def fed(pipe: Path, content: bytes, *, slowly: bool) -> Iterator[None]:
             middle = len(content) * 2 // 3 if slowly else len(content)
             file.write(content[:middle])
             for at in range(middle, len(content), 4096):
-                time.sleep(0.1)
+                time.sleep(0.14)
                 file.write(content[at : at + 4096])
 
     thread = threading.Thread(target=feed)
