@@ -60,8 +60,7 @@ def workers_of(process: Forked) -> list[psutil.Process]:
 def kill_some(process: Forked, chance: random.Random) -> None:
     """Kill -9 the parent, one worker, or all of them."""
     workers = workers_of(process)
-    parent = psutil.Process(process.pid)
-    victims = chance.choice([[parent], workers[:1], [parent, *workers]])
+    victims = chance.choice([[process], workers[:1], [process, *workers]])
     for victim in victims:
         try:
             victim.send_signal(signal.SIGKILL)
