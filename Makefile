@@ -1,11 +1,12 @@
 # `make demo` predicts the example reads, `make test` runs the tests, `make lint` the checks,
 # `make docs` writes the site into site/.
-# Each sets up .venv in this directory first, from the locked versions.
+# Each sets up .venv in this directory first, from the locked versions; for the tests, which start
+# many processes, it is compiled by all cores.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo test lint docs clean
 
@@ -37,4 +38,5 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(PIP) --requirement requirements-dev.lock
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/|/testing/' $(VENV)/lib
 	touch $@

@@ -2,8 +2,9 @@
 
     python tests/forks.py
 
-reads a request a line (arguments, environment, directory, files for its streams, what comes before)
-and answers each with the status of the process. Ends when its input does.
+reads a request a line (arguments, environment, directory, files for its streams, a named pipe for
+its status, what comes before) and answers each with the id of the process, whose status goes into
+the pipe when it ends. Ends when its input does.
 """
 
 import importlib
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import NoReturn
 
 #: What a command loads first. What reads its environment as it is loaded is not among it.
@@ -26,12 +28,29 @@ def serve() -> None:
     for name in LOADED:
         importlib.import_module(name)
     for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if not child:
-            become(request)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(status, flush=True)
+        if not os.fork():
+            keep(json.loads(line))
+        reap()
+    reap()
+
+
+def reap() -> None:
+    """Let go of what has ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def keep(request: dict[str, object]) -> NoReturn:
+    """Fork the process that was asked for and wait for its end."""
+    child = os.fork()
+    if not child:
+        become(request)
+    print(child, flush=True)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(OSError):  # nobody is there to read it
+        os.write(os.open(str(request["status"]), os.O_WRONLY | os.O_NONBLOCK), b"%d" % status)
+    os._exit(0)
 
 
 def become(request: dict[str, object]) -> NoReturn:

@@ -1,10 +1,8 @@
 """A server that stands in for the hub and for the heads' repository: real HTTP, LFS and faults."""
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from processes import run
+import processes
+from processes import Forked, run
 from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, HEADS, LAYERS, WIDTH, Files
 from virnucpro.bundles.registry import git_blob_id
 
@@ -37,7 +36,6 @@ for name, sizes in dict(esm2_t6_8M_UR50D=esm2, esm2_t36_3B_UR50D=esm2).items():
     ENCODERS[name] = ENCODERS[name]._replace(**sizes)
 ENCODERS["dnabert-s"] = ENCODERS["dnabert-s"]._replace(**dna)
 """
-MAIN = "from virnucpro.cli.app import main; main()"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -71,7 +69,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield hub
     finally:
@@ -79,16 +77,9 @@ def serving(hub: Hub) -> Iterator[Hub]:
         server.server_close()
 
 
-def start(files: Files, *arguments: str | Path) -> "subprocess.Popen[str]":
+def start(files: Files, *arguments: str | Path) -> Forked:
     """Start `virnucpro ARGUMENTS` in a process that takes the stand-in's files for published."""
-    blobs = blobs_of(files)
-    return subprocess.Popen(
-        [sys.executable, "-c", PATCHED + MAIN, *blobs, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    )
+    return processes.start(*blobs_of(files), *arguments, before=PATCHED)
 
 
 def models(files: Files, *arguments: str | Path) -> tuple[int, str, str]:
@@ -156,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.of.cut.discard(key)
             self.wfile.write(part[: len(part) // 2])
             self.wfile.flush()
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)  # files on it keep it open otherwise
             return
         with suppress(ConnectionError):  # whoever asked went away
             self.wfile.write(part)

@@ -3,15 +3,19 @@
 import atexit
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contigs.fasta")]
@@ -19,27 +23,96 @@ EXAMPLES = [str(ROOT / "examples" / name) for name in ("reads.fastq.gz", "contig
 TIMED_FILES = {"run.json", "summary.json", "report.html", "config.toml", ".lock"}
 
 
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    """Start `virnucpro ARGUMENTS` in its own process; `predict` draws no report."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "virnucpro", *_texts(arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    )
+class Forked:
+    """A process of the command line that was forked (forks.py), used as one of `subprocess`.
+
+    Attributes:
+        pid: of the process.
+        returncode: None while it runs; the signal that ended it, negative.
+    """
+
+    def __init__(self, arguments: Iterable[str], before: str, stdin: bytes = b"") -> None:
+        self._args = ["virnucpro", *arguments]
+        self._folder = tempfile.TemporaryDirectory()
+        names = ("stdin", "stdout", "stderr", "status")
+        self._files = {name: Path(self._folder.name, name) for name in names}
+        for path in list(self._files.values())[:-1]:
+            path.write_bytes(stdin if path.name == "stdin" else b"")
+        os.mkfifo(self._files["status"])
+        self._status = os.open(self._files["status"], os.O_RDONLY | os.O_NONBLOCK)
+        request = {
+            "arguments": self._args[1:], "directory": str(Path.cwd()), "before": before,
+            "environment": os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+            **{name: str(path) for name, path in self._files.items()},
+        }  # fmt: skip
+        self.returncode: int | None = None
+        self._said = "", ""
+        self.pid = _forks().ask(request)
+
+    def poll(self) -> int | None:
+        """Return the status if it has ended."""
+        return self._end(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the status when it has ended."""
+        if self._end(timeout) is None:
+            raise subprocess.TimeoutExpired(self._args, timeout or 0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end and return what it wrote to its output and errors."""
+        self.wait(timeout)
+        return self._said
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def _end(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = int(os.read(self._status, 16))
+            os.close(self._status)
+            out, err = (self._files[name].read_bytes().decode() for name in ("stdout", "stderr"))
+            self._said = out, err
+            self._folder.cleanup()
+        return self.returncode
 
 
-def _texts(arguments: Iterable[str | Path], *, report: bool = False) -> list[str]:
-    """Return arguments as text; drawing a report would take longer than most runs of tests."""
-    texts = [str(argument) for argument in arguments]
-    return texts if report or "predict" not in texts[:1] else [*texts, "--no-report"]
+def start(*arguments: str | Path, before: str = "") -> Forked:
+    """Start `virnucpro ARGUMENTS` in a process of its own; `predict` draws no report.
+
+    Args:
+        arguments: of the command line.
+        before: a program that the process runs first; it may take some of `sys.argv`.
+    """
+    return Forked(_texts(arguments), before)
+
+
+def run_ranks(*arguments: str | Path) -> None:
+    """Run two ranks with the variables that torchrun gives them to their end, which is good."""
+    ranks = []
+    for rank in "01":
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in variables.items():
+                patched.setenv(name, value)
+            ranks.append(start(*arguments, "--executor", "launched"))
+    for process in ranks:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
 
 
 def run(
     *arguments: str | Path, stdin: bytes | None = None, before: str = "", report: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `virnucpro ARGUMENTS` to its end, in a process of its own that is forked (forks.py).
+    """Run `virnucpro ARGUMENTS` to its end in a process of its own.
 
     Args:
         arguments: of the command line.
@@ -48,17 +121,15 @@ def run(
         report: whether `predict` draws its report, if the arguments do not say it.
     """
     texts = _texts(arguments, report=report)
-    with tempfile.TemporaryDirectory() as directory:
-        streams = {name: str(Path(directory, name)) for name in ("stdin", "stdout", "stderr")}
-        for name, path in streams.items():
-            Path(path).write_bytes((stdin or b"") if name == "stdin" else b"")
-        request = {
-            "arguments": texts, "directory": str(Path.cwd()), "before": before, **streams,
-            "environment": os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-        }  # fmt: skip
-        status = _forks().ask(request)
-        out, err = (Path(streams[name]).read_bytes().decode() for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(["virnucpro", *texts], status, out, err)
+    process = Forked(texts, before, stdin or b"")
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(["virnucpro", *texts], process.wait(), out, err)
+
+
+def _texts(arguments: Iterable[str | Path], *, report: bool = False) -> list[str]:
+    """Return arguments as text; drawing a report would take longer than most runs of tests."""
+    texts = [str(argument) for argument in arguments]
+    return texts if report or "predict" not in texts[:1] else [*texts, "--no-report"]
 
 
 class _Forks:
@@ -74,7 +145,7 @@ class _Forks:
         atexit.register(self._end)
 
     def ask(self, request: Mapping[str, object]) -> int:
-        """Return the status of what was asked for."""
+        """Return the id of the process that was asked for."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -120,7 +191,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def kill_after_shards(process: "subprocess.Popen[str]", out: Path, shards: int) -> bool:
+def kill_after_shards(process: Forked, out: Path, shards: int) -> bool:
     """Kill -9 a run once it has written so many shards; tell whether it was still running."""
     while process.poll() is None:
         written = list((out / "shards").glob("*.shard")) if (out / "shards").is_dir() else []

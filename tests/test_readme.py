@@ -43,9 +43,7 @@ def test_commands(clone: Path, command: str) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_python(clone: Path, program: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=False, text=True
-    )
+    done = run("--version", before=program)
     assert done.returncode == 0, done.stderr
     assert "virus" in done.stdout
     assert list(clone.glob("*/summary.json"))

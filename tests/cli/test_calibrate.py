@@ -1,9 +1,6 @@
 """From labelled records to probabilities and calls by a false discovery rate, as a user does it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -18,13 +15,14 @@ from processes import (
     contents,
     kill_after_shards,
     run,
+    run_ranks,
     start,
 )
 from virnucpro.bundles import load_bundle
 from virnucpro.errors import SettingsError
 
 TRUTH = ROOT / "examples" / "truth.tsv"
-OPTIONS = ["--block-chunks", "8", "--device", "cpu"]
+OPTIONS = ["--block-chunks", "16", "--device", "cpu"]
 #: Calls some records that the threshold does not.
 LENIENT = ["--max-fdr", "0.35", "--prevalence", "auto"]
 
@@ -204,7 +202,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     command: Arguments = ["predict", *EXAMPLES, "-o", out]
     command += ["--bundle", calibrated, *OPTIONS, *LENIENT]
     process = start(*command)
-    assert kill_after_shards(process, out, 15)
+    assert kill_after_shards(process, out, 8)
     process.communicate()
     done = run(*command)
     assert done.returncode == 0, done.stderr
@@ -213,7 +211,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
 def test_two_workers_give_the_same_bytes(lenient: Path, calibrated: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options: Arguments = ["--bundle", calibrated, "--block-chunks", "8", *LENIENT]
+    options: Arguments = ["--bundle", calibrated, "--block-chunks", "16", *LENIENT]
     options += ["--device", "cpu,cpu"]
     done = run("predict", *EXAMPLES, "-o", out, *options)
     assert done.returncode == 0, done.stderr
@@ -224,16 +222,7 @@ def test_launched_ranks_give_the_same_bytes(
     lenient: Path, calibrated: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    options = ["--bundle", str(calibrated), *OPTIONS, *LENIENT, "--executor", "launched"]
-    options.append("--no-report")
-    command = ["virnucpro", "predict", *EXAMPLES, "-o", str(out), *options]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", "--module", *command],
-        capture_output=True, check=False, text=True,
-        env=os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_ranks("predict", *EXAMPLES, "-o", out, "--bundle", calibrated, *OPTIONS, *LENIENT)
     assert_same_files(contents(out), contents(lenient))
 
 

@@ -231,7 +231,7 @@ def test_version_and_help_load_nothing_slow(arguments: list[str]) -> None:
 def test_a_run_on_a_cpu_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     code = (
         "import sys; from virnucpro.cli.app import app; app(standalone_mode=False);"
-        "extra = {'torch._dynamo', 'nvitop', 'ray', 'triton'} & set(sys.modules);"
+        "extra = {'torch._dynamo', 'nvitop', 'ray', 'sympy', 'triton'} & set(sys.modules);"
         "sys.exit(' '.join(extra) or None)"
     )
     reads = tmp_path / "reads.fasta"

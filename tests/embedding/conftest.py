@@ -41,12 +41,12 @@ def dna(small_bundle: Bundle) -> str:
 
 @pytest.fixture(scope="session")
 def proteins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 1,200 proteins, some 240,000 residues."""
+    """Write 1,200 proteins, some 150,000 residues."""
     moments = random.Random(11)
     path = tmp_path_factory.mktemp("proteins") / "proteins.fa"
     with path.open("w") as file:
         for i in range(1200):
-            letters = moments.choices("ACDEFGHIKLMNPQRSTVWYX", k=moments.randint(1, 400))
+            letters = moments.choices("ACDEFGHIKLMNPQRSTVWYX", k=moments.randint(1, 250))
             file.write(f">p{i} words\n{''.join(letters)}\n")
     return path
 

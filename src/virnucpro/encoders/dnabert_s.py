@@ -65,8 +65,10 @@ class DnabertS(nn.Module):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
-        # As nn.Embedding draws it, but that loads PyTorch's compiler on the meta device.
-        embedding = torch.randn(config.vocabulary, config.width)
+        # As nn.Embedding draws it; drawing on the meta device would load PyTorch's compiler.
+        embedding = torch.empty(config.vocabulary, config.width)
+        if not embedding.is_meta:
+            embedding.normal_()
         self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.norm = nn.LayerNorm(config.width, eps=_NORM_EPSILON)
         self.blocks = nn.ModuleList(DnabertSBlock(config) for _ in range(config.layers))

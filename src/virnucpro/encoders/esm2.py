@@ -73,8 +73,10 @@ class Esm2(nn.Module):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
-        # As nn.Embedding draws it, but that loads PyTorch's compiler on the meta device.
-        embedding = torch.randn(config.vocabulary, config.width)
+        # As nn.Embedding draws it; drawing on the meta device would load PyTorch's compiler.
+        embedding = torch.empty(config.vocabulary, config.width)
+        if not embedding.is_meta:
+            embedding.normal_()
         self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)

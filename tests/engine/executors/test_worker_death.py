@@ -7,15 +7,11 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from processes import EXAMPLES, assert_same_files, contents, run, start
-
-if TYPE_CHECKING:
-    import subprocess
+from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
 
 ROUNDS = int(os.environ.get("VIRNUCPRO_KILL_ROUNDS", "2"))
 OPTIONS = ["--block-chunks", "4", "--device", "cpu,cpu"]
@@ -53,7 +49,7 @@ def unbroken(reads: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return contents(out)
 
 
-def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def workers_of(process: Forked) -> list[psutil.Process]:
     """Return the workers that a run has now."""
     try:
         return list(psutil.Process(process.pid).children(recursive=True))
@@ -61,11 +57,10 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
         return []
 
 
-def kill_some(process: "subprocess.Popen[str]", chance: random.Random) -> None:
+def kill_some(process: Forked, chance: random.Random) -> None:
     """Kill -9 the parent, one worker, or all of them."""
     workers = workers_of(process)
-    parent = psutil.Process(process.pid)
-    victims = chance.choice([[parent], workers[:1], [parent, *workers]])
+    victims = chance.choice([[process], workers[:1], [process, *workers]])
     for victim in victims:
         try:
             victim.send_signal(signal.SIGKILL)
