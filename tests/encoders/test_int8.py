@@ -1,7 +1,7 @@
 """Products of 8 bit on a CPU: against plain fp32, alone and among others, and where they fail."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -68,7 +68,10 @@ def pack_of(network: Esm2 | SixFrames, which: list[int], multiple_of: int = 1) -
     return pack_sequences(tokens, np.array(which), multiple_of)
 
 
-NETWORKS = {"six frames": six_frames, "protein": protein}
+NETWORKS: dict[str, Callable[[], Esm2 | SixFrames]] = {
+    "six frames": six_frames,
+    "protein": protein,
+}
 ALL = list(range(len(LENGTHS)))
 
 

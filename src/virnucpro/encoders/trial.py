@@ -45,8 +45,9 @@ class Way(NamedTuple):
 
 def device_of(network: Network) -> torch.device:
     """Return where a network is."""
-    part = network.frames if isinstance(network, SixFrames) else network
-    return part.embedding.weight.device
+    if isinstance(network, SixFrames):
+        return network.mix.weight.device
+    return network.embedding.weight.device
 
 
 @torch.inference_mode()

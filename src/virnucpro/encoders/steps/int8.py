@@ -258,7 +258,8 @@ class _Quantiser:
 
     def _into_stream(self, linear: nn.Linear, grid: Grid) -> Int8Linear:
         """Return a product that adds to the stream."""
-        weight_NK, bias_N = linear.weight, linear.bias
+        weight_NK: Tensor = linear.weight
+        bias_N: Tensor = linear.bias
         if self._is_centred:
             weight_NK, bias_N = weight_NK - weight_NK.mean(dim=0), bias_N - bias_N.mean()
         return Int8Linear(weight_NK, bias_N, grid, self._seen[linear].mean_K)
