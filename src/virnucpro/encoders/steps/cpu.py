@@ -19,7 +19,7 @@ from virnucpro.encoders.steps import Rows
 from virnucpro.encoders.steps.plain import PlainSteps, Positions, attend
 
 #: Most tokens of a sequence whose attention weights are held, which grow with the square.
-LONGEST_WEIGHTS = 512
+LONGEST_WEIGHTS = 256
 
 
 class CpuSteps(PlainSteps):
