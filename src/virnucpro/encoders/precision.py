@@ -117,7 +117,7 @@ def int8_fault() -> str:
 
 
 def _has_vnni() -> bool:
-    if not hasattr(torch.cpu, "get_capabilities"):  # which came after PyTorch 2.11
+    if not hasattr(torch.cpu, "get_capabilities"):  # not in every supported PyTorch
         return bool(torch.cpu._is_vnni_supported())  # noqa: SLF001 (what PyTorch itself asks)
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_vnni") or found.get("avx_vnni"))
