@@ -72,7 +72,8 @@ def test_a_right_bundle_is_as_published(small: Made) -> None:
     ]
     exact = [row for row in report.comparisons[:5] if "proteins" not in row.what]
     assert all(row.relative_error < 1e-5 for row in exact)
-    assert all(row.labels_agreeing == 12 for row in report.comparisons if row.labels)
+    finer = [row for row in report.comparisons if row.precision in ("fp32", "bf16")]
+    assert all(row.labels_agreeing == 12 for row in finer if row.labels)
 
 
 def swapped(state: State) -> State:

@@ -45,9 +45,9 @@ class Way(NamedTuple):
 
 def device_of(network: Network) -> torch.device:
     """Return where a network is."""
-    if isinstance(network, SixFrames):
-        return network.mix.weight.device
-    return network.embedding.weight.device
+    part = network.frames if isinstance(network, SixFrames) else network
+    found: torch.device = part.embedding.weight.device
+    return found
 
 
 @torch.inference_mode()
