@@ -18,7 +18,8 @@ import torch
 from checkpoints import SIZES, Size
 from virnucpro.bench.samples import protein_sample, whole_packs
 from virnucpro.encoders import Esm2, Esm2Config, Tokens, encode_means
-from virnucpro.encoders.precision import memory_of, speed_up
+from virnucpro.encoders.memory import memory_of
+from virnucpro.encoders.precision import speed_up
 from virnucpro.engine.devices import settle_encoder
 from virnucpro.errors import SettingsError
 

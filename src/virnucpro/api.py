@@ -57,8 +57,9 @@ def predict(
             threshold.
         device: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas, as
             `cuda:0,cuda:1` or `cpu,cpu`; one worker each.
-        precision: `auto` (fp16 where a GPU computes it fast, else fp32; weights in 8 or 4 bits
-            where 16 do not fit its memory), `fp32`, `bf16`, `fp16`, `fp8`, `int8` or `int4`.
+        precision: `auto` (fp16 where a GPU computes it fast, weights in 8 or 4 bits where 16 do not
+            fit its memory; on a CPU int8 for networks that read six frames, where it has the
+            instructions; else fp32), `fp32`, `bf16`, `fp16`, `fp8`, `int8` or `int4`.
         legacy: also write the original VirNucPro's two files.
         write: calls of the records whose reads are written: `virus`, `other`, `unscored`.
         reads: how, `fasta` or `fastq`.

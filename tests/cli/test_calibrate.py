@@ -22,7 +22,7 @@ from virnucpro.bundles import load_bundle
 from virnucpro.errors import SettingsError
 
 TRUTH = ROOT / "examples" / "truth.tsv"
-OPTIONS = ["--block-chunks", "16", "--device", "cpu"]
+OPTIONS = ["--block-chunks", "16", "--device", "cpu", "--precision", "fp32"]
 #: Calls some records that the threshold does not.
 LENIENT = ["--max-fdr", "0.35", "--prevalence", "auto"]
 
@@ -212,7 +212,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
 def test_two_workers_give_the_same_bytes(lenient: Path, calibrated: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options: Arguments = ["--bundle", calibrated, "--block-chunks", "16", *LENIENT]
-    options += ["--device", "cpu,cpu"]
+    options += ["--device", "cpu,cpu", "--precision", "fp32"]
     done = run("predict", *EXAMPLES, "-o", out, *options)
     assert done.returncode == 0, done.stderr
     assert_same_files(contents(out), contents(lenient))

@@ -11,6 +11,7 @@ import pytest
 
 import virnucpro
 from processes import EXAMPLES, contents, run
+from virnucpro.encoders.precision import six_frames_default
 
 COLUMNS = {
     "records.tsv": "record length chunks open_frames p_virus call tier probability fdr "
@@ -165,7 +166,7 @@ def test_a_missing_table_is_written_again(tmp_path: Path) -> None:
         (["--chunk-length", "300"], "chunk_length was 500, is 300"),
         (["--legacy"], "legacy was False, is True"),
         (["--block-chunks", "7"], "block_chunks was 2048, is 7"),
-        (["--precision", "bf16"], "precision was fp32, is bf16"),
+        (["--precision", "bf16"], f"precision was {six_frames_default()[0]}, is bf16"),
     ],
 )
 def test_another_command_in_the_directory_is_refused(

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from processes import EXAMPLES, contents, run
 from virnucpro.cli.app import app
 from virnucpro.cli.settings import key
+from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.inputs import checked_inputs
 
@@ -175,8 +176,9 @@ def test_a_finished_run_holds_every_option_as_it_was_used(finished: Path) -> Non
     assert found["inputs"] == [EXAMPLES[1]]
     assert found["out"] == str(finished)
     used = {key: found[key] for key in ("chunk-length", "frames", "precision", "legacy", "gzip")}
+    precision, _ = six_frames_default()
     assert used == {
-        "chunk-length": 400, "frames": "all", "precision": "fp32", "legacy": True, "gzip": False,
+        "chunk-length": 400, "frames": "all", "precision": precision, "legacy": True, "gzip": False,
     }  # fmt: skip
     assert found["device"] == "cpu"
 

@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
     ),
     "dtype": (lambda p: p.embed("--dtype", "float32"), "--dtype float32: give fp32, fp16"),
     "precision": (lambda p: p.embed("--precision", "fp7"), "--precision fp7: give auto, fp32"),
-    "fp16 on a CPU": (lambda p: p.embed("--precision", "fp16"), "on a CPU give fp32 or bf16"),
+    "fp16 on a CPU": (lambda p: p.embed("--precision", "fp16"), "on a CPU give fp32, bf16 or int8"),
     "device": (lambda p: p.embed("--device", "tpu"), "--device tpu"),
     "executor": (lambda p: p.embed("--executor", "slurm"), "give local, ray, launched"),
     "not launched": (lambda p: p.embed("--executor", "launched"), "start it with torchrun"),

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from conftest import FUSABLE_PROTEIN, tokens_of
 from virnucpro.bundles import Bundle
 from virnucpro.classify import load_classifier
-from virnucpro.encoders import Esm2, Esm2Config, Pack, pack_sequences, precision
+from virnucpro.encoders import Esm2, Esm2Config, Pack, pack_sequences, precision, trial
+from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.packed import PRODUCTS, PackedBlock, PackedLinear, load_packed, pack
-from virnucpro.encoders.precision import check_precision, memory_of, speed_up, stored_bits
+from virnucpro.encoders.precision import check_precision, speed_up, stored_bits
 from virnucpro.errors import BundleError, SettingsError
 
 CPU = torch.device("cpu")
@@ -221,17 +222,23 @@ def test_memory_is_what_the_weights_take(name: str) -> None:
     assert memory_of(config, name) == pytest.approx(sum(t.nbytes for t in tensors), rel=2e-3)
 
 
-@pytest.mark.parametrize("name", ["int8", "int4"])
-def test_precisions_that_store_few_bits_need_a_gpu(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} needs a GPU; on a CPU give fp32 or bf16"):
+@pytest.mark.parametrize("name", ["fp16", "fp8", "int4"])
+def test_precisions_that_compute_in_16_bits_need_a_gpu(name: str) -> None:
+    said = f"{name} needs a GPU; on a CPU give fp32, bf16 or int8"
+    with pytest.raises(SettingsError, match=said):
         check_precision(name, CPU)
 
 
-@pytest.mark.parametrize("name", ["int8", "int4"])
-def test_a_network_is_packed_where_its_precision_says(name: str) -> None:
+def test_a_network_is_packed_where_its_precision_says() -> None:
     network = network_of()
-    assert speed_up(network, name) == "plain PyTorch"
+    assert speed_up(network, "int4") == "plain PyTorch"
     assert all(isinstance(block, PackedBlock) for block in network.blocks)
+
+
+def test_on_a_cpu_nothing_is_packed_in_8_bit() -> None:
+    assert stored_bits("int8") == 8
+    assert stored_bits("int8", CPU) is None
+    assert stored_bits("int4", CPU) == 4
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -241,18 +248,18 @@ def test_the_trial_takes_packed_networks(
 ) -> None:
     fused = pytest.importorskip("virnucpro.encoders.steps.fused")
     if not HAS_GPU:  # the interpreter would take a minute
-        monkeypatch.setattr(precision, "_TRIAL_LENGTHS", (3, 17))
+        monkeypatch.setattr(trial, "_TRIAL_LENGTHS", (3, 17))
     network = network_of(FUSABLE_PROTEIN).half().to(device)
     pack(network, stored_bits(name) or 0)
-    way = precision._Way("kernels", fused.use_kernels)
-    assert precision._fault(network, way, name) == ""
+    way = trial.Way("kernels", fused.use_kernels)
+    assert trial.fault_of(network, way, name) == ""
     steps = network.steps
 
     def prepare(probe: Any) -> None:  # noqa: ANN401
         fused.use_kernels(probe)
         probe.blocks[0].up.weight.neg_()
 
-    assert "off by" in precision._fault(network, precision._Way("wrong", prepare), name)
+    assert "off by" in trial.fault_of(network, trial.Way("wrong", prepare), name)
     assert network.steps is steps
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from virnucpro.encoders import Esm2, Esm2Config, precision
+from virnucpro.encoders import Esm2, Esm2Config, precision, trial
 from virnucpro.encoders.precision import speed_up
 from virnucpro.errors import SettingsError
 
@@ -27,12 +27,12 @@ def choose_among(
     """Let `speed_up` choose for a network on a GPU; return what it says and what it prepared."""
     prepared: list[str] = []
 
-    def way(name: str) -> precision._Way:
-        return precision._Way(name, lambda _: prepared.append(name))
+    def way(name: str) -> trial.Way:
+        return trial.Way(name, lambda _: prepared.append(name))
 
     ways = [way(name) for name in faults]
     monkeypatch.setattr(precision, "_ways", lambda *_: ways)
-    monkeypatch.setattr(precision, "_fault", lambda _, way, __: faults[way.name])
+    monkeypatch.setattr(precision, "fault_of", lambda _, way, __: faults[way.name])
     return speed_up(OnGpu(), name), prepared
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, relative_error, tokens_of
-from virnucpro.encoders import DnabertS, Esm2, Pack, pack_sequences, precision
+from virnucpro.encoders import DnabertS, Esm2, Pack, pack_sequences, precision, trial
 from virnucpro.encoders.precision import Encoder, speed_up
 from virnucpro.encoders.steps import Rows
 
@@ -231,7 +231,7 @@ def fault(kind: str, device: torch.device, prepare: Callable[[Encoder], None], n
     network = network_of(kind, device).to(precision.DTYPES[name])
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     steps = network.steps
-    found = precision._fault(network, precision._Way("a way", prepare), name)
+    found = trial.fault_of(network, trial.Way("a way", prepare), name)
     assert network.steps is steps
     assert network.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
@@ -241,7 +241,7 @@ def fault(kind: str, device: torch.device, prepare: Callable[[Encoder], None], n
 @pytest.fixture
 def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     if not HAS_GPU:  # the interpreter would take a minute
-        monkeypatch.setattr(precision, "_TRIAL_LENGTHS", (3, 33))
+        monkeypatch.setattr(trial, "_TRIAL_LENGTHS", (3, 33))
 
 
 @pytest.mark.usefixtures("short_trial")

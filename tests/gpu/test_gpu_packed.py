@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from conftest import tokens_of
 from virnucpro.encoders import Esm2, Esm2Config, Pack, pack_sequences
+from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.packed import load_packed
-from virnucpro.encoders.precision import DTYPES, memory_of, speed_up, stored_bits
+from virnucpro.encoders.precision import DTYPES, speed_up, stored_bits
 
 pytestmark = [
     pytest.mark.gpu,

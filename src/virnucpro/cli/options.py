@@ -35,7 +35,8 @@ OneDevice = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        help="auto (fp16 on a GPU, fp32 on a CPU), fp32, bf16, fp16, fp8, int8 or int4.",
+        help="auto (fp16 on a GPU; on a CPU fp32, int8 for compact), fp32, bf16, fp16, fp8, "
+        "int8 or int4.",
         autocompletion=words("auto", "fp32", "bf16", "fp16", "fp8", "int8", "int4"),
     ),
 ]

@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+#: A pack on a CPU is filled up to a multiple of so many tokens.
+_CPU_ROWS = 64
+
 
 class Tokens(NamedTuple):
     """Token ids of many sequences on the host.
@@ -188,7 +191,8 @@ def encode(
 
     On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
     never wait for each other within an operation, and results do not depend on their number.
-    On a GPU packs are filled up to sixteenths of the budget, so that it sees few shapes.
+    On a GPU packs are filled up to sixteenths of the budget, on a CPU to multiples of 64 tokens, so
+    that a library that compiles products for their shape sees few.
 
     Args:
         embed: turns a pack on `device` into the rows of its sequences, end to end.
@@ -218,8 +222,8 @@ def encode(
         halves = np.array_split(which, 2)
         return torch.cat([embed_pack(half, pack_sequences(tokens, half, rows)) for half in halves])
 
-    rows = 16 if device.type == "cuda" else 1
-    step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else 1
+    rows = 16 if device.type == "cuda" else _CPU_ROWS
+    step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else rows
     packs = pack_by_length(tokens, token_budget, step)
     if device.type == "cpu":
         found = _side_by_side(embed_pack, packs)

@@ -17,6 +17,7 @@ from torch.nn.functional import embedding_bag, pad
 
 from virnucpro.encoders.esm2 import Esm2, Esm2Config
 from virnucpro.encoders.packing import Pack, Run, Tokens
+from virnucpro.encoders.steps import Rows
 from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 
 #: Bases from one token to the next.
@@ -79,16 +80,17 @@ class SixFrames(nn.Module):
     def forward(self, pack: Pack) -> Tensor:
         """Return hidden_TD of the windows; what fills the pack means nothing."""
         used, six = pack.used, _six_times(pack)
-        words_TFW = words_of(bases_of(pack.tokens_T[:used]))
-        words = words_TFW.transpose(0, 1).flatten(0, 1)
-        vectors_FTE = embedding_bag(words, self.frames.embedding.weight, mode="sum")
+        rest = len(pack.tokens_T) - used
+        words = words_of(bases_of(pack.tokens_T[:used])).transpose(0, 1).flatten(0, 1)
         # The frames of the reverse strand are read from their end.
         order = torch.cat([torch.arange(len(words) // 2, device=words.device), _backwards(six)])
-        filled = pad(vectors_FTE[order], (0, 0, 0, len(six.tokens_T) - len(order)))
-        hidden = self.frames.transform(filled, six)[order]
-        mixed_TD = self.mix(hidden.unflatten(0, (FRAMES, used)).transpose(0, 1).flatten(1))
-        filled = pad(mixed_TD, (0, 0, 0, len(pack.tokens_T) - used))
-        return self.windows.transform(filled, pack)
+        read = pad(words[order], (0, 0, 0, FRAMES * rest))
+        vectors_FTE = embedding_bag(read, self.frames.embedding.weight, mode="sum")
+        hidden = self.frames.transform(vectors_FTE, six)
+        places_TF = pad(order.unflatten(0, (FRAMES, used)).t(), (0, 0, 0, rest))
+        together = hidden.index_select(0, places_TF.flatten()).unflatten(0, (-1, FRAMES)).flatten(1)
+        mixed_TD = self.frames.steps.product(Rows(together), self.mix)
+        return self.windows.transform(mixed_TD, pack)
 
     def embed(self, pack: Pack) -> Tensor:
         """Return means_SD in fp32 over the windows."""

@@ -13,14 +13,17 @@ import torch
 
 from virnucpro.bundles import Manifest
 from virnucpro.encoders import DnabertSConfig, Esm2Config
+from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.precision import (
     DTYPES,
     EncoderConfig,
     check_precision,
     default_precision,
-    memory_of,
+    dtype_of,
+    six_frames_default,
     stored_bits,
 )
+from virnucpro.encoders.six_frames import SixFramesConfig
 from virnucpro.errors import SettingsError
 
 #: Tokens of one forward pass on a CPU: few enough that activations stay in its cache (docs/log.md).
@@ -74,7 +77,7 @@ class Device:
     @property
     def dtype(self) -> torch.dtype:
         """Type of the encoders' weights and activations."""
-        return DTYPES[self.precision]
+        return dtype_of(self.precision, self.device)
 
 
 class Settled(NamedTuple):
@@ -133,8 +136,7 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
 
     Args:
         name: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
-        precision: `auto` (fp16 where a GPU computes it fast, else fp32), `fp32`, `bf16`, `fp16`
-            or `fp8`.
+        precision: `auto` (fp16 where a GPU computes it fast, else fp32), or a key of `DTYPES`.
 
     Raises:
         SettingsError: when the device or the precision is not to be had here.
@@ -162,7 +164,8 @@ def settle_bundle(name: str, precision: str, bundle: Manifest) -> Settled:
 
     Args:
         name: of the device; see `choose_device`.
-        precision: what the user asked for; `auto` takes what fits the device's memory.
+        precision: what the user asked for; `auto` takes what fits the device's memory, and on a CPU
+            int8 where all networks read six frames.
         bundle: whose networks will be loaded.
 
     Raises:
@@ -198,7 +201,7 @@ def _fitting(
 ) -> tuple[Device, tuple[str, ...]]:
     """Return a device with a precision whose weights fit, and what the user should know."""
     if device.device.type == "cpu":
-        return device, ()
+        return _of_six_frames(device, asked, configs)
     total = torch.cuda.get_device_properties(device.device).total_memory
     precision = fitting_precision(total, device.precision, configs)
     if precision is None or (precision != device.precision and asked != "auto"):
@@ -215,6 +218,17 @@ def _fitting(
         f"weights are stored in {stored_bits(precision)} bits (--precision {precision})"
     )
     return replace(device, precision=precision), (note,)
+
+
+def _of_six_frames(
+    device: Device, asked: str, configs: Sequence[EncoderConfig]
+) -> tuple[Device, tuple[str, ...]]:
+    """Return a CPU with the precision for its networks, and why it is not their default."""
+    if asked != "auto" or not all(isinstance(config, SixFramesConfig) for config in configs):
+        return device, ()
+    precision, fault = six_frames_default()
+    notes = (f"int8 does not work on this CPU: {fault}; fp32 is computed",) if fault else ()
+    return replace(device, precision=precision), notes
 
 
 def fitting_precision(total: int, precision: str, configs: Sequence[EncoderConfig]) -> str | None:

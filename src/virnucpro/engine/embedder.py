@@ -89,7 +89,7 @@ class Embedder:
         self._budget = token_budget
         self._dtype = torch.from_numpy(np.empty(0, dtype)).dtype
         self._tokenizer = model.tokenizer() if model.kind == "dna" else None
-        bits = stored_bits(device.precision)
+        bits = stored_bits(device.precision, device.device)
         self._network = load_encoder(model, device.device, device.dtype, layer, bits)
         self._exact: Esm2 | DnabertS | None = None
         self.notes = [f"encoder: {speed_up(self._network, device.precision)}"]

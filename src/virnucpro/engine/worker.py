@@ -118,7 +118,7 @@ class Worker:
         threshold = manifest.thresholds.virus
         self._kept = Kept(kept, threshold if letters_above is None else letters_above)
         self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
-        bits = stored_bits(device.precision)
+        bits = stored_bits(device.precision, device.device)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
         self._exact: FrameClassifier | None = None
         self.notes = self._model.speed_up(device.precision)

@@ -20,7 +20,8 @@ from virnucpro.encoders import (
     encode_means,
     protein_tokens,
 )
-from virnucpro.encoders.precision import EncoderConfig, memory_of, speed_up, stored_bits
+from virnucpro.encoders.memory import memory_of
+from virnucpro.encoders.precision import EncoderConfig, speed_up, stored_bits
 from virnucpro.encoders.six_frames import SixFrames
 from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle, settle_encoder
 from virnucpro.errors import SettingsError
@@ -87,7 +88,8 @@ def load_networks(found: Bundle | Model, device: str, precision: str) -> Network
         torch.OutOfMemoryError: they do not fit what is free of it.
     """
     settled = _settled(found, device, precision)
-    here, bits = settled.device, stored_bits(precision)
+    here = settled.device
+    bits = stored_bits(precision, here.device)
     if isinstance(found, Bundle):
         whole = load_classifier(found, here.device, here.dtype, bits)
         notes = whole.speed_up(precision)
@@ -123,7 +125,8 @@ def _settled(found: Bundle | Model, device: str, precision: str) -> Settled:
     else:
         settled = settle_encoder(device, precision, found.config)
     if settled.device.device.type == "cpu":
-        needed = sum(memory_of(config, precision) for config in configs_of(found).values())
+        loaded = "fp32" if precision == "int8" else precision
+        needed = sum(memory_of(config, loaded) for config in configs_of(found).values())
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > total:
             raise SettingsError(

@@ -1,9 +1,9 @@
 """The steps a transformer block is made of, once for each way of computing them.
 
 The networks say what is computed; the steps say how: `plain` in PyTorch on any device and with
-gradients, `fused` in 16 bit with Triton kernels around the matrix products, `fp8` with products of
-8 bit on top of that. Imports of the last two are left to `encoders.precision`, since Triton is not
-everywhere.
+gradients, `cpu` in fp32 on a CPU, `int8` with products of 8 bit on top of that, `fused` in 16 bit
+with Triton kernels around the matrix products, `fp8` with products of 8 bit on top of that. Imports
+of `fused` and `fp8` are left to `encoders.precision`, since Triton is not everywhere.
 """
 
 from typing import NamedTuple, Protocol, TypeVar

@@ -8,61 +8,120 @@ bacterial and eukaryotic genes.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from virnucpro.encoders.esm2 import Esm2
 from virnucpro.encoders.packing import Pack, pack_sequences
+from virnucpro.encoders.six_frames import SixFrames, window_tokens
 from virnucpro.encoders.steps import Rows
 from virnucpro.encoders.steps.plain import PlainSteps
 from virnucpro.encoders.tokens import protein_tokens
+from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 
 _PROTEINS = Path(__file__).parent / "calibration.txt"
 
 
-class _MeanInputs(PlainSteps):
-    """Plain steps that note the mean of what goes into each product."""
+class Seen(NamedTuple):
+    """What went into a product, or what a LayerNorm gave before its gain and bias.
+
+    Attributes:
+        mean_K: over the tokens, fp32.
+        peak: largest magnitude, more than 0.
+    """
+
+    mean_K: Tensor
+    peak: float
+
+
+class _Noting(PlainSteps):
+    """Plain steps that note what goes into each product and what each LayerNorm gives."""
 
     def __init__(self) -> None:
-        self.means_K: dict[nn.Module, Tensor] = {}
+        self.seen: dict[nn.Module, Seen] = {}
+
+    def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
+        """Note, then normalise."""
+        self._note(norm, layer_norm(x_TD, norm.normalized_shape, eps=norm.eps))
+        return super().norm(x_TD, norm)
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
         """Note, then multiply."""
-        self._note(rows, linear)
+        self._note(linear, rows.values)
         return super().product(rows, linear)
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Note, then multiply."""
-        self._note(rows, linear)
+        self._note(linear, rows.values)
         return super().product_gelu(rows, linear)
 
     def add_norm(
-        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm, *, last: bool = False
+        self,
+        x_TD: Tensor,
+        rows: Rows,
+        linear: nn.Module,
+        norm: nn.LayerNorm,
+        *,
+        last: bool = False,  # noqa: ARG002
     ) -> tuple[Tensor, Rows]:
         """Note, then multiply."""
-        self._note(rows, linear)
-        return super().add_norm(x_TD, rows, linear, norm, last=last)
+        self._note(linear, rows.values)
+        x_TD = x_TD + linear(rows.values)
+        return x_TD, self.norm(x_TD, norm)
 
-    def _note(self, rows: Rows, linear: nn.Module) -> None:
-        self.means_K[linear] = rows.values.mean(dim=0, dtype=torch.float32)
+    def _note(self, module: nn.Module, values_TK: Tensor) -> None:
+        mean_K = values_TK.mean(dim=0, dtype=torch.float32)
+        self.seen[module] = Seen(mean_K, max(float(values_TK.abs().max()), 1e-6))
 
 
 @torch.inference_mode()
+def seen_in(network: Esm2 | SixFrames) -> Mapping[nn.Module, Seen]:
+    """Return what the products and LayerNorms of a network with plain weights see."""
+    steps = _Noting()
+    parts = (network.frames, network.windows) if isinstance(network, SixFrames) else (network,)
+    before = [part.steps for part in parts]
+    pack = _dna_pack() if isinstance(network, SixFrames) else _protein_pack()
+    try:
+        for part in parts:
+            part.steps = steps
+        network(pack.to(parts[0].embedding.weight.device))
+    finally:
+        for part, its_steps in zip(parts, before, strict=True):
+            part.steps = its_steps
+    return steps.seen
+
+
 def mean_inputs(network: Esm2) -> Mapping[nn.Module, Tensor]:
     """Return the mean input of each product of a network, fp32."""
-    steps = _MeanInputs()
-    before, network.steps = network.steps, steps
-    try:
-        network(_calibration_pack().to(network.embedding.weight.device))
-    finally:
-        network.steps = before
-    return steps.means_K
+    return {module: seen.mean_K for module, seen in seen_in(network).items()}
 
 
-def _calibration_pack() -> Pack:
+def _proteins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the letters of the proteins end to end, and where each starts."""
     proteins = _PROTEINS.read_text(encoding="ascii").split()
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in proteins])]).astype(np.int64)
-    residues = np.frombuffer("".join(proteins).encode("ascii"), np.uint8)
-    return pack_sequences(protein_tokens(residues, offsets), np.arange(len(proteins)))
+    return np.frombuffer("".join(proteins).encode("ascii"), np.uint8), offsets
+
+
+def _protein_pack() -> Pack:
+    residues, offsets = _proteins()
+    return pack_sequences(protein_tokens(residues, offsets), np.arange(len(offsets) - 1))
+
+
+def _dna_pack() -> Pack:
+    """Return DNA that codes for the proteins, the codons of each residue in turn."""
+    residues, offsets = _proteins()
+    letters_R3 = np.empty((len(residues), 3), np.uint8)
+    for number, letter in enumerate(RESIDUES[:-1].encode("ascii")):
+        codons = np.flatnonzero(number == RESIDUE_OF_CODON)
+        (places,) = np.nonzero(residues == letter)
+        chosen = codons[np.arange(len(places)) % len(codons)]
+        bases_R3 = chosen[:, None] // (16, 4, 1) % 4
+        letters_R3[places] = np.frombuffer(b"ACGT", np.uint8)[bases_R3]
+    tokens = window_tokens(letters_R3.ravel(), 3 * offsets[:-1], 3 * offsets[1:])
+    return pack_sequences(tokens, np.arange(len(offsets) - 1))

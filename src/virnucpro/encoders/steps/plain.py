@@ -27,7 +27,8 @@ class Positions(NamedTuple):
         biases: for each run of the pack, what is added to its scores, shape (H, L, L); None for
             one of sequences so long that it is computed some rows at a time.
         slopes_H: of the biases.
-        turns: the same as `rotary` as complex numbers for all heads, shape (T, D).
+        turns: complex numbers that turn queries and keys at each position, and scale queries,
+            shape (longest, D).
     """
 
     pack: Pack

@@ -1,0 +1,247 @@
+"""Products of 8 bit on a CPU: against plain fp32, alone and among others, and where they fail."""
+
+import copy
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from conftest import FUSABLE_DNA, block_of, relative_error, tokens_of
+from virnucpro.bundles import load_bundle
+from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Pack, pack_sequences
+from virnucpro.encoders.packing import one_thread_an_operation
+from virnucpro.encoders.precision import (
+    check_precision,
+    dtype_of,
+    int8_fault,
+    six_frames_default,
+    speed_up,
+)
+from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
+from virnucpro.encoders.steps import calibration, int8
+from virnucpro.encoders.steps.int8 import Grid, Int8Linear, Int8Norm
+from virnucpro.engine.devices import Budgets, choose_device, settle_bundle
+from virnucpro.engine.worker import Worker
+from virnucpro.errors import SettingsError
+
+CPU = torch.device("cpu")
+#: Runs, single sequences, lengths on both sides of where attention weights are held no more.
+LENGTHS = [28, 28, 3, 28, 9, 1, 600, 3, 17]
+needs_products = pytest.mark.skipif(bool(int8_fault()), reason=int8_fault())
+
+
+def randomised(network: nn.Module, seed: int = 5) -> nn.Module:
+    """Draw weights with which attention is far from uniform and columns differ in size."""
+    torch.manual_seed(seed)
+    for name, parameter in network.named_parameters():
+        if name.endswith("norm.weight"):
+            nn.init.uniform_(parameter, 0.2, 3.0)
+        else:
+            nn.init.normal_(parameter, std=0.3 / (1 + 2 * (parameter.dim() > 1)))
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def six_frames() -> SixFrames:
+    network = SixFrames(SixFramesConfig(frame_layers=2, frame_width=64, layers=2, width=96))
+    randomised(network)
+    return network
+
+
+def protein() -> Esm2:
+    network = Esm2(Esm2Config(layers=3, width=96, heads=3))
+    randomised(network)
+    return network
+
+
+def pack_of(network: Esm2 | SixFrames, which: list[int], multiple_of: int = 1) -> Pack:
+    """Return the sequences `which` of `LENGTHS`."""
+    if isinstance(network, SixFrames):
+        ends = WINDOW * np.cumsum([0, *LENGTHS])
+        letters_N = np.random.default_rng(3).choice(np.frombuffer(b"ACGTN", np.uint8), ends[-1])
+        tokens = window_tokens(letters_N, ends[:-1], ends[1:])
+    else:
+        tokens = tokens_of(LENGTHS, 4, 24, seed=3)
+    return pack_sequences(tokens, np.array(which), multiple_of)
+
+
+NETWORKS: dict[str, Callable[[], Esm2 | SixFrames]] = {
+    "six frames": six_frames,
+    "protein": protein,
+}
+ALL = list(range(len(LENGTHS)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute as packs are computed; threads that wait for each other are slow here."""
+    with one_thread_an_operation():
+        yield
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def exact(request: pytest.FixtureRequest) -> Esm2 | SixFrames:
+    return NETWORKS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def fast(exact: Esm2 | SixFrames) -> Esm2 | SixFrames:
+    network = copy.deepcopy(exact)
+    assert speed_up(network, "int8") == "8-bit products for a CPU"
+    return network
+
+
+@pytest.fixture(scope="module")
+def alone(fast: Esm2 | SixFrames) -> list[Tensor]:
+    """What each sequence gives in a pack of its own."""
+    with torch.inference_mode():
+        return [fast.embed(pack_of(fast, [i]))[0] for i in ALL]
+
+
+# ---- values
+
+
+@needs_products
+@torch.inference_mode()
+@pytest.mark.parametrize("multiple_of", [1, 64])
+def test_means_are_nearly_those_of_plain_steps(
+    exact: Esm2 | SixFrames, fast: Esm2 | SixFrames, multiple_of: int
+) -> None:
+    pack = pack_of(exact, ALL, multiple_of)
+    if isinstance(exact, Esm2):  # whose first and last tokens do not count
+        pack = pack_of(exact, [i for i in ALL if LENGTHS[i] > 2], multiple_of)
+    found, expected = fast.embed(pack), exact.embed(pack)
+    assert found.dtype == torch.float32
+    assert 1e-5 < relative_error(found, expected) < 0.05
+    for row, row_expected in zip(found, expected, strict=True):
+        assert relative_error(row, row_expected) < 0.1
+
+
+@needs_products
+@settings(deadline=None, max_examples=10)
+@given(st.permutations(ALL), st.integers(1, len(ALL)), st.sampled_from([1, 64]))
+def test_a_sequence_gives_the_same_bytes_in_any_pack(
+    fast: Esm2 | SixFrames, alone: list[Tensor], order: list[int], count: int, multiple_of: int
+) -> None:
+    which = order[:count]
+    with torch.inference_mode():
+        together = fast.embed(pack_of(fast, which, multiple_of))
+    for found, i in zip(together, which, strict=True):
+        torch.testing.assert_close(found, alone[i], rtol=0, atol=0, equal_nan=True)
+
+
+@needs_products
+@torch.inference_mode()
+def test_a_network_that_is_cut_off_gives_the_stream_with_its_mean() -> None:
+    network = protein()
+    network.is_whole = False
+    fast = copy.deepcopy(network)
+    speed_up(fast, "int8")
+    pack = pack_of(network, ALL)
+    expected, found = network(pack), fast(pack)
+    assert expected.mean(dim=1).abs().mean() > 0.05
+    assert relative_error(found, expected) < 0.05
+
+
+@needs_products
+def test_rounding_is_right_at_the_mean_input() -> None:
+    torch.manual_seed(1)
+    mean_K, linear = torch.randn(48), nn.Linear(48, 32).requires_grad_(requires_grad=False)
+    rows_TK = mean_K + 0.01 * torch.randn(500, 48)
+    grid = Grid(4 / 127)
+    product = Int8Linear(linear.weight, linear.bias, grid, mean_K)
+    bytes_TK = (rows_TK / grid.step + grid.zero).round().to(torch.uint8)
+    values_TK = grid.step * (bytes_TK.float() - grid.zero)
+    expected = linear(values_TK)
+    with torch.inference_mode():
+        found = product(bytes_TK)
+    assert relative_error(found, expected) < 2e-3
+    assert relative_error(found.mean(dim=0), expected.mean(dim=0)) < 2e-4
+    assert torch.equal(product.add_to(torch.zeros(500, 32), bytes_TK), found)
+
+
+@pytest.mark.parametrize("is_centred", [True, False])
+def test_a_normalised_row_is_rounded_to_bytes(*, is_centred: bool) -> None:
+    rows_TD = torch.randn(3000, 40) * torch.logspace(-2, 3, 3000)[:, None]
+    rows_TD -= rows_TD.mean(dim=1, keepdim=True) if is_centred else 0
+    norm, grid = nn.LayerNorm(40).requires_grad_(requires_grad=False), Grid(3 / 127)
+    found = Int8Norm(norm, grid, is_centred=is_centred)(rows_TD)
+    expected = norm(rows_TD).clamp(-3, 3)
+    assert (grid.step * (found.float() - grid.zero) - expected).abs().max() <= 0.51 * grid.step
+
+
+@needs_products
+def test_a_shard_is_the_same_bytes_for_any_budget_and_number_of_threads() -> None:
+    bundle, block = load_bundle("compact"), block_of(60, 700, 500)
+    shards = []
+    for budget, threads in ((2048, 1), (64, 1), (300, 3)):
+        worker = Worker(bundle, choose_device("cpu", "int8"), 500, Budgets(budget, budget))
+        torch.set_num_threads(threads)  # which go side by side, each with a pack
+        shards.append(worker.finish(worker.submit(worker.prepare(block))))
+        torch.set_num_threads(1)
+    assert shards[0] == shards[1] == shards[2]
+
+
+# ---- calibration
+
+
+def test_calibration_sees_all_products_and_norms() -> None:
+    network = six_frames()
+    seen = calibration.seen_in(network)
+    modules = [m for m in network.modules() if isinstance(m, nn.Linear | nn.LayerNorm)]
+    assert set(seen) == set(modules)
+    assert all(s.peak > 0 and s.mean_K.isfinite().all() for s in seen.values())
+
+
+def test_calibration_of_six_frames_reads_the_proteins() -> None:
+    pack = calibration._dna_pack()
+    lengths = [len(text) for text in calibration._PROTEINS.read_text().split()]
+    assert pack.cu_seqlens.diff().tolist() == [-(-3 * n // WINDOW) for n in lengths]
+
+
+# ---- where it is chosen
+
+
+@needs_products
+def test_what_each_network_gets_on_a_cpu() -> None:
+    assert dtype_of("int8", CPU) == torch.float32
+    assert speed_up(DnabertS(FUSABLE_DNA), "int8") == "fused steps for a CPU"
+    compact, pair = (load_bundle(name).manifest for name in ("compact", "compact-pair"))
+    settled = settle_bundle("cpu", "auto", compact)
+    assert (settled.device.precision, settled.device.dtype) == ("int8", torch.float32)
+    assert not settled.notes
+    assert settle_bundle("cpu", "fp32", compact).device.precision == "fp32"
+    assert settle_bundle("cpu", "auto", pair).device.precision == "fp32"
+
+
+@pytest.fixture
+def without_vnni(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the CPU have no instructions for products of 8 bit."""
+    int8_fault.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    yield
+    int8_fault.cache_clear()
+
+
+@pytest.mark.usefixtures("without_vnni")
+def test_a_cpu_without_the_instructions_computes_fp32_and_says_why() -> None:
+    assert six_frames_default()[0] == "fp32"
+    settled = settle_bundle("cpu", "auto", load_bundle("compact").manifest)
+    assert settled.device.precision == "fp32"
+    (note,) = settled.notes
+    assert note.startswith("int8 does not work on this CPU: it has no instructions for them")
+    with pytest.raises(SettingsError, match=r"^--precision int8 does not work .*; give fp32 or"):
+        check_precision("int8", CPU)
+
+
+@needs_products
+def test_an_operation_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such kernel\nat line 3")
+
+    monkeypatch.setattr(int8, "_bytes", fail)
+    with pytest.raises(SettingsError, match=r"RuntimeError: no such kernel\); give another"):
+        speed_up(six_frames(), "int8")
