@@ -52,7 +52,7 @@ def predict(
         chunk_length: bases of a chunk; by default what the bundle says.
         frames: how frames are drawn; by default what the bundle says.
         prevalence: share of viruses among the scored records, which probabilities depend on;
-            `auto` to estimate it from them; by default that of the bundle's calibration.
+            by default, or `auto`, it is estimated from them where the bundle is calibrated.
         max_fdr: call virus up to this expected share of false viruses, in place of the bundle's
             threshold.
         device: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas, as

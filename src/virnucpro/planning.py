@@ -168,8 +168,8 @@ def _calibrating(
             raise SettingsError(f"{option} {share}: give a share between 0 and 1, as 0.05")
     if manifest.calibration is None:
         return None
-    known = manifest.calibration.prevalence if prevalence is None else prevalence
-    return Calibrating(manifest.calibration, None if known == "auto" else float(known), max_fdr)
+    known = None if prevalence in (None, "auto") else float(prevalence)
+    return Calibrating(manifest.calibration, known, max_fdr)
 
 
 def _calibration_notes(fitted: Calibration, chunk_length: int, frames: FrameKind) -> list[str]:

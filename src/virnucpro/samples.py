@@ -56,8 +56,8 @@ def predict_samples(
         head: a head to use with the bundle's encoders.
         chunk_length: bases of a chunk.
         frames: how frames are drawn.
-        prevalence: share of viruses among the scored records of each sample; `auto` to estimate
-            it for each.
+        prevalence: share of viruses among the scored records of each sample; by default
+            estimated for each.
         max_fdr: call virus up to this expected share of false viruses in each sample.
         device: one worker each, which serve one sample after the other.
         precision: the encoders' arithmetic.

@@ -101,9 +101,14 @@ def test_the_prevalence_does_not_depend_on_that_of_the_fit(fitted: float) -> Non
 def test_a_sample_without_viruses_has_nearly_none() -> None:
     probability, _ = sample(5_000, 0, 3)
     assert estimate_prevalence(probability, np.ones(5_000, np.int64), 0.5) < 0.005
-    certain = np.full(4, 1e-9)
-    assert estimate_prevalence(certain, np.ones(4, np.int64), 0.5) == 0.000001
-    assert estimate_prevalence(1 - certain, np.ones(4, np.int64), 0.5) == 0.999999
+
+
+@pytest.mark.parametrize("records", [1, 5, 1000])
+def test_a_few_records_alone_say_little(records: int) -> None:
+    counts = np.array([records])
+    for probability, viruses in ((1e-9, 0), (1 - 1e-9, records)):
+        found = estimate_prevalence(np.array([probability]), counts, 0.5)
+        assert found == pytest.approx((2 + viruses) / (4 + records), abs=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -116,7 +121,8 @@ def test_the_prevalence_is_where_expectation_maximisation_goes(
 ) -> None:
     probability, counts = np.array([p for p, _ in kinds]), np.array([n for _, n in kinds])
     found = estimate_prevalence(probability, counts, before)
-    again = float((at_prevalence(probability, before, found) * counts).sum() / counts.sum())
+    viruses = 2 + (at_prevalence(probability, before, found) * counts).sum()
+    again = float(viruses / (4 + counts.sum()))
     assert again == pytest.approx(found, abs=2e-6)
 
 

@@ -47,8 +47,7 @@ def test_it_says_what_the_run_found(examples: Path) -> None:
     assert f"{summary['calls']['virus']} of {summary['records']} records" in page
     for words in (
         "Some calls are false; how many to expect is said below",
-        "It holds if 50.0\u00a0% of the scored records are viral.",
-        "with <code>--prevalence SHARE</code> or",
+        "% of the scored records are viral, as estimated from the run.",
         "compact 2026.11.23", "reads.fastq.gz", "contigs.fasta",
         "has not been validated as a diagnostic method",
         "One bacterial or eukaryotic gene in five is called virus",
@@ -87,6 +86,11 @@ def test_probabilities_and_gc_are_shown_where_there_are_some(run_of: RunOf) -> N
         | {"records_expected_viral": 1.2}
     ))  # fmt: skip
     without, full = (virnucpro.report(out).read_text() for out in (plain, known))
+    assert "with <code>--prevalence SHARE</code>" not in full
+    path.write_text(
+        path.read_text().replace('"prevalence_estimated": true', '"prevalence_estimated": false')
+    )
+    assert "with <code>--prevalence SHARE</code>" in virnucpro.report(known).read_text()
     for words in ("probability</button>", "FDR", "G and C"):
         assert words not in without.replace("<span", "</button><span")
         assert words in full.replace("<span", "</button><span")

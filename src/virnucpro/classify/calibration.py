@@ -18,6 +18,8 @@ Bool = NDArray[np.bool_]
 #: An estimated share of viruses has 6 decimals and is neither 0 nor 1.
 _DECIMALS = 6
 _LEAST = 10**-_DECIMALS
+#: Viruses, and others, that a sample is taken to have beside its own records.
+_PRIOR = 2
 #: Scores that `least_score` looks at.
 _STEPS = 1000
 
@@ -79,8 +81,9 @@ def at_prevalence(probability: Float64, before: float, after: float) -> Float64:
 def estimate_prevalence(probability: Float64, counts: Int64, before: float) -> float:
     """Return the share of viruses that makes a sample's scores most likely.
 
-    It is what the EM of Saerens et al. climbs to. The likelihood is concave in the share, so the
-    zero of its slope is found by halving an interval, which is sure to end.
+    It is what the EM of Saerens et al. climbs to where `_PRIOR` viruses and as many others are
+    among the records beside, so that a few records alone say little. The likelihood is concave in
+    the share, so the zero of its slope is found by halving an interval, which is sure to end.
 
     Args:
         probability: P(virus) for a share of `before`, of each kind of record.
@@ -95,6 +98,7 @@ def estimate_prevalence(probability: Float64, counts: Int64, before: float) -> f
     while high - low > _LEAST / 10:
         share = (low + high) / 2
         slope = float((counts * (virus - other) / (share * virus + (1 - share) * other)).sum())
+        slope += _PRIOR / share - _PRIOR / (1 - share)
         low, high = (share, high) if slope > 0 else (low, share)
     return float(round((low + high) / 2, _DECIMALS))
 

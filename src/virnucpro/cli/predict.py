@@ -59,8 +59,8 @@ def predict(
     prevalence: Annotated[
         str | None,
         typer.Option(
-            help="Share of viruses to expect among scored records, as 0.01, or auto to estimate "
-            "it; needs a calibrated bundle."
+            help="Share of viruses to expect among scored records, as 0.01; by default, auto, it "
+            "is estimated. Needs a calibrated bundle."
         ),
     ] = None,
     max_fdr: Annotated[
@@ -134,11 +134,7 @@ def predict(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        lambda summary: told(
-            summary,
-            Outputs(out, legacy, compressed, report=report),
-            has_prevalence=prevalence is not None,
-        ),
+        lambda summary: told(summary, Outputs(out, legacy, compressed, report=report)),
         lambda summary: summary.unscored["not processed"],
         out / "SAMPLE" if samples else out,
         executor=executor,

@@ -5,13 +5,12 @@ from virnucpro.results.samples import SampleSummaries
 from virnucpro.results.summary import Summary
 
 
-def told(summary: Summary | SampleSummaries, outputs: Outputs, *, has_prevalence: bool) -> str:
+def told(summary: Summary | SampleSummaries, outputs: Outputs) -> str:
     """Return what a run, or those of a sheet, came to, in a few lines.
 
     Args:
         summary: of the run or the sheet.
         outputs: the run's files.
-        has_prevalence: whether the user said which share of viruses to expect.
     """
     if isinstance(summary, SampleSummaries):
         tables = SheetOutputs(outputs.directory, outputs.compressed)
@@ -21,7 +20,7 @@ def told(summary: Summary | SampleSummaries, outputs: Outputs, *, has_prevalence
         )
     return (
         f"{_calls(summary)}; {summary.records_per_second:,.0f} records/s\n"
-        f"{_expected(summary, has_prevalence=has_prevalence)}"
+        f"{_expected(summary)}"
         f"look first at {_page(outputs)}{outputs.path('records')} (calls, how sure they are)\n"
         f"again: virnucpro predict --config {outputs.path('config')}\n"
         f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
@@ -42,15 +41,12 @@ def _calls(summary: Summary | SampleSummaries) -> str:
     )
 
 
-def _expected(summary: Summary, *, has_prevalence: bool) -> str:
+def _expected(summary: Summary) -> str:
     """Say what probabilities say of all records; nothing without a calibration."""
     if summary.records_expected_viral is None:
         return ""
-    if has_prevalence:
-        what = f"for a prevalence of {summary.prevalence:.2%}"
-    else:
-        what = (
-            f"if probabilities are for samples with {summary.prevalence:.0%} viruses; "
-            "--prevalence takes the share that you expect, or auto to estimate it"
-        )
-    return f"{summary.records_expected_viral:,.0f} viruses expected {what}\n"
+    origin = "estimated from the scores" if summary.prevalence_estimated else "as you said"
+    return (
+        f"{summary.records_expected_viral:,.0f} viruses expected for a prevalence of "
+        f"{summary.prevalence:.2%}, {origin}\n"
+    )

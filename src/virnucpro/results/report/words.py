@@ -33,9 +33,9 @@ _NOT_CALIBRATED = (
     "viral. Scores put records in order, no more."
 )
 _ASSUMED = Markup(
-    "That share is assumed. If you expect another one, run predict again, into a new directory, "
-    "with <code>--prevalence SHARE</code> or <code>--prevalence auto</code>: probabilities and the "
-    "false calls to expect change with it."
+    "That share was given. If you expect another one, run predict again, into a new directory, "
+    "with <code>--prevalence SHARE</code>, or without it to have it estimated: probabilities and "
+    "the false calls to expect change with it."
 )
 #: Settings that people know by another name.
 _SETTINGS = {
