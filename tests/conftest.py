@@ -1,6 +1,7 @@
 """What many tests need: the tokenizer, small random bundles, packs of mixed lengths."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from virnucpro.training.export import export_bundle
 
 if not torch.cuda.is_available():  # Triton, which nothing has imported yet, then interprets
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Some tests interrupt; a shell that starts pytest in the background has that ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 TINY = ClassifierConfig(

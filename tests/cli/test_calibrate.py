@@ -162,15 +162,7 @@ def test_an_estimated_prevalence_is_that_of_the_same_number(
 ) -> None:
     out, share = tmp_path / "out", summary(lenient)["prevalence"]
     assert summary(lenient)["prevalence_estimated"] is True
-    options: list[str | Path] = [
-        "--bundle",
-        calibrated,
-        *OPTIONS,
-        "--max-fdr",
-        "0.35",
-        "--prevalence",
-        str(share),
-    ]
+    options = ["--bundle", str(calibrated), *OPTIONS, *LENIENT[:2], "--prevalence", str(share)]
     assert run("predict", *EXAMPLES, "-o", out, *options).returncode == 0
     for name in ("records.tsv", "viral.fasta"):
         assert (out / name).read_bytes() == (lenient / name).read_bytes()
