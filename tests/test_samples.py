@@ -114,7 +114,7 @@ def test_the_table_of_samples_holds_their_summaries(many: Many) -> None:
             summary.calls[name] for name in ("virus", "other", "unscored")
         ]
         assert (int(row["records"]), int(row["bases"])) == (summary.records, summary.bases)
-        assert row["prevalence"] == "0.500000"
+        assert float(row["prevalence"]) == summary.prevalence
         assert float(row["expected_viral"]) == pytest.approx(summary.records_expected_viral)
         assert float(row["seconds"]) >= summary.seconds["scoring"]
 
