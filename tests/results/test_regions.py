@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from made_shards import REGIONS, Chunk, Frame, Piece, merge
+from virnucpro.bundles.manifest import Calibration, CalibrationLine
+from virnucpro.classify import ChunkScores
 from virnucpro.results.paths import Outputs
-from virnucpro.results.regions import gff3_name
+from virnucpro.results.regions import gff3_name, regions_of
 
 #: Letters that a name may hold in GFF3 as they are.
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|")
@@ -133,3 +135,17 @@ def test_scores_of_a_region_are_its_roll_up(tmp_path: Path) -> None:
     expected = (1 + (delta * np.sqrt(delta)).sum() / np.sqrt(delta).sum()) / 2
     (line,) = (tmp_path / "regions.gff3").read_text().splitlines()[2:]
     assert line.split("\t")[5] == f"{expected:.6f}"
+
+
+def test_a_calibration_says_which_chunks_are_viral() -> None:
+    balance = np.repeat([0.1, 0.4, 0.1], 12)
+    scores = ChunkScores(np.ones(36, np.int64), 1 - balance, balance, np.ones(36, np.uint8))
+    span_C2 = np.column_stack([np.arange(36) * 500, np.arange(1, 37) * 500])
+    line = CalibrationLine(chunks=1, scores=(0, 0.3, 1), probabilities=(0.01, 0.7, 0.99))
+    fitted = Calibration(
+        lines=(line,), prevalence=0.5, chunk_length=500, frames="all", data="made by hand",
+        metrics={},
+    )  # fmt: skip
+    assert list(regions_of("contig", span_C2, scores)) == []
+    (region,) = regions_of("contig", span_C2, scores, fitted)
+    assert (region.start, region.end, region.chunks) == (6000, 12000, 12)

@@ -128,7 +128,8 @@ def merge_shards(
         )
         reads = ReadWriter(files, outputs, store)
         track = ScoreTrack(files.open(outputs.path("track")))
-        regions = RegionFiles(files, outputs)
+        fitted = None if calibrating is None else calibrating.calibration
+        regions = RegionFiles(files, outputs, fitted)
         bam = _bam_writer(files, outputs, tagged)
         legacy = LegacyFiles(files, outputs) if outputs.legacy else None
         for index in range(shards):

@@ -6,8 +6,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify import ChunkScores, score_records
-from virnucpro.classify.consensus import UNSCORED, Int64
+from virnucpro.classify.calibration import at_prevalence, line_numbers, probabilities
+from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.classify.segments import LEAST_CHUNKS, viral_segments
 from virnucpro.engine.shards import Shard
 from virnucpro.results.files import PartialFiles
@@ -50,9 +52,13 @@ class RegionFiles:
     Args:
         files: where they are opened.
         outputs: where they lie.
+        calibration: of the bundle, where it has one.
     """
 
-    def __init__(self, files: PartialFiles, outputs: Outputs) -> None:
+    def __init__(
+        self, files: PartialFiles, outputs: Outputs, calibration: Calibration | None = None
+    ) -> None:
+        self._calibration = calibration
         self._gff3 = files.open(outputs.path("regions"))
         self._bed = files.open(outputs.path("regions_bed"))
         self._gff3.write(b"##gff-version 3\n")
@@ -67,7 +73,8 @@ class RegionFiles:
             if last_chunk[piece] == chunks[piece]:
                 part = _joined(self._unfinished)
                 self._unfinished.clear()
-                self._write(list(regions_of(ids[piece], *part)), int(length[piece]))
+                found = regions_of(ids[piece], *part, self._calibration)
+                self._write(list(found), int(length[piece]))
 
     def _write(self, regions: list[Region], length: int) -> None:
         """Append the regions of a record of so many bases."""
@@ -92,15 +99,21 @@ def _joined(parts: list[_Part]) -> _Part:
     return _Part(np.concatenate(spans), ChunkScores.joined(scores))
 
 
-def regions_of(record: str, span_C2: Int64, scores: ChunkScores) -> Iterator[Region]:
+def regions_of(
+    record: str, span_C2: Int64, scores: ChunkScores, calibration: Calibration | None = None
+) -> Iterator[Region]:
     """Find the viral regions of a record; one that takes in all of it is none.
 
     Args:
         record: its id.
         span_C2: start and end of each scored chunk.
         scores: of the same chunks.
+        calibration: says what a chunk's score means; without one its score is taken for it.
     """
-    segments = viral_segments(scores.balance)
+    chances = scores.balance
+    if calibration is not None:
+        chances = _chances(chances, span_C2, calibration)
+    segments = viral_segments(chances)
     for start, end in segments:
         if end - start == len(span_C2):
             return
@@ -113,6 +126,12 @@ def regions_of(record: str, span_C2: Int64, scores: ChunkScores) -> Iterator[Reg
             float(rolled_up.p_virus[0]),
             end - start,
         )
+
+
+def _chances(scores_C: Float64, span_C2: Int64, calibration: Calibration) -> Float64:
+    """Return the chance that each chunk, as a record of its own, is viral where one in two is."""
+    line = line_numbers(calibration, np.ones(len(scores_C), np.int64), np.diff(span_C2)[:, 0])
+    return at_prevalence(probabilities(calibration, line, scores_C), calibration.prevalence, 0.5)
 
 
 def gff3_name(record: str) -> str:
