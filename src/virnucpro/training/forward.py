@@ -8,7 +8,7 @@ Between products PyTorch's compiler puts operations together, on a GPU.
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _GROUP = 128
 #: Added to scores of what is not to be seen; a tile of nothing else would turn infinity into NaN.
 _UNSEEN = -1e4
-_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -162,12 +161,10 @@ def _sums(words: Tensor, table: Tensor) -> Tensor:
     return functional.linear(_fused(_one_hot, words, table), table[1:].T)
 
 
-def _fused(
-    function: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
-) -> _Result:
+def _fused(function: Callable[..., _Result], *arguments: Any) -> _Result:  # noqa: ANN401
     """Call a function, compiled if its first argument is on a GPU and a compiler is found."""
-    is_gpu = cast("Tensor", arguments[0]).is_cuda
-    return (_compiled(function) if is_gpu and _compiles() else function)(*arguments, **named)
+    is_compiled = arguments[0].is_cuda and _compiles()
+    return (_compiled(function) if is_compiled else function)(*arguments)
 
 
 @cache
