@@ -65,11 +65,12 @@ def made_parts(draw: st.DrawFn, dtype: str, *, is_ragged: bool) -> tuple[list[Pa
     letters = st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"])
     ids = st.one_of(st.text(letters, min_size=1, max_size=12), st.sampled_from(["r1", "r2", "é/1"]))
     width = draw(st.integers(1, 5))
+    bits = f"<u{np.dtype(dtype).itemsize}"
     parts = []
     for _ in range(draw(st.integers(0, 4))):
         names = draw(st.lists(ids, max_size=6))
         counts = [draw(st.integers(0, 4)) if is_ragged else 1 for _ in names]
-        values = draw(numbers.arrays(dtype, (sum(counts), width)))
+        values = draw(numbers.arrays(bits, (sum(counts), width))).view(dtype)
         lengths = [draw(st.integers(0, 2**40)) for _ in names]
         parts.append(Part(names, np.array(lengths, np.int64), np.array(counts, np.int64), values))
     return parts, shape_of(parts, width, dtype, is_ragged=is_ragged)
