@@ -1,0 +1,82 @@
+"""The recipe of `compact` with a part changed: what carries the answer.
+
+    python benchmarks/ablations.py protein --data DIRECTORY --out BUNDLE [--scale 1] [--device cuda]
+
+`protein` knows the residue of each codon and nothing else of it: codons of one residue are alike.
+`dna` knows each codon and is not told which of them code for one residue. `pretrained` does a tenth
+more steps before, which restore hidden windows alone. Each writes a bundle, to `virnucpro predict`
+and `virnucpro evaluate` with.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from virnucpro.training.classes import load_classes
+from virnucpro.training.export import export_bundle
+from virnucpro.training.loop import Loop
+from virnucpro.training.recipe import ALL_FRAMES, CHUNK_LENGTHS, PROVENANCE, Recipe
+from virnucpro.training.trainee import Trainee
+from virnucpro.training.windows import Library
+
+
+class OfResidues(Trainee):
+    """Words are their residues."""
+
+    def words(self) -> Tensor:
+        """Return the vectors of all words, the empty one's first and zero."""
+        return _after_none(self.residues[cast("Tensor", self.residue_of_word)])
+
+
+class OfCodons(Trainee):
+    """Words are their codons."""
+
+    def words(self) -> Tensor:
+        """Return the vectors of all words, the empty one's first and zero."""
+        return _after_none(self.encoder.frames.embedding.weight[1:])
+
+
+def _after_none(vectors: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(vectors[:1]), vectors])
+
+
+TRAINEES = {"protein": OfResidues, "dna": OfCodons, "pretrained": Trainee}
+
+
+def main() -> None:
+    """Train, and write a bundle."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=TRAINEES)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="virus* and other*.fa")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the recipe's steps")
+    parser.add_argument("--bases", type=int, default=Recipe().bases, help="of a step")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    recipe = replace(Recipe(), bases=options.bases)
+    if options.part == "pretrained":
+        recipe = replace(recipe, pretrain_steps=recipe.train_steps // 10)
+    recipe = recipe.scaled(options.scale)
+    torch.manual_seed(recipe.seed)
+    library = Library(load_classes(options.data), torch.device(options.device))
+    trainee = TRAINEES[options.part](recipe.network, recipe.losses, library.classes)
+    loop = Loop(trainee.to(options.device), recipe, library)
+    loop.run()
+    trainee.classifier.load_state_dict(loop.averaged())
+    bundle = export_bundle(
+        trainee.classifier.cpu().eval(), None, options.out,
+        name=f"compact-{options.part}", version="1", chunk_lengths=CHUNK_LENGTHS,
+        frames=ALL_FRAMES, metrics={},
+        provenance={"recipe": repr(recipe), "ablation": options.part, **PROVENANCE},
+    )  # fmt: skip
+    print(f"wrote {bundle.path}")
+
+
+if __name__ == "__main__":
+    main()
