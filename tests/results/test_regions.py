@@ -12,7 +12,7 @@ from made_shards import REGIONS, Chunk, Frame, Piece, merge
 from virnucpro.bundles.manifest import Calibration, CalibrationLine
 from virnucpro.classify import ChunkScores
 from virnucpro.results.paths import Outputs
-from virnucpro.results.regions import gff3_name, regions_of
+from virnucpro.results.regions import bed_line, gff3_line, gff3_name, regions_of
 
 #: Letters that a name may hold in GFF3 as they are.
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|")
@@ -149,3 +149,9 @@ def test_a_calibration_says_which_chunks_are_viral() -> None:
     assert list(regions_of("contig", span_C2, scores)) == []
     (region,) = regions_of("contig", span_C2, scores, fitted)
     assert (region.start, region.end, region.chunks) == (6000, 12000, 12)
+    chance = 0.7 + 0.29 * (0.4 - 0.3) / (1 - 0.3)  # on the line between the knots
+    assert region.p_virus < 0.5 < region.score
+    assert region.score == pytest.approx(chance)
+    assert gff3_line(region, "v").split("\t")[5] == f"{chance:.6f}"
+    assert gff3_line(region, "v").endswith(f";chunks=12;chance={chance:.6f}\n")
+    assert bed_line(region, "v").split("\t")[4] == f"{1000 * chance:.0f}"

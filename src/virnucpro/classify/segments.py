@@ -54,6 +54,11 @@ def viral_segments(scores_C: Float64) -> list[Segment]:
     return [segment for segment in viral if segment.end - segment.start >= _SHORTEST]
 
 
+def mean_score(scores_C: Float64) -> float:
+    """Return the score whose log odds are the mean of those by which stretches are viral."""
+    return float(1 / (1 + np.exp(-_log_odds(scores_C).mean())))
+
+
 def _log_odds(scores_C: Float64) -> Float64:
     """Return the log odds of scores, cut off where they say nothing more."""
     with np.errstate(divide="ignore"):

@@ -10,7 +10,7 @@ from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify import ChunkScores, score_records
 from virnucpro.classify.calibration import at_prevalence, line_numbers, probabilities
 from virnucpro.classify.consensus import UNSCORED, Float64, Int64
-from virnucpro.classify.segments import LEAST_CHUNKS, viral_segments
+from virnucpro.classify.segments import LEAST_CHUNKS, mean_score, viral_segments
 from virnucpro.engine.shards import Shard
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.paths import Outputs
@@ -30,6 +30,8 @@ class Region(NamedTuple):
         end: one past the last base.
         p_virus: what the roll-up says of a record of these chunks.
         chunks: scored chunks in it.
+        chance: that a chunk of it, as a record of its own, is viral where one in two is; above 0.5.
+            None without a calibration.
     """
 
     record: str
@@ -37,6 +39,12 @@ class Region(NamedTuple):
     end: int
     p_virus: float
     chunks: int
+    chance: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What made it a region: its chance, else `p_virus`."""
+        return self.p_virus if self.chance is None else self.chance
 
 
 class _Part(NamedTuple):
@@ -125,6 +133,7 @@ def regions_of(
             int(span_C2[end - 1, 1]),
             float(rolled_up.p_virus[0]),
             end - start,
+            None if calibration is None else mean_score(chances[start:end]),
         )
 
 
@@ -142,14 +151,16 @@ def gff3_name(record: str) -> str:
 def gff3_line(region: Region, name: str) -> str:
     """Return a region as a feature of GFF3: 1-based, both ends in it."""
     attributes = f"ID={name};Name={name};p_virus={region.p_virus:.6f};chunks={region.chunks}"
+    if region.chance is not None:
+        attributes += f";chance={region.chance:.6f}"
     columns = (
         gff3_name(region.record), "virnucpro", _TERM, region.start + 1, region.end,
-        f"{region.p_virus:.6f}", ".", ".", attributes,
+        f"{region.score:.6f}", ".", ".", attributes,
     )  # fmt: skip
     return "\t".join(map(str, columns)) + "\n"
 
 
 def bed_line(region: Region, name: str) -> str:
     """Return a region as BED of six columns: 0-based, the end not in it; scores up to 1000."""
-    score = round(1000 * region.p_virus)
+    score = round(1000 * region.score)
     return f"{region.record}\t{region.start}\t{region.end}\t{name}\t{score}\t.\n"
