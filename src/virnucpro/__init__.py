@@ -1,4 +1,4 @@
-"""Find viral sequences in sequencing reads and contigs with two language models.
+"""Find viral sequences in sequencing reads and contigs with language models.
 
 >>> import virnucpro
 >>> summary = virnucpro.predict("reads.fastq.gz", "out")  # doctest: +SKIP

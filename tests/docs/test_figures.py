@@ -1,4 +1,4 @@
-"""The worked example in docs/results.md follows from what was measured."""
+"""The worked example and the tables of docs/results.md follow from what was measured."""
 
 import json
 import re
@@ -8,8 +8,9 @@ import pytest
 from processes import ROOT
 
 PAGE = (ROOT / "docs" / "results.md").read_text()
-MEASURED = ROOT / "benchmarks" / "2026-11-23-compact-500.json"
-CALLS = json.loads((ROOT / "benchmarks" / "2026-11-23-compact-calls.json").read_bytes())
+BENCHMARKS = ROOT / "benchmarks"
+MEASURED = BENCHMARKS / "2026-11-23-compact-500.json"
+CALLS = json.loads((BENCHMARKS / "2026-11-23-compact-calls.json").read_bytes())
 ROWS = re.findall(r"^\| ([\d.]+) % \|" + r" ([\d.,]+|-)(?: %)? \|" * 7 + "$", PAGE, re.MULTILINE)
 #: Recall at 1 % false positives, as the page says it.
 RECALL_AT_1 = 0.398
@@ -45,6 +46,32 @@ def test_the_table_follows(row: tuple[str, ...]) -> None:
 
 def test_the_table_is_found() -> None:
     assert len(ROWS) == 4
+
+
+@pytest.mark.parametrize("length", [500, 300, 150])
+def test_short_reads(length: int) -> None:
+    found = json.loads((BENCHMARKS / f"2026-11-23-compact-{length}.json").read_bytes())
+    measures = found["views"]["all"]["overall"]["measures"]
+    called = CALLS["called" if length == 500 else f"called_of_{length}_bp"]
+    shares = [measures[f"recall_at_{rate}_percent"]["value"] for rate in (1, 5)]
+    shares += [called[share]["viral"] / CALLS["viral_reads"] for share in ("0.5", "0.1", "0.01")]
+    cells = [f"{measures['auroc']['value']:.3f}", *(f"{100 * share:.1f} %" for share in shares)]
+    assert f"| {length} bp | {' | '.join(cells)} |" in PAGE
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_contigs(length: int) -> None:
+    found = json.loads((BENCHMARKS / "2026-11-23-contigs.json").read_bytes())[f"{length}000"]
+    counts, total = found["viral, others"], (found["virus"], found["records"] - found["virus"])
+    rolled_up = ", ".join(
+        f"{100 * count / of:.1f} %" for count, of in zip(counts["rollup viral"], total, strict=True)
+    )
+    called = [counts[f"call virus where the share is {share}"][0] for share in (0.1, 0.01)]
+    cells = [
+        f"{found['auroc'][0]:.3f}", f"{100 * found['recall_at_1_percent'][0]:.1f} %", rolled_up,
+        *(f"{100 * count / total[0]:.1f} %" for count in called),
+    ]  # fmt: skip
+    assert f"| {length} kb | {' | '.join(cells)} |" in PAGE
 
 
 def test_the_method_names_what_there_is() -> None:

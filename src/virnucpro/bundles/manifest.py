@@ -47,7 +47,7 @@ class Thresholds(Part, frozen=True, kw_only=True):
     """When a record is called.
 
     Attributes:
-        virus: a record is virus above this p_virus.
+        virus: a record is virus above this probability, or p_virus where there is no calibration.
     """
 
     virus: _Share

@@ -54,10 +54,11 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
     ] = False,
 ) -> None:
-    """Find viral sequences in sequencing reads and contigs with two language models.
+    """Find viral sequences in sequencing reads and contigs with language models.
 
-    Every record is cut into chunks and translated in six frames; each frame without a stop is read
-    by a protein language model and a DNA language model, and a small classifier says virus or not.
+    Every record is cut into chunks and translated in six frames, networks read the frames, and a
+    small classifier says virus or not. `compact`, the default, reads the six of a chunk together;
+    VirNucPro's published weights read each frame without a stop as protein and as DNA.
     """
 
 

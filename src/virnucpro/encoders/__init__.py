@@ -1,4 +1,4 @@
-"""The two language models, one readable file each, and what they share.
+"""The networks, one readable file each, and what they share.
 
 Shape legend: T tokens of a pack, S sequences, D model width, H heads, A width of one head,
 L length of one sequence, F feed-forward width, V vocabulary.

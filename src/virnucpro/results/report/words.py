@@ -37,6 +37,10 @@ _ASSUMED = Markup(
     "with <code>--prevalence SHARE</code>, or without it to have it estimated: probabilities and "
     "the false calls to expect change with it."
 )
+_ESTIMATED = Markup(
+    "Where viruses are few the estimate is rough; predict takes a share that you know, into a new "
+    "directory: <code>--prevalence SHARE</code>."
+)
 #: Settings that people know by another name.
 _SETTINGS = {
     "chunk_length": "bases in a chunk",
@@ -126,8 +130,8 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
         false = sample.found.false_share
         if false is not None and summary.calls["virus"]:
             parts.append(f"About {share(false, 1)} of those called virus are expected to be false.")
-    if not all(sample.summary.prevalence_estimated for sample in calibrated):
-        parts.append(_ASSUMED)
+    is_estimated = all(sample.summary.prevalence_estimated for sample in calibrated)
+    parts.append(_ESTIMATED if is_estimated else _ASSUMED)
     if len(calibrated) < len(samples):
         parts.append("Samples without a calibration have scores alone, which are no probabilities.")
     return "Probabilities are calibrated", Markup(" ").join(parts)
