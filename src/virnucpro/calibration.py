@@ -63,7 +63,7 @@ def calibrate(
         fitted = fit(
             rows["p_virus"].to_numpy(),
             rows["scored_chunks"].to_numpy(),
-            rows["length"].to_numpy(),
+            rows["chunk_bases"].to_numpy(),
             rows["is_virus"].to_numpy(),
             rows["source"].rank("dense").to_numpy().astype(np.int64),
         )
@@ -93,20 +93,22 @@ def _binding_of(run: Path, bundle: Bundle) -> Binding:
 def _labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.DataFrame:
     """Return what is known of records with a score and a label.
 
-    That is `length`, `p_virus`, `scored_chunks`, `is_virus` and `source`.
+    That is `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.
     """
     outputs = Outputs(run, compressed=bool(binding.settings["compressed"]))
-    columns = {
-        "record": pl.String, "length": pl.Int64, "chunks": pl.Int64, "p_virus": pl.Float64,
-    }  # fmt: skip
+    columns = {"record": pl.String, "chunks": pl.Int64, "p_virus": pl.Float64}
     records = _columns(outputs.path("records"), columns)
-    calls = _columns(outputs.path("chunks"), {"call": pl.String})["call"]
-    if records["chunks"].sum() != len(calls):
+    columns = {"start": pl.Int64, "end": pl.Int64, "call": pl.String}
+    chunks = _columns(outputs.path("chunks"), columns)
+    if records["chunks"].sum() != len(chunks):
         raise RunError(f"{run}: some chunks are not in its tables; calibrate on a complete run")
     owner = np.repeat(np.arange(len(records)), records["chunks"].to_numpy())
-    scored = np.bincount(owner[(calls != "unscored").to_numpy()], minlength=len(records))
+    is_scored = (chunks["call"] != "unscored").to_numpy()
+    scored = np.bincount(owner[is_scored], minlength=len(records))
+    spans = np.bincount(owner, chunks["end"] - chunks["start"], len(records)).astype(np.int64)
+    bases = spans // np.maximum(records["chunks"].to_numpy(), 1)
     found = (
-        records.with_columns(scored_chunks=scored)
+        records.with_columns(scored_chunks=scored, chunk_bases=bases)
         .filter(pl.col("p_virus").is_not_null())
         .join(labelled_records(labels), on="record", maintain_order="left")
     )

@@ -10,6 +10,7 @@ from virnucpro.classify.calibration import (
     at_prevalence,
     estimate_prevalence,
     false_discovery_rates,
+    last_reached,
     least_score,
     line_numbers,
     probabilities,
@@ -20,16 +21,23 @@ CALIBRATION = Calibration(
     lines=(
         CalibrationLine(chunks=1, scores=(0, 0.5, 1), probabilities=(0.1, 0.3, 0.8)),
         CalibrationLine(chunks=3, scores=(0, 1), probabilities=(0.01, 0.99)),
-        CalibrationLine(chunks=3, bases=900, scores=(0, 1), probabilities=(0.02, 0.99)),
+        CalibrationLine(chunks=3, bases=225, scores=(0, 1), probabilities=(0.02, 0.99)),
     ),
     prevalence=0.5, chunk_length=500, frames="open", data="made by hand", metrics={},
 )  # fmt: skip
 
 
-def test_a_line_is_chosen_by_scored_chunks_and_then_by_bases() -> None:
-    chunks = np.array([1, 2, 3, 3, 3, 4, 100, 1_000_000])
-    bases = np.array([1, 10**12, 1, 899, 900, 1, 1, 2**62])
-    assert line_numbers(CALIBRATION, chunks, bases).tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+def test_a_line_is_chosen_by_scored_chunks_and_then_by_bases_of_a_chunk() -> None:
+    chunks = np.array([0, 1, 2, 3, 3, 3, 4, 100, 1_000_000])
+    bases = np.array([0, 1, 10**12, 1, 224, 225, 1, 224, 2**62])
+    assert line_numbers(CALIBRATION, chunks, bases).tolist() == [0, 0, 0, 1, 1, 2, 1, 1, 2]
+
+
+def test_two_short_mates_are_not_taken_for_a_long_read() -> None:
+    """Lines for one chunk of three lengths, and for contigs, of which all chunks are long."""
+    firsts = [(1, 0), (1, 225), (1, 400), (2, 400)]
+    chunks, bases = np.array([1, 2, 2, 2, 9, 9]), np.array([500, 150, 300, 500, 150, 500])
+    assert last_reached(firsts, chunks, bases).tolist() == [2, 0, 1, 3, 0, 3]
 
 
 def test_probabilities_are_read_off_the_line() -> None:

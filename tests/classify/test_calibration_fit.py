@@ -194,6 +194,23 @@ def test_reads_of_lengths_with_few_records_share_a_line(
     assert [(line.chunks, line.bases) for line in found.lines] == lines
 
 
+@pytest.mark.parametrize(
+    ("kinds", "lines"),
+    [
+        ([(1, 500), (2, 150), (2, 500)], [(1, 0), (2, 0), (2, 400)]),
+        ([(1, 150), (1, 500), (2, 500)], [(1, 0), (1, 400), (2, 400)]),
+        ([(2, 150), (2, 300), (9, 500)], [(1, 0), (2, 225), (9, 400)]),
+    ],
+)
+def test_pairs_and_contigs_have_lines_of_their_own(
+    kinds: list[tuple[int, int]], lines: list[tuple[int, int]]
+) -> None:
+    scores, kind, is_virus, sources = labelled(dict.fromkeys(range(len(kinds)), 60))
+    chunks, bases = np.array(kinds)[kind].T
+    found = fit(scores, chunks, bases, is_virus, sources)
+    assert [(line.chunks, line.bases) for line in found.lines] == lines
+
+
 def test_a_score_of_long_reads_means_more_than_that_of_short_ones() -> None:
     random = np.random.default_rng(8)
     bases = random.choice([150, 500], 20_000)

@@ -18,7 +18,7 @@ CALIBRATION = Calibration(
     lines=(
         CalibrationLine(chunks=1, scores=(0, 0.4, 1), probabilities=(0.02, 0.3, 0.9)),
         CalibrationLine(chunks=2, scores=(0, 0.4, 1), probabilities=(0.001, 0.2, 0.999)),
-        CalibrationLine(chunks=2, bases=850, scores=(0, 1), probabilities=(0.0005, 0.9995)),
+        CalibrationLine(chunks=2, bases=225, scores=(0, 1), probabilities=(0.0005, 0.9995)),
     ),
     prevalence=0.5, chunk_length=300, frames="open", data="made by hand", metrics={},
 )  # fmt: skip
@@ -26,12 +26,18 @@ CALIBRATION = Calibration(
 CHUNKS = st.lists(st.one_of(st.none(), st.integers(0, 64).map(lambda k: k / 64)), max_size=4)
 
 
+def chunk_length(record: int) -> int:
+    """Return bases of the chunks of a record: of every other one they are short."""
+    return (300, 150)[record % 2]
+
+
 def piece(record: int, p_virus: list[float | None]) -> Piece:
+    length = chunk_length(record)
     chunks = [
-        Chunk(300 * k, 300 * k + 300, [] if p is None else [Frame("F1", 100, 1 - p, p)])
+        Chunk(length * k, length * (k + 1), [] if p is None else [Frame("F1", 100, 1 - p, p)])
         for k, p in enumerate(p_virus)
     ]
-    return Piece(record, f"r{record}", 300 * len(chunks), chunks, f">r{record}\nACGT\n")
+    return Piece(record, f"r{record}", length * len(chunks), chunks, f">r{record}\nACGT\n")
 
 
 def table(out: Path) -> pl.DataFrame:
@@ -64,8 +70,8 @@ def test_columns_and_calls_against_all_records(
     assert counts.prevalence is not None
     share = counts.prevalence
     scores = found["p_virus"].to_numpy()[is_scored]
-    bases = np.array([300 * len(chunks) for chunks in records])
-    number = np.where(scored_chunks > 1, 1 + ((scored_chunks > 2) | (bases >= 850)), 0)
+    is_long = np.array([chunk_length(record) >= 225 for record in range(len(records))])
+    number = np.where(scored_chunks > 1, 1 + is_long, 0)
     lines = [CALIBRATION.lines[k] for k in number[is_scored].tolist()]
     fitted = np.array(
         [np.interp(s, x.scores, x.probabilities) for s, x in zip(scores, lines, strict=True)]

@@ -58,7 +58,8 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
 
     Attributes:
         chunks: it is for records with so many scored chunks, or more;
-        bases: of those with as many chunks, for records of so many bases, or more.
+        bases: of them, for those whose chunks have so many bases on average, or more. Of the lines
+            that a record meets it has the one for most chunks, and of these for most bases.
         scores: p_virus of each knot, rising from 0 to 1.
         probabilities: P(virus) at each knot, rising.
     """

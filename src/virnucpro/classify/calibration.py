@@ -2,14 +2,16 @@
 
 A bundle's `Calibration` is a rising line from p_virus to the probability of a virus, in data with
 a known share of viruses; one line for each of a few numbers of scored chunks, since many chunks
-that agree say more than one, and of lengths, since a long chunk says more than a short one.
+that agree say more than one, and of their lengths, since a long chunk says more than a short one.
 Elsewhere that share is another; the rest is arithmetic on it.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.bundles.manifest import MOST_BASES, Calibration
+from virnucpro.bundles.manifest import Calibration
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -24,16 +26,33 @@ _PRIOR = 2
 _STEPS = 1000
 
 
-def sizes(chunks: Int64, bases: Int64) -> Int64:
-    """Return numbers that rank records by scored chunks and then by bases."""
-    return chunks * (MOST_BASES + 1) + np.minimum(bases, MOST_BASES)
-
-
 def line_numbers(calibration: Calibration, chunks: Int64, bases: Int64) -> Int64:
-    """Return which line is for records with so many scored chunks and bases; any if unscored."""
-    first = np.array([(line.chunks, line.bases) for line in calibration.lines])
-    asked = sizes(np.maximum(chunks, 1), bases)
-    return np.searchsorted(sizes(*first.T), asked, side="right").astype(np.int64) - 1
+    """Return which line is for records; any if they are unscored.
+
+    Args:
+        calibration: of the bundle that gave the scores.
+        chunks: scored chunks of each record.
+        bases: of a chunk of each record, the mean.
+    """
+    firsts = [(line.chunks, line.bases) for line in calibration.lines]
+    return last_reached(firsts, np.maximum(chunks, 1), bases)
+
+
+def last_reached(firsts: Iterable[tuple[int, int]], chunks: Int64, bases: Int64) -> Int64:
+    """Return which line is the last that asks for no more chunks and bases than records have.
+
+    Args:
+        firsts: the least chunks, and bases of a chunk, of each line, rising.
+        chunks: scored chunks of each record.
+        bases: of a chunk of each record, the mean.
+
+    Returns:
+        numbers of lines, -1 where each asks for more.
+    """
+    found = np.full(len(chunks), -1, dtype=np.int64)
+    for number, (least_chunks, least_bases) in enumerate(firsts):
+        found[(chunks >= least_chunks) & (bases >= least_bases)] = number
+    return found
 
 
 def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Float64:

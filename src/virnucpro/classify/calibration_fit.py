@@ -10,20 +10,21 @@ a line is for a share of viruses of one half.
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from virnucpro.bundles.manifest import CalibrationLine
-from virnucpro.classify.calibration import Bool, Float64, Int64, sizes
+from virnucpro.classify.calibration import Bool, Float64, Int64, last_reached
 
 #: Share of viruses that a fit is for.
 PREVALENCE = 0.5
 #: Records that a line needs of viruses, and of others, from two sources or more.
 LEAST_RECORDS = 50
-#: From so many scored chunks and bases on there is a line of its own, where records suffice for it.
-#: 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
-_FIRST = ((1, 0), (1, 225), (1, 400), (2, 0), (3, 0), (5, 0), (9, 0))
+#: From so many scored chunks, and bases of a chunk, on there is a line of its own, where records
+#: suffice for it. 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
+_FIRST = tuple(product((1, 2, 3, 5, 9), (0, 225, 400)))
 _FOLDS = 5
 _ECE_BINS = 15
 #: Most steps of the isotonic line, and knots of the logistic one.
@@ -53,11 +54,11 @@ class Line(NamedTuple):
 
 
 class FittedLine(NamedTuple):
-    """A line for records with some number of scored chunks and bases, up to the next line's.
+    """A line for records with so many scored chunks of so many bases, or more.
 
     Attributes:
         chunks: the least.
-        bases: the least, of records with as many chunks.
+        bases: of a chunk, the least.
         method: `isotonic` or `logistic`.
         line: fitted on all of these records.
     """
@@ -95,7 +96,7 @@ def fit(scores: Float64, chunks: Int64, bases: Int64, is_virus: Bool, sources: I
     Args:
         scores: p_virus of each record.
         chunks: scored chunks of each, one or more.
-        bases: of each.
+        bases: of a chunk of each, the mean.
         is_virus: what each is.
         sources: number of the genome, or of whatever else is alike, that each is of.
 
@@ -108,7 +109,7 @@ def fit(scores: Float64, chunks: Int64, bases: Int64, is_virus: Bool, sources: I
             f"calibration needs {LEAST_RECORDS} of each, from 2 sources or more"
         )
     held_out, weights, lines = np.empty(len(scores)), np.empty(len(scores)), []
-    for least, here in _parts(sizes(chunks, bases), is_virus, sources):
+    for least, here in _parts(chunks, bases, is_virus, sources):
         weights[here] = class_weights(is_virus[here])
         method, held_out[here] = _best_method(scores[here], is_virus[here], sources[here])
         lines.append(FittedLine(*least, method, METHODS[method](scores[here], is_virus[here])))
@@ -131,23 +132,21 @@ def _suffice(is_virus: Bool, sources: Int64) -> bool:
     )
 
 
-def _parts(size: Int64, is_virus: Bool, sources: Int64) -> list[tuple[tuple[int, int], Bool]]:
-    """Return from how many chunks and bases on each line is, and its records.
+def _parts(
+    chunks: Int64, bases: Int64, is_virus: Bool, sources: Int64
+) -> list[tuple[tuple[int, int], Bool]]:
+    """Return from how many chunks, and bases of a chunk, on each line is, and its records.
 
-    Where records are few, lines are joined.
+    Where records are few, those of the next lower line have them too.
     """
-    starts: list[tuple[int, int]] = []
-    end = math.inf
+    firsts = list(_FIRST)
     for first in reversed(_FIRST):
-        least = int(sizes(*np.array(first)))
-        here = (size >= least) & (size < end)
-        if _suffice(is_virus[here], sources[here]):
-            starts.insert(0, first)
-            end = least
-    starts[0] = _FIRST[0]
-    borders = [int(sizes(*np.array(first))) for first in starts]
-    number = np.searchsorted(borders, size, side="right") - 1
-    return [(first, number == k) for k, first in enumerate(starts)]
+        here = last_reached(firsts, chunks, bases) == firsts.index(first)
+        if not _suffice(is_virus[here], sources[here]):
+            firsts.remove(first)
+    firsts[0] = _FIRST[0]
+    number = last_reached(firsts, chunks, bases)
+    return [(first, number == k) for k, first in enumerate(firsts)]
 
 
 def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, Float64]:

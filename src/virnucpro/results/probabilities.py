@@ -108,7 +108,7 @@ class Probabilities(NamedTuple):
         Args:
             p_virus: of each record.
             chunks: scored chunks of each record.
-            bases: of each record.
+            bases: of a chunk of each record, the mean.
         """
         scored = np.flatnonzero(~np.isnan(p_virus))
         kinds = _kinds(self.calibration, p_virus[scored], chunks[scored], bases[scored])
@@ -118,7 +118,7 @@ class Probabilities(NamedTuple):
         return columns[0], columns[1]
 
     def threshold_of(self, chunks: Int64, bases: Int64) -> Float64:
-        """Return the p_virus above which records of so many scored chunks and bases are virus."""
+        """Return the p_virus above which records are virus; arguments are as of `columns`."""
         return self.thresholds[line_numbers(self.calibration, chunks, bases)]
 
 
@@ -131,9 +131,8 @@ def count_kinds(store: ShardStore, shards: int, calibration: Calibration) -> Int
         finished = assembler.add(shard, shard.chunk_scores(), lines(shard.ids))
         p_virus = finished.scores.p_virus
         scored = ~np.isnan(p_virus)
-        kinds = _kinds(
-            calibration, p_virus[scored], finished.scored_chunks[scored], finished.lengths[scored]
-        )
+        chunks, bases = finished.scored_chunks[scored], finished.chunk_bases[scored]
+        kinds = _kinds(calibration, p_virus[scored], chunks, bases)
         np.add.at(records, kinds, 1)
     return records
 

@@ -16,7 +16,7 @@ from virnucpro.engine.shards import Shard
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: From scored chunks and bases of records to the p_virus above which they are virus.
+#: From scored chunks of records, and bases of a chunk, to the p_virus above which they are virus.
 ThresholdOf = Callable[[Int64, Int64], Float64 | float]
 
 
@@ -28,6 +28,7 @@ class FinishedRecords(NamedTuple):
         lengths: bases of each, of both mates of a pair, int64.
         chunks: chunks of each, likewise, int64.
         scored_chunks: of these, with a score, int64.
+        chunk_bases: of a chunk of each, the mean, int64; 0 where there is none.
         frames: open frames of each, int64.
         scores: score, call and tier of each.
         problems: why each cannot be processed, empty where it can.
@@ -39,6 +40,7 @@ class FinishedRecords(NamedTuple):
     lengths: NDArray[np.int64]
     chunks: NDArray[np.int64]
     scored_chunks: NDArray[np.int64]
+    chunk_bases: NDArray[np.int64]
     frames: NDArray[np.int64]
     scores: RecordScores
     problems: list[str]
@@ -61,7 +63,7 @@ class _Unfinished:
             *(np.empty(0, t) for t in (int, float, float, np.uint8))
         )
     )
-    counts_5: Int64 = field(default_factory=lambda: np.zeros(5, np.int64))
+    counts_6: Int64 = field(default_factory=lambda: np.zeros(6, np.int64))
     problem: str = ""
 
 
@@ -89,8 +91,9 @@ class RecordAssembler:
         place = np.searchsorted(number[ends], record_C[finished])
         count = int(ends.sum())
         scored = np.bincount(place[all_scores.call != UNSCORED], minlength=count)
-        lengths, chunks, mates, gc, bases = self._counts(shard).T
-        result = score_records(place, all_scores, count, self._threshold_of(scored, lengths))
+        lengths, chunks, mates, gc, bases, spans = self._counts(shard).T
+        chunk_bases = spans // np.maximum(chunks, 1)
+        result = score_records(place, all_scores, count, self._threshold_of(scored, chunk_bases))
         self._unfinished.record_C = record_C[~finished]
         self._unfinished.scores = ChunkScores(*(column[~finished] for column in columns))
         return FinishedRecords(
@@ -98,6 +101,7 @@ class RecordAssembler:
             lengths,
             chunks,
             scored,
+            chunk_bases,
             np.bincount(place, weights=all_scores.frames, minlength=count).astype(np.int64),
             result,
             self._problems(lines(shard.problems), ends.tolist()),
@@ -106,16 +110,24 @@ class RecordAssembler:
         )
 
     def _counts(self, shard: Shard) -> Int64:
-        """Return bases, chunks, mates, G or C, and A, C, G or T of each finished record."""
+        """Return counts of each finished record.
+
+        They are of bases, chunks, mates, G or C, A, C, G or T, and bases of chunks.
+        """
         _, length, chunks, _, last_chunk, _, gc, bases, _ = shard.piece_P9.T
         ends_mate = last_chunk == chunks
-        counts_P5 = np.column_stack([length * ends_mate, chunks * ends_mate, ends_mate, gc, bases])
+        piece_C, _, start_C, end_C = shard.chunk_C4.T
+        spans = np.zeros_like(length)
+        np.add.at(spans, piece_C, end_C - start_C)
+        counts_P6 = np.column_stack(
+            [length * ends_mate, chunks * ends_mate, ends_mate, gc, bases, spans]
+        )
         ends = shard.ends
-        counts_R5 = np.zeros((int(ends.sum()) + 1, 5), np.int64)
-        np.add.at(counts_R5, np.cumsum(ends) - ends, counts_P5)
-        counts_R5[0] += self._unfinished.counts_5
-        self._unfinished.counts_5 = counts_R5[-1]
-        return counts_R5[:-1]
+        counts_R6 = np.zeros((int(ends.sum()) + 1, 6), np.int64)
+        np.add.at(counts_R6, np.cumsum(ends) - ends, counts_P6)
+        counts_R6[0] += self._unfinished.counts_6
+        self._unfinished.counts_6 = counts_R6[-1]
+        return counts_R6[:-1]
 
     def _problems(self, problems: list[str], ends: list[bool]) -> list[str]:
         """Return the first problem of each finished record; keep that of an unfinished one."""

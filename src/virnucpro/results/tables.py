@@ -105,7 +105,7 @@ def record_rows(records: FinishedRecords, calibrated: Probabilities | None) -> p
     probability, fdr = missing, missing
     if calibrated is not None:
         probability, fdr = calibrated.columns(
-            scores.p_virus, records.scored_chunks, records.lengths
+            scores.p_virus, records.scored_chunks, records.chunk_bases
         )
     is_scored = scores.call != UNSCORED
     return pl.DataFrame(
