@@ -5,10 +5,12 @@
 
 Ten splits by source. Prints calibration error (15 bins) and log loss of scores and of
 probabilities, and for samples of few viruses the estimated prevalence and the true share of false
-viruses at each `--max-fdr`.
+viruses at each `--max-fdr`. Then the same losses, and what is called virus at some prevalences,
+by the scored chunks of a record and the bases of a chunk: from so many of each on.
 """
 
 import argparse
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,20 +19,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.bundles.manifest import Calibration
+from virnucpro.calibration import labelled_scores
 from virnucpro.classify.calibration import (
     at_prevalence,
     estimate_prevalence,
     false_discovery_rates,
+    last_reached,
     line_numbers,
     probabilities,
 )
 from virnucpro.classify.calibration_fit import (
+    FIRSTS,
     PREVALENCE,
     calibration_error,
     class_weights,
     fit,
     log_loss,
 )
+from virnucpro.engine.run import read_run
 
 _SPLITS = 10
 _PREVALENCES, _RATES = (0.5, 0.1, 0.02), (0.05, 0.1, 0.2)
@@ -42,39 +48,48 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="output directories of predict")
     parser.add_argument("--labels", type=Path, required=True, help="id, is_virus, source")
     arguments = parser.parse_args()
-    labels = pl.read_csv(arguments.labels, separator="\t")
-    tables = [
-        pl.read_csv(run / "records.tsv", separator="\t", schema_overrides={"p_virus": pl.Float64})
-        .join(labels, left_on="record", right_on="id")
-        .select("p_virus", "is_virus", "source", "length")
-        for run in arguments.runs
-    ]
-    rows = pl.concat(tables).filter(pl.col("p_virus").is_not_null())
-    scores, is_virus = rows["p_virus"].to_numpy(), rows["is_virus"].to_numpy() == 1
-    bases = rows["length"].to_numpy()
+    rows = pl.concat(_rows(run, arguments.labels) for run in arguments.runs)
+    scores, is_virus = rows["p_virus"].to_numpy(), rows["is_virus"].to_numpy()
+    chunks, bases = rows["scored_chunks"].to_numpy(), rows["chunk_bases"].to_numpy()
+    sort = last_reached(FIRSTS, chunks, bases)
     genomes = rows["source"].str.split(":").list.first()
     sources = genomes.rank("dense").to_numpy().astype(np.int64) - 1
     found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for seed in range(_SPLITS):
         random = np.random.default_rng(seed)
         half = (random.permutation(sources.max() + 1) % 2)[sources] == 0
-        ones = np.ones(int(half.sum()), dtype=np.int64)
-        fitted = fit(scores[half], ones, bases[half], is_virus[half], sources[half])
+        fitted = fit(*(x[half] for x in (scores, chunks, bases, is_virus, sources)))
         calibration = Calibration(
             lines=tuple(line.described() for line in fitted.lines), prevalence=PREVALENCE,
             chunk_length=500, frames="all", data="half of the sources", metrics={},
         )  # fmt: skip
-        number = line_numbers(calibration, np.ones_like(bases), bases)
+        number = line_numbers(calibration, chunks, bases)
         probability = probabilities(calibration, number, scores)
         left = np.flatnonzero(~half)
         for name, said in (("scores", scores), ("probabilities", probability)):
             found[f"{name}: calibration error, log loss"].append(_losses(said, is_virus, left))
+        for which in (left[sort[left] == k] for k in np.unique(sort)):
+            name = f"from {FIRSTS[sort[which[0]]]}: "
+            for of, said in (("scores", scores), ("probabilities", probability)):
+                found[f"{name}{of}"].append(_losses(said, is_virus, which))
+            for share in _PREVALENCES:
+                is_called = at_prevalence(probability[which], PREVALENCE, share) > 0.5
+                parts = is_called[is_virus[which]], is_called[~is_virus[which]]
+                found[f"{name}called at {share}"].append(tuple(float(x.mean()) for x in parts))
         for prevalence in _PREVALENCES:
             some = _sample(is_virus, left, prevalence, random)
             _few(found, probability[some], is_virus[some], prevalence)
     for name, values in found.items():
         mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         print(f"{name:<48}{np.round(mean, 3)}  sd {np.round(deviation, 3)}")
+
+
+def _rows(run: Path, labels: Path) -> pl.DataFrame:
+    manifest = read_run(run)
+    if manifest is None:
+        sys.exit(f"{run}: holds no run")
+    found = labelled_scores(run, manifest.binding, [labels])
+    return found.select("p_virus", "scored_chunks", "chunk_bases", "is_virus", "source")
 
 
 def _losses(

@@ -55,7 +55,10 @@ class Genomes:
         self._lengths = np.array([len(record.sequence) for record in self._records])
 
     def cut(self, what: str, lengths: np.ndarray) -> Iterator[Cut]:
-        """Cut stretches of some lengths; those that hardly a record is long enough for are not."""
+        """Cut stretches of some lengths.
+
+        Left out are those that hardly a record is long enough for, and those of unknown bases.
+        """
         for number, length in enumerate(lengths.tolist()):
             first = int(np.searchsorted(self._lengths, length))
             if len(self._records) - first < _LEAST_RECORDS:
@@ -63,7 +66,10 @@ class Genomes:
             shares = self._lengths[first:] / self._lengths[first:].sum()
             record = self._records[first + int(self._drawn.choice(len(shares), p=shares))]
             start = int(self._drawn.integers(len(record.sequence) - length + 1))
-            piece = Nucleotides.join([record.sequence[start : start + length]])
+            letters = record.sequence[start : start + length].upper()
+            if set(letters) > set("ACGT"):
+                continue
+            piece = Nucleotides.join([letters])
             strands = [piece.forward_text(), piece.reverse_text()]
             forward, reverse = strands if self._drawn.random() < 0.5 else strands[::-1]
             name = f"{what}_{self._kind}_{number:04}"

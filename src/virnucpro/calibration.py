@@ -58,7 +58,7 @@ def calibrate(
         bundle = bundle_with_head(os.fspath(bundle), Path(head))
     loaded = load_bundle(bundle, is_checked=True)  # what is linked is compared when it is
     binding = _binding_of(Path(run), loaded)
-    rows = _labelled_scores(Path(run), binding, label_paths(labels))
+    rows = labelled_scores(Path(run), binding, label_paths(labels))
     try:
         fitted = fit(
             rows["p_virus"].to_numpy(),
@@ -90,7 +90,7 @@ def _binding_of(run: Path, bundle: Bundle) -> Binding:
     return binding
 
 
-def _labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.DataFrame:
+def labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.DataFrame:
     """Return what is known of records with a score and a label.
 
     That is `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.

@@ -24,7 +24,7 @@ PREVALENCE = 0.5
 LEAST_RECORDS = 50
 #: From so many scored chunks, and bases of a chunk, on there is a line of its own, where records
 #: suffice for it. 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
-_FIRST = tuple(product((1, 2, 3, 5, 9), (0, 225, 400)))
+FIRSTS = tuple(product((1, 2, 3, 5, 9), (0, 225, 400)))
 _FOLDS = 5
 _ECE_BINS = 15
 #: Most steps of the isotonic line, and knots of the logistic one.
@@ -139,12 +139,12 @@ def _parts(
 
     Where records are few, those of the next lower line have them too.
     """
-    firsts = list(_FIRST)
-    for first in reversed(_FIRST):
+    firsts = list(FIRSTS)
+    for first in reversed(FIRSTS):
         here = last_reached(firsts, chunks, bases) == firsts.index(first)
         if not _suffice(is_virus[here], sources[here]):
             firsts.remove(first)
-    firsts[0] = _FIRST[0]
+    firsts[0] = FIRSTS[0]
     number = last_reached(firsts, chunks, bases)
     return [(first, number == k) for k, first in enumerate(firsts)]
 
@@ -158,7 +158,9 @@ def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, 
             held_out[method][test] = fitted(scores[~test], is_virus[~test]).at(scores[test])
     losses = [_losses(held_out[method], is_virus) for method in ("isotonic", "logistic")]
     gain = class_weights(is_virus) * (losses[0] - losses[1])
-    best = "logistic" if gain.mean() > gain.std() / math.sqrt(len(gain)) else "isotonic"
+    of_source = np.bincount(np.unique(sources, return_inverse=True)[1], weights=gain)
+    is_sure = of_source.mean() > of_source.std() / math.sqrt(len(of_source))
+    best = "logistic" if is_sure else "isotonic"
     return best, held_out[best]
 
 
