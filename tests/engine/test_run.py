@@ -37,3 +37,6 @@ def test_a_rerun_in_another_way_is_refused(tmp_path: Path, binding: Binding) -> 
             run.keep_ways(["encoders: plain"])
         assert "\n" not in str(e.value)
         assert run.manifest.ways == ["encoders: fast"]
+        (run.shards / "ways.json").write_bytes(b"")  # as a file system may after a power cut
+        with pytest.raises(RunError, match=r"ways.json: cannot be read .*; give a new directory"):
+            run.keep_ways(["encoders: fast"])
