@@ -160,7 +160,7 @@ def open_run(
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / _LOCK_FILE).open("w")
+        lock = (directory / _LOCK_FILE).open("w+")  # NFS shares no lock that cannot be read
     except OSError as error:
         raise RunError(
             f"{directory}: cannot be written ({error.strerror}); give another directory"
@@ -185,8 +185,13 @@ def open_run(
 def _lock(lock: TextIO, kind: int) -> bool:
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise RunError(
+            f"{lock.name}: cannot be locked ({error.strerror}); give a directory on a file system "
+            "with locks"
+        ) from error
     return True
 
 
