@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from processes import run
+from virnucpro import storage
 from virnucpro.bundles.store import EMBEDDED
 from virnucpro.doctor import Report, doctor
 from virnucpro.encoders.precision import int8_fault
+from virnucpro.errors import SettingsError
 
 
 @pytest.fixture
@@ -40,6 +42,16 @@ def test_a_machine_that_is_well_has_no_problem(
     assert 0 < cpu.free < cpu.memory
     assert {w.name for w in found.weights} == set(EMBEDDED)
     assert {p.what for p in found.places} >= {"bundles", "downloads", "this directory"}
+
+
+def test_a_user_without_a_home_directory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "VIRNUCPRO_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container
+    with pytest.raises(SettingsError, match="this user has no home directory; set HOME"):
+        doctor()
+    monkeypatch.setenv("VIRNUCPRO_HOME", "bundles")
+    assert storage.home() == Path("bundles")
 
 
 def test_a_damaged_bundle_is_named_and_does_not_stop_predict(home: Path) -> None:

@@ -254,9 +254,11 @@ def test_nothing_is_written_where_the_sheet_is_wrong(tmp_path: Path) -> None:
 
 def test_a_line_of_two_files_is_pairs(tmp_path: Path) -> None:
     sheet = write_sheet(tmp_path, ["s1", "s2"])
-    sheet.write_text("sample,fastq_1,fastq_2\none,s1.fq,s1.fq\n")
+    sheet.write_text("sample,fastq_1,fastq_2\none,s1.fq,mates.fq\n")
+    first, second = tmp_path / "s1.fq", tmp_path / "mates.fq"
+    shutil.copy(first, second)
     virnucpro.predict_samples(sheet, tmp_path / "out", **SMALL)
-    virnucpro.predict([], tmp_path / "alone", mates=[(tmp_path / "s1.fq",) * 2], **SMALL)
+    virnucpro.predict([], tmp_path / "alone", mates=[(first, second)], **SMALL)
     alone = (tmp_path / "alone" / "records.tsv").read_bytes()
     assert (tmp_path / "out" / "one" / "records.tsv").read_bytes() == alone
     assert rows(tmp_path / "out" / "records.tsv")[1][-1] == "2"

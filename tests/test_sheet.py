@@ -90,6 +90,7 @@ def test_a_line_that_comes_twice_is_taken_once(folder: Path) -> None:
         ("sample,files\none\n", ", line 2: one needs files, or fastq_1"),
         ("sample,files,fastq_1\none,a.fq,b.fq\n", ", line 2: one needs files, or fastq_1"),
         ("sample,fastq_1,fastq_2\none,,b.fq\n", ", line 2: one needs files, or fastq_1"),
+        ("sample,fastq_1,fastq_2\none,a.fq,a.fq\n", ", line 2: a.fq is under fastq_1 and fastq_2"),
         ("sample,files\none,a.fq,b.fq\n", ", line 2: has more cells than the header"),
         ('sample,files\n\none,"a.fq\n', ", line 3: unexpected end of data; mend its quotes"),
         ("sample,files\none,-\n", ", line 2: standard input (-) cannot be in a sheet"),
@@ -113,7 +114,8 @@ def test_what_makes_no_sense_is_refused_with_its_line(
 @pytest.mark.parametrize(
     "name",
     ["", "..", "../b", "/abs", "a/b", ".hidden", "a b", "a\\b", "é", "x" * 129, "a\tb", "$(id)",
-     "records.tsv", "records.tsv.gz.partial", "samples.tsv", "run.json", "=1+1", "a\nb"],
+     "records.tsv", "records.tsv.gz.partial", "samples.tsv", "run.json", "report.html", "=1+1",
+     "a\nb"],
 )  # fmt: skip
 def test_names_that_are_no_folder_are_refused(folder: Path, name: str) -> None:
     text = io.StringIO()

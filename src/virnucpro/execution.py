@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Generic, get_args
 
-import msgspec
-
 from virnucpro.engine.binding import bind
 from virnucpro.engine.blocks import Block, input_bytes
 from virnucpro.engine.claims import TABLES, Claims
@@ -19,7 +17,7 @@ from virnucpro.engine.executors.crew import Crew, Events
 from virnucpro.engine.executors.links import Hello, Ready
 from virnucpro.engine.executors.members import Place
 from virnucpro.engine.monitor import DeviceUse, Monitor, use_of
-from virnucpro.engine.run import Run, open_run
+from virnucpro.engine.run import Run, open_run, read_json
 from virnucpro.engine.scoring import Scoring
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
@@ -275,5 +273,5 @@ class Execution(Generic[SummaryT]):
 def _finished(run: Run, job: Job[SummaryT]) -> SummaryT:
     """Return the summary of a finished run, and remove what a kill may have left of its shards."""
     ShardStore(run.shards).remove()
-    content = job.product.outputs.path("summary").read_bytes()
-    return msgspec.json.decode(content, type=job.product.summary_type)
+    path = job.product.outputs.path("summary")
+    return read_json(path, job.product.summary_type, "give a new directory")

@@ -1,6 +1,7 @@
 """What a user gives as input, checked before anything is written."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -36,7 +37,7 @@ def checked_inputs(
 
     Raises:
         InputError: when there is none, standard input comes twice, or one is missing, empty, of
-            another kind, or has a name that cannot be written down.
+            another kind, or has a name that cannot be written down, or both mates are in one file.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     sources: list[Source] = [(os.fspath(first), os.fspath(second)) for first, second in mates]
@@ -46,6 +47,9 @@ def checked_inputs(
     paths = paths_of(sources)
     if paths.count(STDIN) > 1:
         raise InputError("standard input (-) can be read only once; give it once")
+    for pair in sources:
+        if not isinstance(pair, str) and pair[0] == pair[1]:
+            raise InputError(f"{pair[0]}: is given as mates 1 and 2; give the file of each")
     unwritable = [path for path in paths if path.encode(errors="replace").decode() != path]
     if unwritable:
         raise InputError(f"{unwritable[0]}: its name is not UTF-8; rename it")
@@ -77,6 +81,16 @@ def mate_notes(sources: Sequence[Source]) -> list[str]:
         if say_they_are_mates(first, second):
             notes.append(f"{one} and {other} look like mates: -1 and -2 give one call a pair")
     return notes
+
+
+def repeat_notes(sources: Sequence[Source]) -> list[str]:
+    """Say which files are given more than once."""
+    counts = Counter(paths_of(sources))
+    return [
+        f"{path} is given {count} times: its records are counted as often"
+        for path, count in counts.items()
+        if count > 1
+    ]
 
 
 def check_for_bam(sources: Sequence[Source]) -> None:

@@ -14,7 +14,7 @@ from virnucpro.classify.calibration import least_score
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
-from virnucpro.inputs import AnyPath, check_for_bam, checked_inputs, mate_notes
+from virnucpro.inputs import AnyPath, check_for_bam, checked_inputs, mate_notes, repeat_notes
 from virnucpro.jobs import Job
 from virnucpro.reporting import show
 from virnucpro.results.paths import READ_CALLS, Outputs, ReadFiles, ReadFormat
@@ -27,6 +27,8 @@ from virnucpro.sequences.frames import FrameKind
 #: Below every p_virus. Which records --max-fdr calls is known at the end, so that the letters of
 #: all that have a score are kept until then.
 _ANY_SCORE = -1.0
+#: Bases of a chunk, beyond those of any chromosome.
+_LONGEST_CHUNK = 10**12
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def prediction_job(
             "max_fdr": str(options.max_fdr) if is_by_fdr else "none",
         },
         how=f"chunks of {length} bp, {drawn} frames",
-        notes=notes if options.interleaved else notes + mate_notes(sources),
+        notes=notes + repeat_notes(sources) + ([] if options.interleaved else mate_notes(sources)),
         show=partial(show, outputs, loaded),
     )  # fmt: skip
 
@@ -134,8 +136,10 @@ def _read_files(write: Sequence[str], reads: str, sources: Sequence[Source]) -> 
 def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:
     """Return the chunk length to use, and what the user should know of it."""
     length = manifest.chunk_lengths[0] if asked_for is None else asked_for
-    if length < 3:
-        raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
+    if not 3 <= length <= _LONGEST_CHUNK:
+        raise SettingsError(
+            f"--chunk-length {length}: give 3 bases, one codon, to {_LONGEST_CHUNK:,}"
+        )
     if length in manifest.chunk_lengths:
         return length, []
     known = ", ".join(map(str, manifest.chunk_lengths))

@@ -9,7 +9,7 @@ from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.engine.run import MANIFEST_FILE, read_run
 from virnucpro.errors import BundleError, RunError, SettingsError
 from virnucpro.results.paths import Outputs, SheetOutputs
-from virnucpro.storage import write_whole
+from virnucpro.storage import as_text, write_whole
 
 _CARD_FILE = "README.md"
 #: A directory of runs holds this beside them.
@@ -85,7 +85,7 @@ def _draw(page: Path, directories: Sequence[Path], bundle: Bundle | None) -> Non
 def _methods(directories: Sequence[Path]) -> str | None:
     """Return the paragraph of a run for a paper's methods; none for several."""
     path = Outputs(directories[0]).path("methods")
-    return path.read_text() if len(directories) == 1 and path.is_file() else None
+    return path.read_text("utf-8") if len(directories) == 1 and path.is_file() else None
 
 
 def _runs_in(place: Path) -> list[Path]:
@@ -100,10 +100,10 @@ def _runs_in(place: Path) -> list[Path]:
 
 def _names(directories: Sequence[Path]) -> list[str]:
     """Return the name of each directory, or its whole path where another has the same name."""
-    short = [directory.resolve().name for directory in directories]
+    short = [as_text(directory.resolve().name) for directory in directories]
     counts = Counter(short)
     return [
-        name if counts[name] == 1 else str(directory)
+        name if counts[name] == 1 else as_text(directory)
         for name, directory in zip(short, directories, strict=True)
     ]
 
@@ -122,7 +122,7 @@ def _card(directory: Path, bundle: Bundle | None) -> str:
     card = bundle.path / _CARD_FILE
     if bundle.sha256 != wanted or not card.is_file():
         return ""
-    return card.read_text(errors="replace")
+    return card.read_text("utf-8", errors="replace")
 
 
 def _check_is_ours(page: Path) -> None:

@@ -20,7 +20,9 @@ _DELIMITERS = ("\t", ",", ";")
 #: Columns that name files; the last one is the mate of the one before.
 _FILES = ("files", "fastq_1", "fastq_2")
 #: A sample's name is that of its folder, beside which there are files of all samples.
-_NAME = re.compile(r"(?!(?:samples|records)\.tsv|run\.json)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_NAME = re.compile(
+    r"(?!(?:samples|records)\.tsv|run\.json|report\.html)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
+)
 #: A larger file is no sheet but sequences given in its place.
 _MOST_BYTES = 1 << 24
 #: Lines that one error names.
@@ -157,6 +159,8 @@ def _add(samples: dict[str, Sample], row: dict[str, str], line: int, folder: Pat
     alone, first, second = (row.get(column, "") for column in _FILES)
     if bool(alone) == bool(first) or (second and not first):
         raise InputError(f"{name} needs files, or fastq_1 with or without fastq_2")
+    if second and first == second:
+        raise InputError(f"{first} is under fastq_1 and fastq_2; give the file of each mate")
     paths = [_checked(cell, folder) for cell in (alone or first, second) if cell]
     if paths[0] in sample.files or tuple(paths) in sample.mates:
         return False

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from virnucpro.errors import SettingsError
+
 
 def write_whole(path: Path, content: bytes, writer: str = "") -> None:
     """Write a file so that a crash leaves either the old content or the new, never a part.
@@ -14,10 +16,7 @@ def write_whole(path: Path, content: bytes, writer: str = "") -> None:
         writer: a name of its own for each of several writers of the same file.
     """
     beside = path.with_name(f"{path.name}{writer}.partial")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_synced(beside, content)
     beside.replace(path)
     sync_directory(path.parent)
 
@@ -25,7 +24,7 @@ def write_whole(path: Path, content: bytes, writer: str = "") -> None:
 def write_once(path: Path, content: bytes) -> None:
     """Write a file whole unless it is there; of several writers at once, one does."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    beside.write_bytes(content)
+    _write_synced(beside, content)
     try:
         os.link(beside, path)
     except FileExistsError:
@@ -34,6 +33,13 @@ def write_once(path: Path, content: bytes) -> None:
         if not path.exists():
             beside.rename(path)
     beside.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:
@@ -45,7 +51,26 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def as_text(path: str | Path) -> str:
+    """Return a path for what is written in UTF-8; bytes of it that are not are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def home() -> Path:
     """Return where bundles that were added lie: `$VIRNUCPRO_HOME`, else the user's data folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get("VIRNUCPRO_HOME") or Path(data) / "virnucpro" / "bundles")
+    if given := os.environ.get("VIRNUCPRO_HOME"):
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME") or user_home() / ".local" / "share"
+    return Path(data) / "virnucpro" / "bundles"
+
+
+def user_home() -> Path:
+    """Return the user's home directory.
+
+    Raises:
+        SettingsError: when neither the environment nor the system says it.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise SettingsError("this user has no home directory; set HOME to a directory") from error

@@ -102,6 +102,41 @@ def test_ids_with_spaces_tabs_and_other_letters(tmp_path: Path) -> None:
     assert all(len(row.split("\t")) == 16 for row in rows)
 
 
+def test_every_mate_that_cannot_be_processed_is_counted_and_none_draws_on_the_terminal(
+    tmp_path: Path,
+) -> None:
+    """Also where its pair is called by the other mate."""
+    bases = "ATGGCTGCTAAAGGTGAAGCTGTTCTGAAACTG" * 3
+    for mate, letters in ((1, bases), (2, "")):
+        reads = (f"@r{i}\x1b[31m\n{letters}\n+\n{'I' * len(letters)}\n" for i in range(12))
+        (tmp_path / f"{mate}.fq").write_text("".join(reads))
+    files = ("-1", tmp_path / "1.fq", "-2", tmp_path / "2.fq")
+    done = run("predict", *files, "-o", tmp_path / "out", "-q")
+    assert done.returncode == 3
+    *listed, more = done.stderr.splitlines()
+    assert len(listed) == 10
+    assert listed[1].endswith("2.fq: record 2 (r1\\x1b[31m), line 5: has no bases")
+    assert more == f"virnucpro: 2 more not processed; see {tmp_path}/out/summary.json"
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("import sys; sys.stdin = None", "standard input: is closed; give a file, or a pipe"),
+        (
+            "import os, tempfile; gone = tempfile.mkdtemp(); os.chdir(gone); os.rmdir(gone)",
+            "the directory that this is typed in is gone",
+        ),
+        ("def fails(*_, **__): raise MemoryError", "there is too little memory; give it more"),
+        ("def fails(*_, **__): raise OSError('two\\nlines')", "directory: two\\nlines; mend that"),
+    ],
+    ids=["closed input", "no directory", "no memory", "a library's lines"],
+)
+def test_what_the_system_does_not_give_is_one_line(tmp_path: Path, before: str, told: str) -> None:
+    before += "\nimport virnucpro.api as api; api.predict = globals().get('fails', api.predict)"
+    assert told in failed(run("predict", "-", "-o", tmp_path / "out", "-q", before=before))
+
+
 def test_an_output_directory_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("x")
@@ -165,6 +200,7 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
         ("--frames", "half", "--frames half: give open, segments, whole, all"),
         ("--frames", "open", "--frames open: compact was made for all frames; leave it out"),
         ("--chunk-length", "2", "--chunk-length 2"),
+        ("--chunk-length", "1" + "0" * 20, "0: give 3 bases, one codon, to 1,000,000,000,000"),
         ("--block-chunks", "0", "--block-chunks 0"),
     ],
 )

@@ -158,6 +158,10 @@ def test_a_missing_table_is_written_again(tmp_path: Path) -> None:
     (out / "chunks.tsv").unlink()
     assert run("predict", EXAMPLES[0], "-o", out).returncode == 0
     assert contents(out) == before
+    (out / "summary.json").write_text("{}")
+    done = run("predict", EXAMPLES[0], "-o", out, "-q")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{out}/summary.json: cannot be read" in done.stderr
 
 
 @pytest.mark.parametrize(

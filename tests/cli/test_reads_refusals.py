@@ -8,7 +8,7 @@ import virnucpro
 from processes import run
 from read_files import Fastq, in_turn, paired_lines, write_bam, write_fastq
 from virnucpro.errors import InputError, SettingsError, VirnucproError
-from virnucpro.inputs import mate_notes
+from virnucpro.inputs import mate_notes, repeat_notes
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def test_what_cannot_be_asked_for(folder: Path, tmp_path: Path) -> None:
     mates = [(folder / "a_2.fq", folder / "a_1.fq")]
     assert "its mate should be" in refused(InputError, [], out, mates=mates)
     assert refused(InputError, [], out).startswith("no input: give at least one")
+    mates = [(folder / "a_1.fq", folder / "a_1.fq")]
+    assert "a_1.fq: is given as mates 1 and 2;" in refused(InputError, [], out, mates=mates)
     twice = [("-", "-")]
     assert "only once" in refused(InputError, [], out, mates=twice)
 
@@ -62,4 +64,7 @@ def test_what_looks_like_pairs_is_said(folder: Path) -> None:
     assert mate_notes([first, second, both, str(folder / "a.bam"), (first, second)]) == [
         f"{both} looks like pairs in turn: --interleaved gives one call a pair",
         f"{first} and {second} look like mates: -1 and -2 give one call a pair",
+    ]
+    assert repeat_notes([first, second, (first, both)]) == [
+        f"{first} is given 2 times: its records are counted as often"
     ]

@@ -206,6 +206,8 @@ def test_a_name_that_no_file_can_hold_is_one_line(tmp_path: Path) -> None:
     reads.write_text(">read\n" + "ATGGCTGCA" * 40 + "\n")
     with pytest.raises(InputError, match=r"\\udcff.fasta: its name is not UTF-8; rename it"):
         checked_inputs(reads, "dna")
+    with pytest.raises(InputError, match=r"a\\x00b: cannot be read \(embedded null byte\)"):
+        checked_inputs("a\0b", "dna")
 
 
 def test_a_run_of_embed_is_repeated_from_its_file(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 from read_files import made_reads, write_fastq
+from virnucpro.sequences.nucleotides import base_counts
 
 
 def test_reads_in_and_out_need_flat_memory(tmp_path: Path) -> None:
@@ -26,3 +28,14 @@ def test_reads_in_and_out_need_flat_memory(tmp_path: Path) -> None:
         assert blocks >= count * 200 / 64
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 1_000_000 < 9_000_000
+
+
+def test_counting_bases_takes_no_more_than_the_longest_sequence() -> None:
+    """As of a block of contigs that cannot be processed, which holds all of their letters."""
+    letters = [b"ACgtNX-u" * 50_000, b"", b"g"] * 30
+    tracemalloc.start()
+    counts = base_counts(letters)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts.tolist() == [[100_000, 200_000], [0, 0], [1, 1]] * 30
+    assert peak < 2 * len(letters[0])

@@ -1,6 +1,9 @@
 """What a run keeps from its first attempt."""
 
+import errno
+import fcntl
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -28,6 +31,41 @@ def test_a_rerun_keeps_the_budgets_of_the_first_attempt(tmp_path: Path, binding:
         assert run.manifest.budgets == Budgets(100, 200)
 
 
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, binding: Binding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lustre is where it was mounted without them."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(RunError, match=r"\.lock: cannot be locked \(Function not implemented\);"),
+        open_run(tmp_path / "out", binding, Budgets(1, 1)),
+    ):
+        pass
+
+
+def test_processes_share_a_run_where_a_shared_lock_takes_a_file_that_can_be_read(
+    tmp_path: Path, binding: Binding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, which makes locks of bytes of these."""
+    lock = fcntl.flock
+
+    def as_on_nfs(file: TextIO, kind: int) -> None:
+        if kind & fcntl.LOCK_SH and not file.readable():
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    with (
+        open_run(tmp_path / "out", binding, Budgets(1, 1), is_shared=True),
+        open_run(tmp_path / "out", binding, Budgets(1, 1), is_shared=True) as run,
+    ):
+        assert not run.is_finished
+
+
 def test_a_rerun_in_another_way_is_refused(tmp_path: Path, binding: Binding) -> None:
     with open_run(tmp_path / "out", binding, Budgets(1, 1)) as run:
         run.keep_ways(["encoders: fast"])
@@ -37,3 +75,6 @@ def test_a_rerun_in_another_way_is_refused(tmp_path: Path, binding: Binding) -> 
             run.keep_ways(["encoders: plain"])
         assert "\n" not in str(e.value)
         assert run.manifest.ways == ["encoders: fast"]
+        (run.shards / "ways.json").write_bytes(b"")  # as a file system may after a power cut
+        with pytest.raises(RunError, match=r"ways.json: cannot be read .*; give a new directory"):
+            run.keep_ways(["encoders: fast"])

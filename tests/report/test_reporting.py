@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -132,8 +133,14 @@ def test_runs_that_differ_are_compared_with_care(run_of: RunOf, tmp_path: Path) 
     out = tmp_path / "both.html"
     assert "Compare with care" not in virnucpro.report(runs, out).read_text()
     path = runs[1] / "run.json"
-    path.write_text(path.read_text().replace('"chunk_length": 500', '"chunk_length": 300'))
+    now = '"write": "other", "bam": true, "chunk_length": 300'  # the first two move no score
+    path.write_text(path.read_text().replace('"chunk_length": 500', now))
     assert "runs differ in bases in a chunk." in virnucpro.report(runs, out).read_text()
+
+
+def test_a_directory_whose_name_is_not_utf_8_has_a_report(run_of: RunOf, tmp_path: Path) -> None:
+    out = run_of({"record": "a"}).rename(tmp_path / os.fsdecode(b"\xff"))
+    assert r"Which records are viral: \xff" in virnucpro.report(out).read_text()
 
 
 def test_runs_of_one_name_are_told_apart(run_of: RunOf, tmp_path: Path) -> None:

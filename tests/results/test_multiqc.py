@@ -28,6 +28,7 @@ def made_run(directory: Path, virus: int, other: int, unscored: int) -> None:
 def test_a_run_is_a_sample_by_the_name_of_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert Outputs(tmp_path / os.fsdecode(b"caf\xe9")).sample == r"caf\xe9"  # as a text has it
     (tmp_path / "sample one").mkdir()
     monkeypatch.chdir(tmp_path / "sample one")
     made_run(Path(), virus=1, other=4, unscored=3)

@@ -6,6 +6,7 @@ but some records could not be processed (listed); 130 stopped from the keyboard,
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ from virnucpro.cli.report import report
 from virnucpro.cli.schema import schema
 from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
-from virnucpro.errors import VirnucproError
+from virnucpro.errors import VirnucproError, one_line
 
 app = typer.Typer(
     cls=Commands,
@@ -67,14 +68,20 @@ def main() -> None:
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"  # no bold either, and no line that is drawn again
     try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail("the directory that this is typed in is gone; change to another")
+    try:
         app(prog_name="virnucpro")
     except VirnucproError as error:
         _fail(str(error))
     except OSError as error:
         where = error.filename or "the output directory"
         _fail(f"{where}: {error.strerror or error}; mend that, the same command then continues")
+    except MemoryError:
+        _fail("there is too little memory; give it more, the same command then continues")
 
 
 def _fail(message: str) -> None:
-    print(f"virnucpro: error: {message}", file=sys.stderr)
+    print(f"virnucpro: error: {one_line(message)}", file=sys.stderr)
     leave(FAILED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 import typer
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
+from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Observer
@@ -85,9 +86,11 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
     raise _Terminated
 
 
-def _list_problems(problems: list[str], count: int, out: Path) -> None:
+def _list_problems(problems: list[str], records: int, out: Path) -> None:
+    """Name what could not be processed: so many records, or mates of pairs that are called."""
+    count = max(records, len(problems))
     for problem in problems[:_PROBLEMS_SHOWN]:
-        typer.echo(f"virnucpro: not processed: {problem}", err=True)
+        typer.echo(f"virnucpro: not processed: {one_line(problem)}", err=True)
     if count > _PROBLEMS_SHOWN:
         typer.echo(
             f"virnucpro: {count - _PROBLEMS_SHOWN:,} more not processed; see {out}/summary.json",

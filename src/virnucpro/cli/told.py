@@ -24,7 +24,7 @@ def told(summary: Summary | SampleSummaries, outputs: Outputs) -> str:
         f"look first at {_page(outputs)}{outputs.path('records')} (calls, how sure they are)\n"
         f"again: virnucpro predict --config {outputs.path('config')}\n"
         f"for a paper ({outputs.path('methods')}; virnucpro cite names references):\n"
-        f"  {outputs.path('methods').read_text().strip()}"
+        f"  {outputs.path('methods').read_text('utf-8').strip()}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from virnucpro.doctor.report import Place, Problem
-from virnucpro.storage import home
+from virnucpro.storage import home, user_home
 
 #: Seconds that measuring one directory may take.
 _SECONDS = 1.0
@@ -20,7 +20,7 @@ _LEAST_FREE = 1 << 30
 
 def places(problems: list[Problem]) -> list[Place]:
     """Describe them; what is wrong with them goes into `problems`."""
-    triton = os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
+    triton = os.environ.get("TRITON_CACHE_DIR") or user_home() / ".triton" / "cache"
     caches = {"bundles": home(), "downloads": Path(HF_HUB_CACHE), "compiled kernels": Path(triton)}
     shared = {"this directory": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
     found = [_place(what, path, is_own=True) for what, path in caches.items()]

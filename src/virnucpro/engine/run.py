@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, TextIO, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ _LOCK_FILE = ".lock"
 _WAYS_FILE = "ways.json"
 #: Seconds that a process waits for the one that starts a run they share.
 _START_SECONDS = 10.0
+JsonT = TypeVar("JsonT")
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -115,7 +116,7 @@ class Run:
         self.shards.mkdir(exist_ok=True)
         path = self.shards / _WAYS_FILE
         write_once(path, msgspec.json.encode(ways))
-        before = msgspec.json.decode(path.read_bytes(), type=list[str])
+        before = read_json(path, list[str], "give a new directory")
         if before != ways:
             raise RunError(
                 f"{self.directory}: was started with {'; '.join(before)}, but here it would go on "
@@ -125,8 +126,8 @@ class Run:
 
     def refresh(self) -> None:
         """Read again whether the run is finished: another process may have finished it."""
-        path = self.directory / MANIFEST_FILE
-        if msgspec.json.decode(path.read_bytes(), type=RunManifest).status == "finished":
+        found = read_run(self.directory)
+        if found is not None and found.status == "finished":
             self.manifest.status = "finished"
 
     def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
@@ -159,7 +160,7 @@ def open_run(
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / _LOCK_FILE).open("w")
+        lock = (directory / _LOCK_FILE).open("w+")  # NFS shares no lock that cannot be read
     except OSError as error:
         raise RunError(
             f"{directory}: cannot be written ({error.strerror}); give another directory"
@@ -184,8 +185,13 @@ def open_run(
 def _lock(lock: TextIO, kind: int) -> bool:
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise RunError(
+            f"{lock.name}: cannot be locked ({error.strerror}); give a directory on a file system "
+            "with locks"
+        ) from error
     return True
 
 
@@ -221,12 +227,25 @@ def read_run(directory: Path) -> RunManifest | None:
         RunError: when it cannot be read.
     """
     path = directory / MANIFEST_FILE
+    return read_json(path, RunManifest, "give a new directory") if path.exists() else None
+
+
+def read_json(path: Path, kind: type[JsonT], to_do: str) -> JsonT:
+    """Return what a file of a run holds.
+
+    Args:
+        path: of the file.
+        kind: what it should hold.
+        to_do: what the user should do where it does not.
+
+    Raises:
+        RunError: when it is missing or damaged.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunManifest)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); give a new directory") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}: cannot be read ({reason}); {to_do}") from error
 
 
 def _continue(directory: Path, binding: Binding) -> Run | None:

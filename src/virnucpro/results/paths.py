@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from virnucpro.storage import as_text
+
 #: Attribute of `Outputs` -> (file name, what is in it). Order is the order of announcement.
 _TABLES = {
     "records": ("records.tsv", "one line a record: its call"),
@@ -108,7 +110,7 @@ class Outputs:
     @property
     def sample(self) -> str:
         """What programs that read many runs call this one: the directory's name."""
-        return self.directory.resolve().name
+        return as_text(self.directory.resolve().name)
 
     def path(self, name: str) -> Path:
         """Return where one file lies, by its short name."""

@@ -121,8 +121,8 @@ class SequenceFile:
             try:
                 self._raw = self._open_raw(stack)
                 self.format, content = self._open_content(stack)
-            except OSError as error:
-                reason = error.strerror or str(error)
+            except (OSError, ValueError) as error:  # ValueError: of a name with a NUL
+                reason = getattr(error, "strerror", None) or str(error)
                 raise InputError(
                     f"{self.name}: cannot be read ({reason}); give a file that can"
                 ) from error
@@ -131,6 +131,8 @@ class SequenceFile:
 
     def _open_raw(self, stack: ExitStack) -> io.BufferedReader:
         if self.path == STDIN:
+            if sys.stdin is None:
+                raise InputError(f"{self.name}: is closed; give a file, or a pipe")
             return cast("io.BufferedReader", sys.stdin.buffer)
         if Path(self.path).is_dir():
             raise InputError(f"{self.name}: is a directory; give its files")

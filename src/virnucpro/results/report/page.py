@@ -37,7 +37,7 @@ def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
         samples: one or more.
         methods: a paragraph for the methods section of a paper.
     """
-    script, style = ((_PLACE / name).read_text() for name in ("page.js", "page.css"))
+    script, style = ((_PLACE / name).read_text("utf-8") for name in ("page.js", "page.css"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PLACE),
         autoescape=True,

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from virnucpro.engine.run import RunManifest, read_run
+from virnucpro.engine.run import RunManifest, read_json, read_run
 from virnucpro.errors import RunError
 from virnucpro.results.paths import Outputs
 from virnucpro.results.report.aggregate import Found, aggregate
@@ -68,9 +66,5 @@ def read_sample(directory: Path, name: str, card: str = "") -> Sample:
     """
     manifest = finished_run(directory)
     outputs = Outputs(directory, compressed=bool(manifest.binding.settings.get("compressed")))
-    path = outputs.path("summary")
-    try:
-        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); make the run anew") from error
+    summary = read_json(outputs.path("summary"), Summary, "make the run anew")
     return Sample(name, manifest, summary, aggregate(outputs), card)

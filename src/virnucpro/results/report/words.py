@@ -52,7 +52,7 @@ _SETTINGS = {
     "max_fdr": "most false viruses (FDR)",
 }
 #: Settings that decide what is written, or in which portions, and leave scores as they are.
-_HARMLESS = ("block_chunks", "legacy", "compressed")
+_HARMLESS = ("block_chunks", "legacy", "compressed", "write", "reads", "bam")
 
 
 def share(part: float, whole: float) -> str:
