@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,19 @@ def test_a_killed_training_goes_on_and_gives_the_same_bytes(
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     assert digests(killed) == digests(tuned)
     assert done.stdout.count("Epoch(") < SHORT.rounds  # those before it was killed stay
+
+
+def test_a_bundle_whose_writing_was_killed_is_written_anew(
+    tuned: Path, data: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    shutil.copytree(tuned, killed)
+    (killed / "bundle" / "bundle.json").unlink()
+    (killed / "bundle" / "head.safetensors").unlink()
+    (killed / ".bundle-begun").mkdir()
+    virnucpro.train([data], killed, recipe=SHORT, group="record", device="cpu")
+    assert digests(killed) == digests(tuned)
+    assert not (killed / ".bundle-begun").exists()
 
 
 @pytest.mark.parametrize(
