@@ -123,6 +123,11 @@ def _notes(found: Matched, whole: Part, groups: dict[str, Group], asked: Asked) 
         notes.append(f"{found.without_label:,} rows of predictions have no label and do not count")
     if found.without_prediction:
         notes.append(f"{found.without_prediction:,} labelled records have no prediction")
+    if found.further_labels:
+        notes.append(
+            f"{found.further_labels:,} labels give a record another class or source than one "
+            "before, which counts"
+        )
     if found.probability_column is None:
         notes.append("no column lies in 0 to 1: no calibration, no calls at one half")
     if "call" not in whole.records.calls:
