@@ -104,6 +104,11 @@ def test_a_bundle_whose_writing_was_killed_is_written_anew(
     virnucpro.train([data], killed, recipe=SHORT, group="record", device="cpu")
     assert digests(killed) == digests(tuned)
     assert not (killed / ".bundle-begun").exists()
+    (killed / "checkpoint.pt").write_bytes((killed / "checkpoint.pt").read_bytes()[:1000])
+    with pytest.raises(
+        RunError, match=r"checkpoint\.pt: is damaged; remove it, and training begin"
+    ):
+        virnucpro.train([data], killed, recipe=SHORT, group="record", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,12 @@ class Loop:
         beside.replace(self.checkpoint)
 
     def _resume(self, path: Path) -> None:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:
+            raise RunError(f"{path}: is damaged; remove it, and training begins anew") from error
         if content["recipe"] != repr(self.recipe):
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
         self.position = Position(**content["position"])
