@@ -59,6 +59,7 @@ def test_the_network_learns_and_predict_takes_it(tuned: Path, data: Path, tmp_pa
     bundle, old = load_bundle(tuned / "bundle"), load_bundle("compact")
     assert bundle.manifest.frames == "all"
     assert bundle.manifest.files != old.manifest.files
+    assert len({path.stat().st_mode for path in bundle.path.iterdir()}) == 1
     assert "trained further" in (bundle.path / "README.md").read_text()
     summary = virnucpro.predict(
         data / "virus_made.fa", tmp_path / "p", bundle=bundle.path, report=False

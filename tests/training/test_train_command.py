@@ -21,6 +21,7 @@ from virnucpro.classify.head import Head, HeadConfig
 from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, RunError, VirnucproError
 from virnucpro.training.card import Report, card_of
+from virnucpro.training.features import FeatureSet
 from virnucpro.training.files import bind
 from virnucpro.training.heads import ORIGINAL, Examples, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
@@ -88,6 +89,19 @@ def test_a_trained_bundle_tells_what_it_was_shown_and_predicts(
     assert done.returncode == 0, done.stderr
     calls = json.loads((tmp_path / "p" / "summary.json").read_text())["calls"]
     assert calls["virus"] >= 23
+
+
+def test_features_are_as_numpy_writes_them_and_refused_when_cut_short(
+    trained: Path, tmp_path: Path
+) -> None:
+    found = FeatureSet.open(trained / "features")
+    for name, array in (("frames.npy", found.frame_S6), ("features.npy", found.features_SF)):
+        np.save(tmp_path / name, array)
+        assert (tmp_path / name).read_bytes() == (trained / "features" / name).read_bytes()
+    with (tmp_path / "features.npy").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(RunError, match="the features are damaged; remove it, the same command"):
+        FeatureSet.open(tmp_path)
 
 
 def test_the_same_training_gives_the_same_bytes_killed_or_not(
