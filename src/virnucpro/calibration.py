@@ -115,7 +115,11 @@ def _labelled_scores(
     with_score = records.with_columns(scored_chunks=scored).filter(pl.col("p_virus").is_not_null())
     found = with_score.join(labelled, on="record", maintain_order="left")
     if found.is_empty():
-        raise InputError(f"{labels[0]}: labels no record that {run} has a score for; are ids same?")
+        examples = ", ".join(repr(x["record"][0]) for x in (records, labelled) if len(x))
+        raise InputError(
+            f"{labels[0]}: labels no record that {run} has a score for; are ids the same "
+            f"({examples})?"
+        )
     notes = []
     if unlabelled := len(with_score) - len(found):
         notes.append(f"{unlabelled:,} scored records have no label and do not count")
