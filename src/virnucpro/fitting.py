@@ -75,7 +75,8 @@ def train(
     """Train a head, or a whole network, on labelled sequences, and write a bundle under `out`.
 
     The same call continues where an earlier one was interrupted: features are extracted once. The
-    same data, settings and kind of device give the same bundle.
+    same data, settings and kind of device give the same bundle; a whole network needs the same
+    number of threads as well.
 
     Args:
         inputs: FASTA, FASTQ or GenBank files or directories whose names begin with virus or other,
