@@ -176,6 +176,8 @@ def test_a_table_as_people_keep_it(predictions: Path, tmp_path: Path) -> None:
     assert (found.without_label, found.without_prediction) == (1, 0)
     everything = found.views["all"]["overall"]
     assert (everything.records, everything.virus, everything.sources) == (3, 2, 2)
+    said = "few sources, so that intervals are too narrow: virus 1, other 1"
+    assert said in evaluate(predictions, path, bootstrap=1).notes
     path.write_text("\n".join([*rows, "4\td\tmaybe\t", ""]))
     with pytest.raises(InputError, match="line 6: is_virus is 'maybe'"):
         evaluate(predictions, path)
