@@ -88,7 +88,7 @@ def _rows(run: Path, labels: Path) -> pl.DataFrame:
     manifest = read_run(run)
     if manifest is None:
         sys.exit(f"{run}: holds no run")
-    found = labelled_scores(run, manifest.binding, [labels])
+    found, _ = labelled_scores(run, manifest.binding, [labels])
     return found.select("p_virus", "scored_chunks", "chunk_bases", "is_virus", "source")
 
 

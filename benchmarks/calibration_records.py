@@ -67,7 +67,7 @@ class Genomes:
             record = self._records[first + int(self._drawn.choice(len(shares), p=shares))]
             start = int(self._drawn.integers(len(record.sequence) - length + 1))
             letters = record.sequence[start : start + length].upper()
-            if set(letters) > set("ACGT"):
+            if set(letters) - set("ACGT"):
                 continue
             piece = Nucleotides.join([letters])
             strands = [piece.forward_text(), piece.reverse_text()]

@@ -1,7 +1,7 @@
 """`calibrate`: from a finished run and labels to a bundle that says what its scores mean."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -30,6 +30,7 @@ def calibrate(
     head: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     name: str | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Fit a calibration on a finished run, and make a bundle that is the same beside having it.
 
@@ -42,6 +43,7 @@ def calibrate(
         head: what the run was made with in place of the bundle's own head.
         out: the new bundle's directory; or
         name: what `predict --bundle` takes the new bundle by.
+        on_note: is told which records and labels do not count.
 
     Returns:
         the new bundle; `manifest.calibration.metrics` says how well it did.
@@ -58,7 +60,7 @@ def calibrate(
         bundle = bundle_with_head(os.fspath(bundle), Path(head))
     loaded = load_bundle(bundle, is_checked=True)  # what is linked is compared when it is
     binding = _binding_of(Path(run), loaded)
-    rows = labelled_scores(Path(run), binding, label_paths(labels))
+    rows, notes = labelled_scores(Path(run), binding, label_paths(labels))
     try:
         fitted = fit(
             rows["p_virus"].to_numpy(),
@@ -69,6 +71,8 @@ def calibrate(
         )
     except ValueError as error:
         raise InputError(f"{run}: {error}; label more records") from error
+    for note in notes:
+        on_note(note)
     calibration = _calibration(fitted, binding)
     directory = None if out is None else Path(out)
     return with_calibration(loaded, calibration, name=name, directory=directory)
@@ -90,10 +94,12 @@ def _binding_of(run: Path, bundle: Bundle) -> Binding:
     return binding
 
 
-def labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.DataFrame:
-    """Return what is known of records with a score and a label.
+def labelled_scores(
+    run: Path, binding: Binding, labels: Sequence[Path]
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return what is known of records with a score and a label, and what does not count.
 
-    That is `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.
+    Known are `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.
     """
     outputs = Outputs(run, compressed=bool(binding.settings["compressed"]))
     columns = {"record": pl.String, "chunks": pl.Int64, "p_virus": pl.Float64}
@@ -107,14 +113,22 @@ def labelled_scores(run: Path, binding: Binding, labels: Sequence[Path]) -> pl.D
     scored = np.bincount(owner[is_scored], minlength=len(records))
     spans = np.bincount(owner, chunks["end"] - chunks["start"], len(records)).astype(np.int64)
     bases = spans // np.maximum(records["chunks"].to_numpy(), 1)
-    found = (
-        records.with_columns(scored_chunks=scored, chunk_bases=bases)
-        .filter(pl.col("p_virus").is_not_null())
-        .join(labelled_records(labels), on="record", maintain_order="left")
-    )
+    labelled = labelled_records(labels)
+    known = records.with_columns(scored_chunks=scored, chunk_bases=bases)
+    with_score = known.filter(pl.col("p_virus").is_not_null())
+    found = with_score.join(labelled, on="record", maintain_order="left")
     if found.is_empty():
-        raise InputError(f"{labels[0]}: labels no record that {run} has a score for; are ids same?")
-    return found
+        examples = ", ".join(repr(x["record"][0]) for x in (records, labelled) if len(x))
+        raise InputError(
+            f"{labels[0]}: labels no record that {run} has a score for; are ids the same "
+            f"({examples})?"
+        )
+    notes = []
+    if unlabelled := len(with_score) - len(found):
+        notes.append(f"{unlabelled:,} scored records have no label and do not count")
+    if missing := len(labelled.join(records, on="record", how="anti")):
+        notes.append(f"{missing:,} labelled records are not in the run")
+    return found, notes
 
 
 def _columns(path: Path, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:

@@ -1,30 +1,30 @@
 """`train`: from labelled sequences to a bundle that `predict --bundle` takes."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.manifest import LONGEST_CHUNK
+from virnucpro.bundles.store import check_name
 from virnucpro.classify import load_classifier
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.devices import choose_device
 from virnucpro.engine.features import Features
-from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.errors import InputError, SettingsError
 from virnucpro.execution import execute
 from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.sequences.frames import FrameKind
-from virnucpro.storage import write_whole
 from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
 from virnucpro.training.curves import check_extra
 from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
-from virnucpro.training.files import write_records, write_results
+from virnucpro.training.files import bind, write_records, write_results
 from virnucpro.training.genbank import CodingIndex
 from virnucpro.training.groups import Grouping, Split, group_by, split
 from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
@@ -75,7 +75,8 @@ def train(
     """Train a head, or a whole network, on labelled sequences, and write a bundle under `out`.
 
     The same call continues where an earlier one was interrupted: features are extracted once. The
-    same data, settings and kind of device give the same bundle.
+    same data, settings and kind of device give the same bundle; a whole network needs the same
+    number of threads as well.
 
     Args:
         inputs: FASTA, FASTQ or GenBank files or directories whose names begin with virus or other,
@@ -105,11 +106,12 @@ def train(
 
     Raises:
         InputError: the data cannot be read, or one of virus and other is missing.
-        BundleError: the encoders are unknown, incomplete or damaged.
+        BundleError: the encoders are unknown, incomplete or damaged, or `name` is no name.
         RunError: `out` holds something else, or another training.
         SettingsError: a setting does not fit.
     """
     check_extra()
+    check_name(name)
     plan = _plan(encoders, chunk_length, frames, recipe, group, dev_share, seed)
     if coding_only and plan.frames == "all":
         raise SettingsError(
@@ -122,8 +124,13 @@ def train(
     parts = split(labelled.records, group_by(labelled.records, group), dev_share, seed)
     for note in (*labelled.notes, *parts.notes):
         on_note(note)
-    settings = {"group": group, "dev_share": dev_share, "coding_only": coding_only, "name": name}
-    _bind(directory, plan, settings)
+    _check_parts(labelled, parts, coding_only=coding_only)
+    settings = {
+        "encoders_sha256": plan.encoders.sha256, "chunk_length": plan.chunk_length,
+        "frames": plan.frames, "group": group, "dev_share": dev_share, "coding_only": coding_only,
+        "name": name, **asdict(plan.recipe),
+    }  # fmt: skip
+    bind(directory, labelled, settings)
     write_records(directory / RECORDS_FILE, labelled)
     kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
     trained: FittedHead | Tuned
@@ -161,10 +168,18 @@ def _tuned(
     bundle.check()
     _check_labels("held out", dev.is_virus_C, "chunks")
     train = [labelled.records[i] for i in parts.train.tolist()]
-    _check_labels("training", np.array([record.is_virus for record in train]), "sequences")
     classifier = load_classifier(bundle, torch.device("cpu"), torch.float32)
     checkpoint = directory / CHECKPOINT_FILE
     return tune(classifier, train, dev, tuning, device, checkpoint, on_epoch)
+
+
+def _check_parts(labelled: Labelled, parts: Split, *, coding_only: bool) -> None:
+    """Refuse before anything is computed what cannot be learned from."""
+    is_virus = np.array([record.is_virus for record in labelled.records])
+    _check_labels("training", is_virus[parts.train], "sequences")
+    _check_labels("held out", is_virus[parts.dev], "sequences")
+    if coding_only and all(record.exons is None for record in labelled.records):
+        raise InputError("--coding-only: no sequence has annotation; give GenBank files")
 
 
 def _check_labels(what: str, is_virus: NDArray[np.bool_], unit: str) -> None:
@@ -172,7 +187,8 @@ def _check_labels(what: str, is_virus: NDArray[np.bool_], unit: str) -> None:
     if is_virus.all() or not is_virus.any():
         raise InputError(
             f"of the sequences {what}, {int(is_virus.sum()):,} {unit} are viral and "
-            f"{int((~is_virus).sum()):,} are not; give more sequences of either kind"
+            f"{int((~is_virus).sum()):,} are not; give more sequences of either kind, or another "
+            "--group"
         )
 
 
@@ -192,11 +208,15 @@ def _plan(
         raise SettingsError(f"--group {group}: give {', '.join(get_args(Grouping))}")
     if not 0 < dev_share < 1:
         raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
+    if not 0 <= seed < 1 << 63:
+        raise SettingsError(f"--seed {seed}: give 0 or more, less than 2^63")
     bundle = load_bundle(encoders, is_checked=True)  # compared while the workers come up
     drawn = bundle.manifest.drawn(frames)
-    length = chunk_length or bundle.manifest.chunk_lengths[0]
-    if length < 3:
-        raise SettingsError(f"--chunk-length {length}: give at least 3 bases, one codon")
+    length = bundle.manifest.chunk_lengths[0] if chunk_length is None else chunk_length
+    if not 3 <= length <= LONGEST_CHUNK:
+        raise SettingsError(
+            f"--chunk-length {length}: give at least 3 bases, one codon, at most {LONGEST_CHUNK:,}"
+        )
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
     if isinstance(chosen, Tuning) and bundle.manifest.frames != "all":
         raise SettingsError(
@@ -204,28 +224,6 @@ def _plan(
             "give --encoders compact, or a bundle trained from it"
         )
     return _Plan(bundle, length, drawn, replace(chosen, seed=seed))
-
-
-def _bind(directory: Path, plan: _Plan, settings: Mapping[str, object]) -> None:
-    """Hold a directory to one training."""
-    directory.mkdir(parents=True, exist_ok=True)
-    content = msgspec.json.encode(
-        {
-            "encoders_sha256": plan.encoders.sha256, "chunk_length": plan.chunk_length,
-            "frames": plan.frames, **settings, **asdict(plan.recipe),
-        }
-    )  # fmt: skip
-    path = directory / "settings.json"
-    if not path.exists():
-        if any(directory.iterdir()):
-            raise RunError(f"{directory}: is not empty and holds no training; give a new directory")
-        write_whole(path, content)
-    before, now = (msgspec.json.decode(x) for x in (path.read_bytes(), content))
-    differs = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
-    if differs:
-        raise RunError(
-            f"{directory}: holds another training ({'; '.join(differs)}); give a new directory"
-        )
 
 
 def _extracted(
@@ -284,8 +282,6 @@ def _examples(
 def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_]:
     """Tell which frames lie in annotated coding sequences."""
     records = labelled.records
-    if all(record.exons is None for record in records):
-        raise InputError("--coding-only: no sequence has annotation; give GenBank files")
     index = CodingIndex([r.exons for r in records], [len(r.letters) for r in records])
     record, _, start, end, frame, _ = np.asarray(frame_S6).T
     offset = frame % 3  # of the codons within a chunk that would begin, or end, so far off

@@ -35,6 +35,13 @@ def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "predict with mine 1 on" in done.stderr
     assert [path.name for path in home.iterdir()] == ["mine"]
+    manifest = (home / "mine" / "bundle.json").read_text()
+    (home / "mine" / "bundle.json").write_text(manifest.replace('"format": 1', '"format": 2', 1))
+    told = run("models", "list")
+    assert told.returncode == 1
+    assert "not here: virnucpro models fetch virnucpro-500" in told.stdout
+    assert told.stderr.count("\n") == 1
+    assert f"{home / 'mine' / 'bundle.json'}: bundle format 2 where this version" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -133,18 +133,20 @@ def test_losses_are_of_sources_not_seen() -> None:
     assert log_loss(held_out, is_virus, class_weights(is_virus)) > min(losses)
 
 
+@pytest.mark.parametrize("is_mixed", [False, True])
 @given(
-    st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=4, max_size=60).filter(
+    rows=st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=4, max_size=60).filter(
         lambda rows: all(len({s for s, y in rows if y == label}) >= 2 for label in (True, False))
     )
 )
 def test_a_source_is_in_one_fold_and_every_fold_leaves_both_classes(
-    rows: list[tuple[int, bool]],
+    rows: list[tuple[int, bool]], *, is_mixed: bool
 ) -> None:
+    """What of a source has one label is in one fold; where no source has both, so is the source."""
     is_virus = np.array([y for _, y in rows])
-    sources = np.array([2 * s + y for s, y in rows])
-    fold = _folds(is_virus, sources)
-    assert all(len(np.unique(fold[sources == s])) == 1 for s in np.unique(sources))
+    sources = np.array([s if is_mixed else 2 * s + y for s, y in rows])
+    fold, units = _folds(is_virus, sources), 2 * sources + is_virus
+    assert all(len(np.unique(fold[units == u])) == 1 for u in np.unique(units))
     for k in range(fold.max() + 1):
         assert len(np.unique(is_virus[fold != k])) == 2
 

@@ -91,6 +91,22 @@ def test_the_same_seed_gives_the_same_bytes(predicted: Path, tmp_path: Path) -> 
     evaluate(predicted, TRUTH, tmp_path / "one", bootstrap=20)
 
 
+def test_calibrate_says_what_does_not_count(predicted: Path, tmp_path: Path) -> None:
+    header, *rows = TRUTH.read_text().splitlines()
+    (tmp_path / "l.tsv").write_text("\n".join([header, *rows[40:], "stranger\t1\t\t"]))
+    notes: list[str] = []
+    virnucpro.calibrate(
+        predicted, tmp_path / "l.tsv", bundle="compact-pair", out=tmp_path / "new",
+        on_note=notes.append,
+    )  # fmt: skip
+    records = pl.read_csv(predicted / "records.tsv", separator="\t", infer_schema_length=None)
+    unlabelled = records.filter(pl.col("record").is_in([row.split("\t")[0] for row in rows[:40]]))
+    assert notes == [
+        f"{len(unlabelled.drop_nulls('p_virus'))} scored records have no label and do not count",
+        "1 labelled records are not in the run",
+    ]
+
+
 def test_sequences_named_by_class_are_labels(predictions: Path, tmp_path: Path) -> None:
     folder = tmp_path / "classes"
     folder.mkdir()
@@ -149,6 +165,30 @@ def test_compressed_tables_and_other_line_ends(predictions: Path, tmp_path: Path
     (tmp_path / "l.tsv").write_bytes(b"record\tis_virus\r\na\t1\r\nb\t0\r\n")
     found = evaluate(tmp_path / "run", tmp_path / "l.tsv", bootstrap=0)
     assert found.views["all"]["overall"].measures["mcc_at_call"].value == 1
+
+
+def test_a_table_as_people_keep_it(predictions: Path, tmp_path: Path) -> None:
+    """Empty lines, blanks about a cell, sources by the other name that `train` takes."""
+    rows = ("\ufeffid\trecord\tis_virus\tgenome", "1\t a \t 1 \tG", "", "2\tc\t1\tG ", "3\tb\t0\t ")
+    path = tmp_path / "l.tsv"
+    path.write_text("\r\n".join([*rows, "", "", ""]))
+    found = evaluate(predictions, path, bootstrap=0)
+    assert (found.without_label, found.without_prediction) == (1, 0)
+    everything = found.views["all"]["overall"]
+    assert (everything.records, everything.virus, everything.sources) == (3, 2, 2)
+    said = "few sources, so that intervals are too narrow: virus 1, other 1"
+    assert said in evaluate(predictions, path, bootstrap=1).notes
+    path.write_text("\n".join([*rows, "4\td\tmaybe\t", ""]))
+    with pytest.raises(InputError, match="line 6: is_virus is 'maybe'"):
+        evaluate(predictions, path)
+
+
+def test_labels_that_differ_are_counted(predictions: Path, labels: Labels) -> None:
+    rows = ("a 1 virus_x G", "a 1 virus_x G", "a 1 virus_y G", "a 1 virus_x H", "b 0 other I")
+    found = evaluate(predictions, labels(*rows, header="id is_virus class source"), bootstrap=0)
+    assert "class virus_y" not in found.views["all"]
+    said = "2 labels give a record another class or source than one before, which counts"
+    assert said in found.notes
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_the_network_learns_and_predict_takes_it(tuned: Path, data: Path, tmp_pa
     bundle, old = load_bundle(tuned / "bundle"), load_bundle("compact")
     assert bundle.manifest.frames == "all"
     assert bundle.manifest.files != old.manifest.files
+    assert len({path.stat().st_mode for path in bundle.path.iterdir()}) == 1
     assert "trained further" in (bundle.path / "README.md").read_text()
     summary = virnucpro.predict(
         data / "virus_made.fa", tmp_path / "p", bundle=bundle.path, report=False
@@ -90,6 +92,24 @@ def test_a_killed_training_goes_on_and_gives_the_same_bytes(
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     assert digests(killed) == digests(tuned)
     assert done.stdout.count("Epoch(") < SHORT.rounds  # those before it was killed stay
+
+
+def test_a_bundle_whose_writing_was_killed_is_written_anew(
+    tuned: Path, data: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    shutil.copytree(tuned, killed)
+    (killed / "bundle" / "bundle.json").unlink()
+    (killed / "bundle" / "head.safetensors").unlink()
+    (killed / ".bundle-begun").mkdir()
+    virnucpro.train([data], killed, recipe=SHORT, group="record", device="cpu")
+    assert digests(killed) == digests(tuned)
+    assert not (killed / ".bundle-begun").exists()
+    (killed / "checkpoint.pt").write_bytes((killed / "checkpoint.pt").read_bytes()[:1000])
+    with pytest.raises(
+        RunError, match=r"checkpoint\.pt: is damaged; remove it, and training begin"
+    ):
+        virnucpro.train([data], killed, recipe=SHORT, group="record", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,8 @@ def test_labels_name_the_class_of_each_record(write: Write) -> None:
         ("record\tis_virus\na\tTrue\nb\tother\n", [("virus", ""), ("other", "")]),
         ("id\tclass\tsource\na\tvirus_x\tS\nb\tother_y\t\n", [("virus_x", "S"), ("other_y", "")]),
         ("id\tclass\r\na\tvirus\r\n\r\nb\tother\r\na\tvirus\r\n", [("virus", ""), ("other", "")]),
+        ("\ufeffid\tclass\na\tvirus\nb\tother\n", [("virus", ""), ("other", "")]),
+        ("id\trecord\tclass\n1\ta\tvirus\n2\tb\tother\n", [("virus", ""), ("other", "")]),
         ('id\tclass\tnote\na\tvirus\t"x\nb\tother\t\n', [("virus", ""), ("other", "")]),
     ],
 )
@@ -143,7 +145,7 @@ def test_tables_of_labels(write: Write, table: str, expected: list[tuple[str, st
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("", "t, line 1: needs tab-separated columns id or record, and is_virus or class; .* none"),
+        ("", "t, line 1: needs tab-separated columns record or id, and is_virus or class; .* none"),
         ("id,is_virus\na,1\n", "t, line 1: needs tab-separated columns.*it has id,is_virus"),
         ("id\tsource\na\tx\n", "t, line 1: needs .* it has id, source"),
         ("id\tis_virus\n", "t: the table has no lines below its header"),
@@ -181,6 +183,8 @@ def test_hostile_tables_give_labels_or_one_line(
         ([], "no input: give files named virus"),
         (["nothing"], "nothing: cannot be read .No such file"),
         (["virus=nothing"], "nothing: cannot be read .No such file"),
+        (["virus=", "other=a.fa"], "an input is empty, as CLASS= without a file; name a file"),
+        ([""], "an input is empty, as CLASS="),
         (["a.fa"], "a.fa: the name tells no class; rename it, write CLASS=a.fa or give labels"),
         (["-"], "-: the name tells no class"),
         (["phage=a.fa"], "phage=a.fa: 'phage' cannot be a class; a class's name begins with"),

@@ -6,18 +6,25 @@ import random
 import signal
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import virnucpro
 from processes import run, start
 from virnucpro.bundles import load_bundle
 from virnucpro.classify.head import Head, HeadConfig
 from virnucpro.encoders.precision import six_frames_default
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, RunError, VirnucproError
+from virnucpro.training.card import Report, card_of
+from virnucpro.training.features import FeatureSet
+from virnucpro.training.files import bind
 from virnucpro.training.heads import ORIGINAL, Examples, HeadRecipe, fit_head
+from virnucpro.training.labelled import Labelled, read_classes
 
 #: Codons of either kind of gene, none of them a stop on either strand or in another frame.
 KINDS = {"virus_made": ["GCC", "GGC", "GAC"], "other_made": ["CGG", "CTC", "CCG"]}
@@ -84,6 +91,19 @@ def test_a_trained_bundle_tells_what_it_was_shown_and_predicts(
     assert calls["virus"] >= 23
 
 
+def test_features_are_as_numpy_writes_them_and_refused_when_cut_short(
+    trained: Path, tmp_path: Path
+) -> None:
+    found = FeatureSet.open(trained / "features")
+    for name, array in (("frames.npy", found.frame_S6), ("features.npy", found.features_SF)):
+        np.save(tmp_path / name, array)
+        assert (tmp_path / name).read_bytes() == (trained / "features" / name).read_bytes()
+    with (tmp_path / "features.npy").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(RunError, match="the features are damaged; remove it, the same command"):
+        FeatureSet.open(tmp_path)
+
+
 def test_the_same_training_gives_the_same_bytes_killed_or_not(
     trained: Path, data: Path, options: list[str], tmp_path: Path
 ) -> None:
@@ -108,6 +128,74 @@ def test_another_training_in_the_same_directory_is_refused(
     assert done.returncode == 1
     assert "holds another training (seed was 1, is 2)" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_other_sequences_in_the_same_directory_are_refused(
+    trained: Path, data: Path, options: list[str], tmp_path: Path
+) -> None:
+    before = digests(trained)
+    for path in data.iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "virus_more.fa").write_text(f">more\n{'GCCGAC' * 40}\n")
+    with pytest.raises(RunError, match=r"sequences was 48 \(sha256 \w+\), is 49 \(sha256 \w+\)"):
+        virnucpro.train([tmp_path], trained, encoders=options[1], group="record", device="cpu")
+    assert digests(trained) == before
+
+
+def test_a_directory_is_held_to_its_sequences_and_labels(data: Path, tmp_path: Path) -> None:
+    given = read_classes([data])
+    (tmp_path / "settings.json.partial").write_text("of one that was killed")
+    for _ in range(2):
+        bind(tmp_path, given, {"seed": 1})
+    first, *others = given.records
+    swapped = Labelled([replace(first, is_virus=not first.is_virus), *others])
+    with pytest.raises(RunError, match=r"holds another training \(sequences was 48 "):
+        bind(tmp_path, swapped, {"seed": 1})
+    (tmp_path / "settings.json").write_text("// of an editor")
+    with pytest.raises(RunError, match=r"settings\.json: is of no training .*; give a new"):
+        bind(tmp_path, given, {"seed": 1})
+    with pytest.raises(RunError, match="is not empty and holds no training"):
+        bind(data, given, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": ""}, "'' is no name for a bundle"),
+        ({"name": "one/two"}, "'one/two' is no name for a bundle"),
+        ({"seed": -1}, "--seed -1: give 0 or more"),
+        ({"seed": 1 << 63}, "--seed 9223372036854775808: give 0 or more, less than 2.63"),
+        ({"chunk_length": 0}, "--chunk-length 0: give at least 3 bases"),
+        ({"chunk_length": 1_000_001}, "--chunk-length 1000001: .* at most 1,000,000"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_beginning(
+    data: Path, tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(VirnucproError, match=said):
+        virnucpro.train([data], tmp_path / "out", device="cpu", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_of_which_nothing_is_held_out_is_refused_at_the_beginning(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "virus.fa").write_text(f">alone\n{'GCCGAC' * 40}\n")
+    notes: list[str] = []
+    with pytest.raises(InputError, match="held out, 0 sequences are viral and 2 are not; give"):
+        virnucpro.train(
+            [tmp_path / "virus.fa", data / "other_made.fa"], tmp_path / "out",
+            group="record", device="cpu", on_note=notes.append,
+        )  # fmt: skip
+    assert notes == ["virus: one group only, all of it in training, so nothing is measured on it"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_card_counts_a_single_chunk() -> None:
+    metrics = {"dev": {"chunks": 1.0, "recall": 1.0}, "dev virus": {"chunks": 1200.0}}
+    report = Report(1, {}, (1, 1), [], 1, {}, metrics, [])
+    card = card_of(report, "made", "By hand.")
+    assert "| dev | 1 | 1.000 |\n| dev virus | 1,200 |  |" in card
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,13 +29,12 @@ from virnucpro.bundles.parts import (
     read_head,
 )
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
-from virnucpro.bundles.store import EMBEDDED, Bundle, load_bundle, write_directory
+from virnucpro.bundles.store import EMBEDDED, Bundle, check_name, load_bundle, write_directory
 from virnucpro.errors import BundleError
 from virnucpro.storage import home
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def add_bundle(
@@ -240,8 +238,7 @@ def _linked(bundle: Bundle, files: Iterable[str]) -> dict[str, Linked]:
 
 def _free_place(name: str) -> Path:
     """Return where a new name goes."""
-    if not _NAME.fullmatch(name):
-        raise BundleError(f"{name[:100]!r} is no name for a bundle; give letters, digits, . _ -")
+    check_name(name)
     if name in EMBEDDED:
         raise BundleError(f"{name}: comes with virnucpro; give another name")
     place = home() / name

@@ -122,10 +122,14 @@ def write_file(path: Path, content: Content) -> File:
         write_whole(path, content)
     else:
         beside = path.with_name(f"{path.name}.partial")
+        beside.unlink(missing_ok=True)
+        beside.touch()
+        mode = stat.S_IMODE(beside.stat().st_mode)  # safetensors makes it the owner's alone
         try:
             save_file({name: tensor.contiguous() for name, tensor in content.items()}, beside)
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error), str(path)) from error
+        beside.chmod(mode)
         beside.replace(path)
     return File(sha256=sha256_of(path), bytes=path.stat().st_size)
 

@@ -35,7 +35,9 @@ LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 
 #: Longer records count as so long where lengths are compared.
 MOST_BASES = (1 << 40) - 1
-_Length = Annotated[int, msgspec.Meta(ge=3, le=1_000_000)]
+#: Bases of the longest chunk.
+LONGEST_CHUNK = 1_000_000
+_Length = Annotated[int, msgspec.Meta(ge=3, le=LONGEST_CHUNK)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]

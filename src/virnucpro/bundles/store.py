@@ -1,6 +1,7 @@
 """Finding, checking, reading and writing bundles."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from virnucpro.storage import home, write_whole
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
 DEFAULT = "compact"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,16 @@ def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
         return EMBEDDED[name]
     added = home() / name
     return added if name == Path(name).name and added.is_dir() else Path(name)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a bundle.
+
+    Raises:
+        BundleError: when it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise BundleError(f"{name[:100]!r} is no name for a bundle; give letters, digits, . _ -")
 
 
 def added_bundles() -> list[str]:

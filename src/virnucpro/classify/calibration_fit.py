@@ -165,14 +165,17 @@ def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, 
 
 
 def _folds(is_virus: Bool, sources: Int64) -> Int64:
-    """Deal sources into folds, the largest first, so that all folds have viruses and others."""
-    _, source, records = np.unique(sources, return_inverse=True, return_counts=True)
-    is_viral = 2 * np.bincount(source, weights=is_virus) > records
-    fold = np.empty(len(records), np.int64)
-    for of_class in (is_viral, ~is_viral):
-        largest_first = np.flatnonzero(of_class)[np.argsort(-records[of_class], kind="stable")]
-        fold[largest_first] = np.arange(len(largest_first)) % _FOLDS
-    return fold[source]
+    """Deal sources into folds, the largest first, so that beside each fold are both labels.
+
+    What of a source is viral, and what is not, are two sources.
+    """
+    fold = np.empty(len(sources), np.int64)
+    for of_class in (is_virus, ~is_virus):
+        _, source, records = np.unique(sources[of_class], return_inverse=True, return_counts=True)
+        dealt = np.empty(len(records), np.int64)
+        dealt[np.argsort(-records, kind="stable")] = np.arange(len(records)) % _FOLDS
+        fold[of_class] = dealt[source]
+    return fold
 
 
 def isotonic(scores: Float64, is_virus: Bool) -> Line:

@@ -40,7 +40,10 @@ def calibrate(
     """Fit on labelled records what scores mean, and make a bundle that says it."""
     from virnucpro.calibration import calibrate as fit  # noqa: PLC0415 (loads PyTorch)
 
-    made = fit(run, labels, bundle=bundle, head=head, out=out, name=name)
+    made = fit(
+        run, labels, bundle=bundle, head=head, out=out, name=name,
+        on_note=lambda note: typer.echo(f"note: {note}", err=True),
+    )  # fmt: skip
     calibration = made.manifest.calibration
     if calibration is None:
         raise ValueError(f"{made.path} has no calibration")

@@ -1,5 +1,7 @@
 """`virnucpro models`: bundles and lone encoders of this machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,7 @@ import typer
 from virnucpro.cli import completion, options
 from virnucpro.cli.settings import Settings
 from virnucpro.cli.verify import verify
+from virnucpro.errors import BundleError
 
 if TYPE_CHECKING:
     from virnucpro.bundles import Bundle, Model
@@ -30,23 +33,37 @@ def list_() -> None:
     )
 
     bundles, encoders = [*EMBEDDED, *added_bundles()], added_encoders()
+    problems: list[str] = []
     for name in bundles:
-        bundle = load_bundle(name, is_checked=True)
-        lengths = ", ".join(map(str, bundle.manifest.chunk_lengths))
-        _say(name, "bundle", f"{bundle.manifest.version}, chunks of {lengths} bp", bundle.path)
+        with _put_aside(problems):
+            bundle = load_bundle(name, is_checked=True)
+            lengths = ", ".join(map(str, bundle.manifest.chunk_lengths))
+            _say(name, "bundle", f"{bundle.manifest.version}, chunks of {lengths} bp", bundle.path)
     for name in encoders:
-        model = load_model(name, is_checked=True)
-        sizes = f"{model.config.layers} layers, width {model.config.width}"
-        _say(name, model.kind, sizes, model.path)
+        with _put_aside(problems):
+            model = load_model(name, is_checked=True)
+            sizes = f"{model.config.layers} layers, width {model.config.width}"
+            _say(name, model.kind, sizes, model.path)
     kinds = dict.fromkeys(PUBLISHED, "bundle") | {name: x.kind for name, x in ENCODERS.items()}
     for name, kind in kinds.items():
         if name not in bundles + encoders:
             _say(name, kind, f"not here: virnucpro models fetch {name}")
+    if problems:
+        raise BundleError("; ".join(problems))
+
+
+@contextmanager
+def _put_aside(problems: list[str]) -> Iterator[None]:
+    """Keep what is wrong with one bundle or encoder until the others are listed."""
+    try:
+        yield
+    except BundleError as error:
+        problems.append(str(error))
 
 
 def _say(*columns: object) -> None:
-    widths = (20, 9, 28, 0)
-    line = "".join(f"{column!s:<{width}}" for column, width in zip(columns, widths, strict=False))
+    widths = (20, 9, 36, 0)
+    line = " ".join(f"{column!s:<{width}}" for column, width in zip(columns, widths, strict=False))
     typer.echo(line.rstrip())
 
 

@@ -18,7 +18,7 @@ from virnucpro.evaluation.tables import Matched, label_paths, matched, predictio
 
 __all__ = ["Evaluation", "evaluate"]
 
-#: A class with fewer sources gets a note: its intervals cannot be trusted.
+#: A class, or a label without classes, with fewer sources gets a note: do not trust its intervals.
 _FEW_SOURCES = 20
 
 
@@ -123,15 +123,21 @@ def _notes(found: Matched, whole: Part, groups: dict[str, Group], asked: Asked) 
         notes.append(f"{found.without_label:,} rows of predictions have no label and do not count")
     if found.without_prediction:
         notes.append(f"{found.without_prediction:,} labelled records have no prediction")
+    if found.further_labels:
+        notes.append(
+            f"{found.further_labels:,} labels give a record another class or source than one "
+            "before, which counts"
+        )
     if found.probability_column is None:
         notes.append("no column lies in 0 to 1: no calibration, no calls at one half")
     if "call" not in whole.records.calls:
         notes.append("the predictions have no column call: only calls at one half, if any")
-    few = [
-        f"{name.removeprefix('class ')} {groups[name].sources}"
-        for name in whole.classes
-        if groups[name].sources < _FEW_SOURCES
-    ]
+    records = whole.records
+    sources = {name.removeprefix("class "): groups[name].sources for name in whole.classes} or {
+        "virus": records.take(np.flatnonzero(records.is_virus)).sources,
+        "other": records.take(np.flatnonzero(~records.is_virus)).sources,
+    }
+    few = [f"{name} {count}" for name, count in sources.items() if count < _FEW_SOURCES]
     if few and asked.bootstrap:
         notes.append(f"few sources, so that intervals are too narrow: {', '.join(few)}")
     return notes

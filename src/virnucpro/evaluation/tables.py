@@ -18,6 +18,10 @@ _LABELS = {"1": True, "true": True, "virus": True, "0": False, "false": False, "
 CALLS = ("virus", "other", "unscored")
 #: Names of the column of record ids.
 _ID_COLUMNS = ("record", "id")
+#: Names of the column of the genome that a record was cut from.
+_SOURCE_COLUMNS = ("source", "genome")
+#: Column of the line that a row is of; no header can hold a tab.
+_LINE = "\t"
 #: What `predict` writes, plain or with `--gzip`.
 _RECORD_TABLES = ("records.tsv", "records.tsv.gz")
 
@@ -31,12 +35,14 @@ class Matched(NamedTuple):
         probability_column: which column `probability` is; None where no column lies in 0 to 1.
         without_label: rows of predictions without a label.
         without_prediction: labelled records without a prediction.
+        further_labels: labels that give a record another class or source than one before.
     """
 
     rows: pl.DataFrame
     probability_column: str | None
     without_label: int
     without_prediction: int
+    further_labels: int
 
 
 def predictions_path(predictions: Path) -> Path:
@@ -87,7 +93,8 @@ def matched(predictions: Path, labels: Sequence[Path], score_column: str) -> Mat
         InputError: when one cannot be read, labels contradict each other, or nothing matches.
     """
     predicted, probability_column = _predictions(predictions, score_column)
-    labelled = labelled_records(labels)
+    given = _given(labels)
+    labelled = _unique(given)
     rows = predicted.join(labelled, on="record", how="inner", maintain_order="left")
     if rows.is_empty():
         examples = f"{predicted['record'][0]!r}, {labelled['record'][0]!r}"
@@ -98,7 +105,10 @@ def matched(predictions: Path, labels: Sequence[Path], score_column: str) -> Mat
     if rows["score"].is_null().all():
         raise InputError(f"{predictions}: no labelled record has a score in {score_column!r}")
     unpredicted = labelled.join(predicted, on="record", how="anti")
-    return Matched(rows, probability_column, len(predicted) - len(rows), len(unpredicted))
+    return Matched(
+        rows, probability_column, len(predicted) - len(rows), len(unpredicted),
+        given.n_unique() - len(labelled),
+    )  # fmt: skip
 
 
 def labelled_records(labels: Sequence[Path]) -> pl.DataFrame:
@@ -107,7 +117,12 @@ def labelled_records(labels: Sequence[Path]) -> pl.DataFrame:
     Raises:
         InputError: when one cannot be read, or labels contradict each other.
     """
-    return _unique(pl.concat([_labels(path) for path in labels]))
+    return _unique(_given(labels))
+
+
+def _given(labels: Sequence[Path]) -> pl.DataFrame:
+    """Return what all files of labels say, a row a label."""
+    return pl.concat([_labels(path) for path in labels])
 
 
 def _predictions(path: Path, score_column: str) -> tuple[pl.DataFrame, str | None]:
@@ -133,16 +148,20 @@ def _labels(path: Path) -> pl.DataFrame:
     if _content(path, 1) in (b">", b"@"):
         return _labels_of_sequences(path)
     table = _table(path, "is_virus")
-    words = table["is_virus"].str.strip_chars().str.to_lowercase()
+    words = table["is_virus"].str.to_lowercase()
     is_virus = words.replace_strict(_LABELS, default=None, return_dtype=pl.Boolean)
     _refuse(table, is_virus.is_null(), "is_virus", path)
-    empty = pl.lit(None, pl.String)
     return table.select(
         "record",
         is_virus.alias("is_virus"),
-        (pl.col("class") if "class" in table.columns else empty).alias("class"),
-        (pl.col("source") if "source" in table.columns else empty).alias("source"),
+        _first_of(table, ("class",)).alias("class"),
+        _first_of(table, _SOURCE_COLUMNS).alias("source"),
     )
+
+
+def _first_of(table: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
+    """Return the first of some columns that is there, or nothing for each row."""
+    return next((pl.col(n) for n in names if n in table.columns), pl.lit(None, pl.String))
 
 
 def _labels_of_sequences(path: Path) -> pl.DataFrame:
@@ -175,7 +194,10 @@ def _unique(labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def _table(path: Path, needed: str) -> pl.DataFrame:
-    """Read a tab-separated table of text; its column of ids becomes `record`."""
+    """Read a tab-separated table of text; its column of ids becomes `record`.
+
+    Cells are without blanks at their ends, null where nothing is left; empty lines are left out.
+    """
     content = _content(path)
     try:
         table = pl.read_csv(content, separator="\t", quote_char=None, infer_schema=False)
@@ -186,7 +208,13 @@ def _table(path: Path, needed: str) -> pl.DataFrame:
     for name in ("record" if id_column is None else id_column, needed):
         if name not in table.columns:
             found = ", ".join(table.columns)
-            raise InputError(f"{path}, line 1: no column {name!r}; its columns are {found}")
+            raise InputError(
+                f"{path}, line 1: no column {name!r}; its columns are {found}; give a "
+                "tab-separated table that has it"
+            )
+    filled = pl.all().str.strip_chars().replace("", None)
+    table = table.select(filled).with_row_index(_LINE, 2)
+    table = table.filter(pl.any_horizontal(pl.exclude(_LINE).is_not_null()))
     if table.is_empty():
         raise InputError(f"{path}: has a header line only; give one with records")
     table = table.rename({str(id_column): "record"})
@@ -206,7 +234,7 @@ def _content(path: Path, size: int = -1) -> bytes:
 
 def _numbers(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
     """Return a column as numbers, null where it is empty or not a number."""
-    numbers = table[column].str.strip_chars().cast(pl.Float64, strict=False)
+    numbers = table[column].cast(pl.Float64, strict=False)
     _refuse(table, numbers.is_null() & table[column].is_not_null(), column, path)
     return numbers.fill_nan(None)
 
@@ -219,5 +247,5 @@ def _refuse(table: pl.DataFrame, is_wrong: pl.Series, column: str, path: Path) -
         what = "is empty" if value is None else f"is {value!r}"
         known = {"is_virus": f"; give {', '.join(_LABELS)}", "call": f"; give {', '.join(CALLS)}"}
         raise InputError(
-            f"{path}, line {int(wrong[0]) + 2}: {column} {what}{known.get(column, '')}"
+            f"{path}, line {table[_LINE][int(wrong[0])]}: {column} {what}{known.get(column, '')}"
         )

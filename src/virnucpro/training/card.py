@@ -108,7 +108,7 @@ def card_of(report: Report, name: str, how: str) -> str:
     classes = "\n".join(f"| {c} | {a:,} | {b:,} |" for c, (a, b) in report.classes.items())
     keys = sorted({key for values in report.metrics.values() for key in values})
     metrics = "\n".join(
-        f"| {group} | {' | '.join(_number(values.get(key)) for key in keys)} |"
+        f"| {group} | {' | '.join(_number(key, values) for key in keys)} |"
         for group, values in report.metrics.items()
     )
     notes = "".join(f"* {note}\n" for note in report.notes)
@@ -141,8 +141,10 @@ are not scored. P(virus) is not calibrated: `virnucpro calibrate` does that.
 """
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value > 1 else f"{value:.3f}"
+def _number(key: str, values: dict[str, float]) -> str:
+    if key not in values:
+        return ""
+    return f"{values[key]:,.0f}" if key == "chunks" else f"{values[key]:.3f}"
 
 
 def outcome_of_head(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,8 +13,8 @@ from virnucpro.engine.features import FeatureShard
 from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
-from virnucpro.results.files import partial_path
-from virnucpro.storage import sync_directory
+from virnucpro.errors import RunError
+from virnucpro.results.files import PartialFiles
 
 _FILES = {
     "features": ("features.npy", "what the head takes, a row each frame, fp32"),
@@ -37,9 +37,18 @@ class FeatureSet(NamedTuple):
 
     @classmethod
     def open(cls, directory: Path) -> "FeatureSet":
-        """Map what a run of the task `Features` wrote."""
-        found = (np.load(directory / _FILES[n][0], mmap_mode="r") for n in ("frames", "features"))
-        return cls(*found)
+        """Map what a run of the task `Features` wrote.
+
+        Raises:
+            RunError: when a file is cut short.
+        """
+        paths = (directory / _FILES[name][0] for name in ("frames", "features"))
+        try:
+            return cls(*(np.load(path, mmap_mode="r") for path in paths))
+        except (ValueError, EOFError) as error:
+            raise RunError(
+                f"{directory}: the features are damaged; remove it, the same command extracts anew"
+            ) from error
 
 
 class FeatureSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,24 +107,17 @@ class FeatureFiles:
 
     def merge(self, store: ShardStore, shards: int) -> int:
         """Write the arrays, one shard at a time; return how many frames there are."""
-        sizes = [len(FeatureShard.decode(store.load(i)).frame_S6) for i in range(shards)]
-        total = sum(sizes)
-        features = self._new("features", (total, self.width), np.dtype(np.float32))
-        frames = self._new("frames", (total, 6), np.dtype(np.int64))
-        end = 0
-        for i, size in enumerate(sizes):
-            start, end = end, end + size
-            shard = FeatureShard.decode(store.load(i))
-            features[start:end], frames[start:end] = shard.features_SF, shard.frame_S6
-        for name, array in (("features", features), ("frames", frames)):
-            array.flush()
-            partial_path(self.outputs.path(name)).replace(self.outputs.path(name))
-        sync_directory(self.outputs.directory)
+        total = sum(len(FeatureShard.decode(store.load(i)).frame_S6) for i in range(shards))
+        with PartialFiles() as files:  # written, not mapped: a full disk is an error, no signal
+            features = files.open(self.outputs.path("features"))
+            frames = files.open(self.outputs.path("frames"))
+            _begin(features, (total, self.width), np.dtype(np.float32))
+            _begin(frames, (total, 6), np.dtype(np.int64))
+            for i in range(shards):
+                shard = FeatureShard.decode(store.load(i))
+                features.write(shard.features_SF.astype(np.float32, copy=False).tobytes())
+                frames.write(shard.frame_S6.tobytes())
         return total
-
-    def _new(self, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
-        beside = partial_path(self.outputs.path(name))
-        return np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape)
 
     def summary(
         self, found: int, progress: Progress, seconds: dict[str, float], _binding: Binding
@@ -128,3 +130,9 @@ class FeatureFiles:
 
     def conclude(self, _manifest: RunManifest, _summary: FeatureSummary) -> None:
         """Write nothing more."""
+
+
+def _begin(file: BinaryIO, shape: tuple[int, int], dtype: np.dtype) -> None:
+    """Write how a file of NumPy's begins that will hold such an array."""
+    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)

@@ -1,11 +1,16 @@
 """What a training leaves in its output directory."""
 
+import shutil
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
 from virnucpro.bundles import Bundle
 from virnucpro.bundles.assemble import with_trained_head
+from virnucpro.bundles.manifest import MANIFEST_FILE
+from virnucpro.errors import RunError
 from virnucpro.results.files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.storage import write_whole
@@ -13,10 +18,43 @@ from virnucpro.training.card import Report, card_of, curves_csv
 from virnucpro.training.curves import draw_curves
 from virnucpro.training.export import write_classifier
 from virnucpro.training.heads import FittedHead
-from virnucpro.training.labelled import Labelled
+from virnucpro.training.labelled import Labelled, LabelledRecord
 from virnucpro.training.tuning import Tuned
 
-BUNDLE, REPORT_FILE = "bundle", "training.json"
+BUNDLE, REPORT_FILE, SETTINGS_FILE = "bundle", "training.json", "settings.json"
+
+
+def bind(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -> None:
+    """Hold a directory to one training, of these sequences and settings.
+
+    Raises:
+        RunError: when it holds something else, or another training.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / SETTINGS_FILE
+    content = msgspec.json.encode({**settings, "sequences": _summed(labelled.records)})
+    if not path.exists():
+        if any(file.name != f"{SETTINGS_FILE}.partial" for file in directory.iterdir()):
+            raise RunError(f"{directory}: is not empty and holds no training; give a new directory")
+        write_whole(path, content)
+    now = msgspec.json.decode(content)
+    try:
+        before = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: is of no training ({error}); give a new directory") from error
+    differs = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
+    if differs:
+        raise RunError(
+            f"{directory}: holds another training ({'; '.join(differs)}); give a new directory"
+        )
+
+
+def _summed(records: Sequence[LabelledRecord]) -> str:
+    """Return how many sequences there are, and a digest of all that is known of them."""
+    digest = sha256()
+    for record in records:
+        digest.update(msgspec.json.encode(record))
+    return f"{len(records):,} (sha256 {digest.hexdigest()[:12]})"
 
 
 def write_records(path: Path, labelled: Labelled) -> None:
@@ -73,7 +111,9 @@ def write_results(
         )
         origin = {"head": said}
     description = msgspec.structs.replace(description, provenance={**old.provenance, **origin})
-    if not place.exists():
+    for left in directory.glob(f".{BUNDLE}-*"):  # by one that was killed
+        shutil.rmtree(left)
+    if not (place / MANIFEST_FILE).exists():
         if isinstance(trained, Tuned):
             write_classifier(place, description, trained.classifier)
         else:

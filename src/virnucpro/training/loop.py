@@ -1,5 +1,6 @@
 """Steps of training end to end, which may stop at any moment and go on from a checkpoint."""
 
+import io
 import math
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
+from virnucpro.storage import write_whole
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
 
@@ -246,12 +248,17 @@ class Loop:
         }
         if self.device.type == "cuda":
             content["random on the device"] = torch.cuda.get_rng_state(self.device)
-        beside = self.checkpoint.with_name(self.checkpoint.name + ".partial")
-        torch.save(content, beside)
-        beside.replace(self.checkpoint)
+        packed = io.BytesIO()
+        torch.save(content, packed)
+        write_whole(self.checkpoint, packed.getvalue())
 
     def _resume(self, path: Path) -> None:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:
+            raise RunError(f"{path}: is damaged; remove it, and training begins anew") from error
         if content["recipe"] != repr(self.recipe):
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
         self.position = Position(**content["position"])

@@ -105,6 +105,8 @@ def _class_directory(directory: str, notes: list[str]) -> Iterator[Source]:
 
 def files_of(path: str) -> list[str]:
     """Return the visible files of a directory, or the path itself where it is none."""
+    if not path:
+        raise InputError("an input is empty, as CLASS= without a file; name a file")
     if not Path(path).is_dir():
         return [path]
     files = sorted(str(p) for p in Path(path).iterdir() if p.name[0] != "." and p.is_file())
@@ -135,7 +137,7 @@ def open_content(path: str) -> Iterator[BinaryIO]:
 def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
     """Read a table of labels: tab-separated, with a header line, plain or compressed.
 
-    Columns: `id` or `record`, the first word of the record's header; `is_virus` (1 or 0, true or
+    Columns: `record` or `id`, the first word of the record's header; `is_virus` (1 or 0, true or
     false, virus or other), `class`, or both; and, if wanted, `genome` or `source`.
 
     Raises:
@@ -144,7 +146,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
     """
     name = os.fspath(path)
     try:
-        with open_content(name) as content, TextIOWrapper(content, "utf-8", newline="") as file:
+        with open_content(name) as content, TextIOWrapper(content, "utf-8-sig", newline="") as file:
             labels = _labels_in(file, name)
     except InputError:
         raise
@@ -181,10 +183,10 @@ class _Columns(NamedTuple):
         def first(*wanted: str) -> str | None:
             return next((name for name in wanted if name in names), None)
 
-        record, is_virus, class_name = first("id", "record"), first("is_virus"), first("class")
+        record, is_virus, class_name = first("record", "id"), first("is_virus"), first("class")
         if record is None or not (is_virus or class_name):
             raise InputError(
-                f"{path}, line 1: needs tab-separated columns id or record, and is_virus or class; "
+                f"{path}, line 1: needs tab-separated columns record or id, and is_virus or class; "
                 f"it has {few(names) or 'none'}"
             )
         return cls(record, is_virus, class_name, first("genome", "source"))

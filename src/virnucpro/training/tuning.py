@@ -49,6 +49,15 @@ class Tuning:
     average: float = 0.98
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse steps that cannot be parted into rounds.
+
+        Raises:
+            SettingsError: when there are fewer.
+        """
+        if self.rounds < 1 or self.steps < self.rounds:
+            raise SettingsError(f"--steps {self.steps}: give {self.rounds} or more")
+
 
 class HeldOut(NamedTuple):
     """Chunks that are not learned from, C in all.
@@ -142,12 +151,7 @@ def tune(
         device: where.
         checkpoint: what is needed to go on.
         on_epoch: is told of each round.
-
-    Raises:
-        SettingsError: when the steps cannot be parted into rounds.
     """
-    if tuning.rounds < 1 or tuning.steps < tuning.rounds:
-        raise SettingsError(f"--steps {tuning.steps}: give {tuning.rounds} or more")
     torch.manual_seed(tuning.seed)
     recipe = Recipe(
         network=classifier.config, pretrain_steps=0, train_steps=tuning.steps, bases=tuning.bases,
