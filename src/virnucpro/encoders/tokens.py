@@ -12,7 +12,6 @@ ESM2_VOCABULARY = (
     *("<null_1>", "<mask>"),
 )
 ESM2_CLS, ESM2_PAD, ESM2_EOS, ESM2_UNK = range(4)
-ESM2_MASK = ESM2_VOCABULARY.index("<mask>")
 
 
 def _residue_ids() -> NDArray[np.int64]:
