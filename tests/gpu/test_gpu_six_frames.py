@@ -63,7 +63,7 @@ def scored(device: str, precision: str) -> Found:
     """Score the example reads with the embedded bundle."""
     worker = Worker(load_bundle("compact"), choose_device(device, precision), 500)
     prepared = worker.prepare(reads_block())
-    scores_S2 = worker.score(prepared).scores_S2.copy()
+    scores_S2 = worker.score(prepared).copy()
     assert worker.work.incidents() == []
     with torch.inference_mode():
         means_SD = worker._model.embed_proteins(prepared.protein, 4096).cpu()
