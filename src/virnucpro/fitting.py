@@ -288,7 +288,4 @@ def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_
         raise InputError("--coding-only: no sequence has annotation; give GenBank files")
     index = CodingIndex([r.exons for r in records], [len(r.letters) for r in records])
     record, _, start, end, frame, _ = np.asarray(frame_S6).T
-    offset = frame % 3  # of the codons within a chunk that would begin, or end, so far off
-    forward = frame < 3
-    first, last = np.where(forward, start - offset, start), np.where(forward, end, end + offset)
-    return index.lies_in_coding(record, first, last, frame)
+    return index.lies_in_coding(record, start, end, frame)
