@@ -135,8 +135,7 @@ def train(
     else:
         features = _extracted(directory, plan, device, precision, executor, observer)
         train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
-        dna_width = plan.encoders.manifest.width - plan.encoders.manifest.protein_encoder.width
-        trained = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
+        trained = fit_head(train_part, dev_part, plan.recipe, kind.device, on_epoch)
         outcome = outcome_of_head(trained, features, train_part, dev_part)
     report = report_of(outcome, labelled, parts, plan.recipe)
     write_results(

@@ -82,10 +82,9 @@ class Tuned(NamedTuple):
 
 def classes_of(records: list[LabelledRecord]) -> list[ClassData]:
     """Return sequences to learn from, by class."""
-    names = sorted({(record.class_name, record.is_virus) for record in records})
+    names = sorted({record.class_name for record in records})
     return [
-        class_data(name, label, [r.letters for r in records if r.class_name == name])
-        for name, label in names
+        class_data(name, [r.letters for r in records if r.class_name == name]) for name in names
     ]
 
 
@@ -182,7 +181,7 @@ def logits_of(classifier: FrameClassifier, tokens: Tokens, device: torch.device)
     classifier = classifier.to(device).eval()
     with torch.inference_mode():
         means_CD = classifier.embed_proteins(tokens, _BUDGET)
-        found: Tensor = classifier.head(means_CD[:, :0], means_CD).cpu()
+        found: Tensor = classifier.head(means_CD).cpu()
     classifier.cpu()
     return found.clone()
 
