@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from virnucpro.engine.binding import Binding
@@ -13,8 +14,7 @@ from virnucpro.engine.features import FeatureShard
 from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
-from virnucpro.results.files import partial_path
-from virnucpro.storage import sync_directory
+from virnucpro.results.files import PartialFiles
 
 _FILES = {
     "features": ("features.npy", "what the head takes, a row each frame, fp32"),
@@ -98,24 +98,24 @@ class FeatureFiles:
 
     def merge(self, store: ShardStore, shards: int) -> int:
         """Write the arrays, one shard at a time; return how many frames there are."""
-        sizes = [len(FeatureShard.decode(store.load(i)).frame_S6) for i in range(shards)]
-        total = sum(sizes)
-        features = self._new("features", (total, self.width), np.dtype(np.float32))
-        frames = self._new("frames", (total, 6), np.dtype(np.int64))
-        end = 0
-        for i, size in enumerate(sizes):
-            start, end = end, end + size
-            shard = FeatureShard.decode(store.load(i))
-            features[start:end], frames[start:end] = shard.features_SF, shard.frame_S6
-        for name, array in (("features", features), ("frames", frames)):
-            array.flush()
-            partial_path(self.outputs.path(name)).replace(self.outputs.path(name))
-        sync_directory(self.outputs.directory)
+        total = 0
+        with PartialFiles() as files:
+            features, frames = (files.open(self.outputs.path(n)) for n in ("features", "frames"))
+            self._write_headers(features, frames, total)
+            for index in range(shards):
+                shard = FeatureShard.decode(store.load(index))
+                features.write(np.ascontiguousarray(shard.features_SF).data)
+                frames.write(np.ascontiguousarray(shard.frame_S6).data)
+                total += len(shard.frame_S6)
+            self._write_headers(features, frames, total)
         return total
 
-    def _new(self, name: str, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
-        beside = partial_path(self.outputs.path(name))
-        return np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape)
+    def _write_headers(self, features: BinaryIO, frames: BinaryIO, rows: int) -> None:
+        """Write what both files begin with, which has the same length for any number of rows."""
+        for file, width, descr in ((features, self.width, "<f4"), (frames, 6, "<i8")):
+            file.seek(0)
+            layout = {"descr": descr, "fortran_order": False, "shape": (rows, width)}
+            npy.write_array_header_1_0(file, layout)
 
     def summary(
         self, found: int, progress: Progress, seconds: dict[str, float], _binding: Binding
