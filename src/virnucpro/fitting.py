@@ -125,7 +125,7 @@ def train(
     settings = {"group": group, "dev_share": dev_share, "coding_only": coding_only, "name": name}
     _bind(directory, plan, settings)
     write_records(directory / RECORDS_FILE, labelled)
-    kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
+    kind = choose_device(device.split(",", maxsplit=1)[0])
     trained: FittedHead | Tuned
     if isinstance(plan.recipe, Tuning):
         dev = held_out(labelled.records, parts.dev, plan.chunk_length)

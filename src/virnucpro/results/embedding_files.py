@@ -130,11 +130,7 @@ class EmbeddingFile:
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
         for part in self.parts():
-            end = 0
-            for id_, count in zip(part.ids, part.counts.tolist(), strict=True):
-                start, end = end, end + count
-                values_nD = part.values_RD[start:end].copy()
-                yield id_, values_nD if self.is_ragged else values_nD[0]
+            yield from zip(part.ids, part.embeddings(is_ragged=self.is_ragged), strict=True)
 
     def parts(self) -> Iterator[Part]:
         """Read all sequences in order, some at a time; the arrays may be read-only.
