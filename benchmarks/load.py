@@ -46,6 +46,7 @@ def main() -> None:
 def write(directory: Path, sizes: str, device: str) -> None:
     """Write a bundle of random weights in 16 bit."""
     from virnucpro.bench.samples import random_classifier, sizes_of  # noqa: PLC0415
+    from virnucpro.bundles.manifest import TOKENIZER_FILE  # noqa: PLC0415
     from virnucpro.bundles.store import write_bundle  # noqa: PLC0415
     from virnucpro.classify.model import PARTS  # noqa: PLC0415
     from virnucpro.engine.devices import choose_device  # noqa: PLC0415
@@ -56,7 +57,8 @@ def write(directory: Path, sizes: str, device: str) -> None:
         file: {k: t.cpu() for k, t in model.get_submodule(part).state_dict().items()}
         for part, file in PARTS.items()
     }
-    write_bundle(directory, bundle.manifest, weights, bundle.tokenizer_json())
+    tokenizer = (bundle.path / TOKENIZER_FILE).read_bytes()
+    write_bundle(directory, bundle.manifest, weights, tokenizer)
 
 
 def load(directory: Path, device: str) -> dict[str, float]:

@@ -86,7 +86,7 @@ def vectors(count: int = 3, width: int = 4, *, is_ragged: bool = False) -> tuple
 
 def write(directory: Path, format_: str, parts: list[Part], shape: Shape) -> Path:
     path = directory / FORMATS[format_]
-    write_embeddings(path, format_, shape, METADATA, lambda: iter(parts))
+    write_embeddings(path, format_, shape, METADATA, parts)
     return path
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import zip_longest
@@ -213,3 +213,11 @@ def assert_same_files(found: dict[str, bytes], expected: dict[str, bytes]) -> No
             if a != b
         ]
         assert not lines, f"{name}: {len(lines)} lines differ, found and expected: {lines[:5]}"
+
+
+def gone_in_time(is_gone: Callable[[], bool], seconds: float = 8) -> bool:
+    """Wait for something to end."""
+    deadline = time.monotonic() + seconds
+    while not is_gone() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return is_gone()

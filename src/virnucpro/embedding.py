@@ -172,11 +172,8 @@ def embed_sequences(
     with started_crew(task, device, executor) as crew:
         loaded.check()
         for shard in _Stream(crew, blocks).shards():
-            part, end = part_of(shard), 0
-            for count in part.counts.tolist():
-                start, end = end, end + count
-                values_nD = part.values_RD[start:end].copy()
-                yield ids.popleft(), values_nD if pooling == "tokens" else values_nD[0]
+            for values in part_of(shard).embeddings(is_ragged=pooling == "tokens"):
+                yield ids.popleft(), values
 
 
 def _task(

@@ -132,7 +132,7 @@ def train(
     }  # fmt: skip
     bind(directory, labelled, settings)
     write_records(directory / RECORDS_FILE, labelled)
-    kind = choose_device(device.split(",", maxsplit=1)[0] if device != "auto" else "auto")
+    kind = choose_device(device.split(",", maxsplit=1)[0])
     trained: FittedHead | Tuned
     if isinstance(plan.recipe, Tuning):
         dev = held_out(labelled.records, parts.dev, plan.chunk_length)
@@ -142,8 +142,7 @@ def train(
     else:
         features = _extracted(directory, plan, device, precision, executor, observer)
         train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
-        dna_width = plan.encoders.manifest.width - plan.encoders.manifest.protein_encoder.width
-        trained = fit_head(train_part, dev_part, dna_width, plan.recipe, kind.device, on_epoch)
+        trained = fit_head(train_part, dev_part, plan.recipe, kind.device, on_epoch)
         outcome = outcome_of_head(trained, features, train_part, dev_part)
     report = report_of(outcome, labelled, parts, plan.recipe)
     write_results(
@@ -284,7 +283,4 @@ def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_
     records = labelled.records
     index = CodingIndex([r.exons for r in records], [len(r.letters) for r in records])
     record, _, start, end, frame, _ = np.asarray(frame_S6).T
-    offset = frame % 3  # of the codons within a chunk that would begin, or end, so far off
-    forward = frame < 3
-    first, last = np.where(forward, start - offset, start), np.where(forward, end, end + offset)
-    return index.lies_in_coding(record, first, last, frame)
+    return index.lies_in_coding(record, start, end, frame)

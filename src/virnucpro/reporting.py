@@ -8,6 +8,7 @@ from pathlib import Path
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.engine.run import MANIFEST_FILE, read_run
 from virnucpro.errors import BundleError, RunError, SettingsError
+from virnucpro.inputs import AnyPath
 from virnucpro.results.paths import Outputs, SheetOutputs
 from virnucpro.storage import as_text, write_whole
 
@@ -16,8 +17,6 @@ _CARD_FILE = "README.md"
 _SHEET_FILE = "samples.tsv"
 #: How a report that virnucpro has drawn begins.
 _BEGINNING, _MADE_BY = 4096, b'<meta name="generator" content="virnucpro '
-
-AnyPath = str | os.PathLike[str]
 
 
 def report(

@@ -81,7 +81,7 @@ def test_a_loaded_bundle_says_what_was_written(tokenizer_json: bytes, tmp_path: 
     assert manifest.provenance == {"weights": "random"}
     assert manifest.metrics == {"held-out": {"auroc": 0.5}}
     assert set(manifest.files) == set(FILES)
-    assert bundle.tokenizer_json() == tokenizer_json
+    assert (bundle.path / TOKENIZER_FILE).read_bytes() == tokenizer_json
     content = (bundle.path / MANIFEST).read_bytes()
     assert bundle.sha256 == hashlib.sha256(content).hexdigest()
     assert msgspec.json.decode(content, type=Manifest) == manifest

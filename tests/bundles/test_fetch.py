@@ -11,7 +11,9 @@ import pytest
 
 from hub import COMMIT, DNA, ESM2, ESM2_8M, Hub, models, start
 from published_files import Files, spoil
-from virnucpro.bundles.registry import sha256_of
+from virnucpro.bundles.fetch import fetch_head
+from virnucpro.bundles.registry import PUBLISHED, sha256_of
+from virnucpro.errors import BundleError
 
 BUNDLE, ENCODER = "virnucpro-500", "esm2_t6_8M_UR50D"
 
@@ -82,6 +84,16 @@ def test_a_hub_that_refuses(files: Files, hub: Hub, name: str, answer: int, told
     assert status == 1
     assert said.startswith(f"virnucpro: error: {ESM2 if name == BUNDLE else ESM2_8M}")
     assert told in said
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://host:port", "http://a host", "ftp://host", "http://[::"]
+)
+def test_a_mirror_of_heads_that_is_no_url(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRNUCPRO_HEADS_URL", mirror)
+    with pytest.raises(BundleError, match="300_model") as error:
+        fetch_head(PUBLISHED["virnucpro-300"])
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.usefixtures("hub")

@@ -6,19 +6,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from virnucpro.classify import Head, HeadConfig
+from virnucpro.classify import Head
 
-PUBLISHED = HeadConfig(dna_width=768, protein_width=2560, hidden=512)
+DNA_WIDTH, PROTEIN_WIDTH, HIDDEN = 768, 2560, 512
 
 
 @pytest.fixture(scope="module")
 def head() -> Head:
     torch.manual_seed(2)
-    made = Head(PUBLISHED)
+    made = Head(DNA_WIDTH + PROTEIN_WIDTH, HIDDEN)
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.1)
-    made.bn1.running_mean = torch.randn(PUBLISHED.hidden)
-    made.bn1.running_var = torch.rand(PUBLISHED.hidden) * 3
+    made.bn1.running_mean = torch.randn(HIDDEN)
+    made.bn1.running_var = torch.rand(HIDDEN) * 3
     # Variances of the order of epsilon, where another epsilon would be seen.
     made.bn1.running_var[:8] = 1e-5
     return made.eval()
@@ -40,11 +40,11 @@ def probabilities(
 @torch.inference_mode()
 def test_head_equals_numpy_at_the_published_size(head: Head) -> None:
     random = np.random.default_rng(0)
-    dna = random.normal(scale=0.1, size=(40, PUBLISHED.dna_width))
-    protein = random.normal(scale=0.1, size=(40, PUBLISHED.protein_width))
+    dna = random.normal(scale=0.1, size=(40, DNA_WIDTH))
+    protein = random.normal(scale=0.1, size=(40, PROTEIN_WIDTH))
     expected = probabilities(head, dna, protein)
     assert 0 < (expected[:, 1] > 0.5).mean() < 1
-    logits = head(torch.from_numpy(dna).float(), torch.from_numpy(protein).float())
+    logits = head(torch.from_numpy(np.concatenate([dna, protein], axis=1)).float())
     found = torch.softmax(logits, dim=1).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -64,4 +64,4 @@ def test_names_and_shapes_are_the_published_ones(head: Head) -> None:
 
 
 def test_half_of_the_hidden_units_drop_out_in_training() -> None:
-    assert Head(PUBLISHED).dropout.p == 0.5
+    assert Head(DNA_WIDTH + PROTEIN_WIDTH, HIDDEN).dropout.p == 0.5

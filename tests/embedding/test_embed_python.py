@@ -2,8 +2,7 @@
 
 import itertools
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import virnucpro
+from processes import gone_in_time
 from virnucpro.bundles import Bundle
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.engine.blocks import records_in_blocks
@@ -27,14 +27,6 @@ PROTEINS = [
     ("é", "MX-BZ"),
 ]
 DNA = [("x", "ACGTTGCA" * 20), ("n", "acgtnnnacgt"), ("one", "A")]
-
-
-def gone_in_time(is_gone: Callable[[], bool], seconds: float = 8) -> bool:
-    """Wait for something to end."""
-    deadline = time.monotonic() + seconds
-    while not is_gone() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return is_gone()
 
 
 def endless() -> Iterator[tuple[str, str]]:

@@ -7,13 +7,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
 import pytest
 
 import virnucpro
+from processes import gone_in_time
 from virnucpro import embedding
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.engine.blocks import Block, records_in_blocks
@@ -26,21 +26,6 @@ from virnucpro.engine.executors.members import Place
 from virnucpro.engine.task import Result
 from virnucpro.engine.work import Work
 from virnucpro.results.embeddings import part_of
-
-
-def gone_in_time(is_gone: Callable[[], bool], seconds: float = 8) -> bool:
-    """Wait for something to end."""
-    deadline = time.monotonic() + seconds
-    while not is_gone() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return is_gone()
-
-
-def endless() -> Iterator[tuple[str, str]]:
-    """Yield proteins for ever."""
-    for number in itertools.count():
-        yield f"s{number}", "MKVLAAGGTW"[: 1 + number % 10] * 3
-
 
 _SLOW = 150
 

@@ -17,6 +17,7 @@ class OnGpu(Esm2):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
+        self.config = Esm2Config(layers=1, width=32, heads=1)
         weight = SimpleNamespace(device=torch.device("cuda"))
         self.embedding = cast("nn.Embedding", SimpleNamespace(weight=weight))
 

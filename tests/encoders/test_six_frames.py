@@ -206,7 +206,7 @@ def test_prediction_computes_what_training_did(
     texts = texts_of(LENGTHS, seed=2)
     with torch.inference_mode():
         means_SD = network_of(classifier).embed(pack_of(texts, multiple_of))
-        logits_S2 = classifier.head(means_SD[:, :0], means_SD)
+        logits_S2 = classifier.head(means_SD)
         expected = log_odds(classifier, fragments_of(texts), torch.float32)
     found = logits_S2[:, 1] - logits_S2[:, 0]
     assert expected.std() > 0.05

@@ -50,7 +50,7 @@ def network_of(kind: str, device: torch.device) -> Encoder:
 def with_fp8(network: Encoder) -> None:
     for block in network.blocks:
         quantise_block(cast("Any", block))
-    network.steps = Fp8Steps()
+    network.steps = Fp8Steps(cast("Esm2", network).norm)
 
 
 def need_capability(device: torch.device, first: tuple[int, int]) -> None:

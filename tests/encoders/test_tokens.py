@@ -12,14 +12,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from virnucpro.encoders import DnaTokenizer, Tokens, protein_tokens
-from virnucpro.encoders.tokens import (
-    ESM2_CLS,
-    ESM2_EOS,
-    ESM2_MASK,
-    ESM2_PAD,
-    ESM2_UNK,
-    ESM2_VOCABULARY,
-)
+from virnucpro.encoders.tokens import ESM2_CLS, ESM2_EOS, ESM2_PAD, ESM2_UNK, ESM2_VOCABULARY
 
 DATA = Path(__file__).parents[1] / "data"
 RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
@@ -126,7 +119,6 @@ def test_vocabulary_is_that_of_fair_esm() -> None:
     assert {token for token in ESM2_VOCABULARY if len(token) == 1} == set(RESIDUES)
     special = [ALPHABET.cls_idx, ALPHABET.padding_idx, ALPHABET.eos_idx, ALPHABET.unk_idx]
     assert special == [ESM2_CLS, ESM2_PAD, ESM2_EOS, ESM2_UNK]
-    assert ALPHABET.mask_idx == ESM2_MASK
 
 
 @settings(deadline=None, max_examples=300)

@@ -29,10 +29,10 @@ def worker_of(bundle: Bundle, precision: str = "fp32", budget: int = 1024) -> Wo
 def expected(tiny_bundle: Bundle) -> NDArray[np.float32]:
     """Return the scores of a worker that nothing happens to."""
     worker = worker_of(tiny_bundle)
-    scored = worker.score(worker.prepare(BLOCK))
-    assert len(scored.scores_S2) > 20
+    scores_S2 = worker.score(worker.prepare(BLOCK))
+    assert len(scores_S2) > 20
     assert worker.work.incidents() == []
-    return scored.scores_S2
+    return scores_S2
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_packs_that_do_not_fit_are_done_in_two(
     network = cast("Any", worker._model.get_submodule(encoder))
     limited = out_of_memory_above(sequences, network.embed, sizes)
     monkeypatch.setattr(network, "embed", limited)
-    found = worker.score(worker.prepare(BLOCK)).scores_S2
+    found = worker.score(worker.prepare(BLOCK))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     refused = [size for size in sizes if size > sequences]
     assert worker.work.packs_cut == len(refused) > 0
@@ -113,9 +113,9 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
 ) -> None:
     healthy, worker = worker_of(tiny_bundle, "bf16"), worker_of(tiny_bundle, "bf16")
     prepared = worker.prepare(BLOCK)
-    others = healthy.score(prepared).scores_S2
+    others = healthy.score(prepared)
     break_scores(worker, faulty, monkeypatch)
-    found = worker.score(prepared).scores_S2
+    found = worker.score(prepared)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[faulty], expected[faulty], atol=1e-6)
     kept = np.delete(np.arange(len(found)), faulty)
@@ -135,7 +135,7 @@ def test_one_infinite_score_of_a_frame_is_enough(
     prepared = worker.prepare(BLOCK)
     pending = worker.submit(prepared)
     pending.scores_S2.numpy()[5, 1] = np.inf
-    np.testing.assert_allclose(worker.collect(pending).scores_S2, expected, atol=1e-6)
+    np.testing.assert_allclose(worker.collect(pending), expected, atol=1e-6)
     assert worker.work.frames_redone == 1
 
 
@@ -175,15 +175,15 @@ def test_scores_that_are_not_finite_in_fp32_either_are_an_error(
 def test_submitted_blocks_are_collected_as_if_scored_one_by_one(tiny_bundle: Bundle) -> None:
     worker = worker_of(tiny_bundle)
     prepared = [worker.prepare(block_of(20, 700, 300, seed)) for seed in (1, 2)]
-    one_by_one = [worker.score(each).scores_S2 for each in prepared]
+    one_by_one = [worker.score(each) for each in prepared]
     pending = [worker.submit(each) for each in prepared]
     for waiting, scores_S2 in zip(pending, one_by_one, strict=True):
-        np.testing.assert_array_equal(worker.collect(waiting).scores_S2, scores_S2)
+        np.testing.assert_array_equal(worker.collect(waiting), scores_S2)
 
 
 def test_a_block_without_open_frames_has_no_scores(tiny_bundle: Bundle) -> None:
     worker = worker_of(tiny_bundle)
     prepared = worker.prepare(block_of(1, 31, 300))
     stops = prepared._replace(frames=prepared.frames._replace(chunk=prepared.frames.chunk[:0]))
-    assert worker.score(stops).scores_S2.shape == (0, 2)
+    assert worker.score(stops).shape == (0, 2)
     assert worker.work.frames == 0

@@ -241,6 +241,9 @@ def test_nothing_else_is_overwritten(predictions: Path, labels: Labels, tmp_path
     (tmp_path / "out" / "roc.png").write_text("precious")
     with pytest.raises(RunError, match=r"holds roc\.png of something else"):
         evaluate(predictions, labels("a 1", "b 0"), tmp_path / "out")
+    (tmp_path / "out" / "evaluation.json").write_bytes(b'{"asked": {"predictions": "\xff"}}')
+    with pytest.raises(RunError, match=r"holds evaluation\.json of something else"):
+        evaluate(predictions, labels("a 1", "b 0"), tmp_path / "out")
     assert (tmp_path / "out" / "roc.png").read_text() == "precious"
 
 

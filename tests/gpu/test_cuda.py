@@ -65,8 +65,8 @@ def test_worker_scores_as_on_the_cpu_and_twice_the_same(
     block = block_of(200, 900, 300)
     cpu = Worker(fusable_bundle, choose_device("cpu", "fp32"), 300)
     gpu = worker_of(fusable_bundle, precision)
-    expected = cpu.score(cpu.prepare(block)).scores_S2
-    first, second = (gpu.score(gpu.prepare(block)).scores_S2 for _ in range(2))
+    expected = cpu.score(cpu.prepare(block))
+    first, second = (gpu.score(gpu.prepare(block)) for _ in range(2))
     assert len(expected) > 50
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, expected, atol=ALLOWED[precision])
@@ -82,8 +82,8 @@ def test_networks_that_no_kernel_takes_are_scored_all_the_same(
     cpu = Worker(tiny_bundle, choose_device("cpu", "fp32"), 300)
     gpu = worker_of(tiny_bundle, precision)
     assert all("plain PyTorch" in note for note in gpu.notes)
-    expected = cpu.score(cpu.prepare(block)).scores_S2
-    found = gpu.score(gpu.prepare(block)).scores_S2
+    expected = cpu.score(cpu.prepare(block))
+    found = gpu.score(gpu.prepare(block))
     np.testing.assert_allclose(found, expected, atol=ALLOWED[precision])
 
 
@@ -93,10 +93,10 @@ def test_two_blocks_in_flight_are_scored_as_one_by_one(
 ) -> None:
     worker = worker_of(fusable_bundle, precision)
     prepared = [worker.prepare(block_of(150, 900, 300, seed)) for seed in (1, 2)]
-    one_by_one = [worker.score(each).scores_S2.copy() for each in prepared]
+    one_by_one = [worker.score(each).copy() for each in prepared]
     pending = [worker.submit(each) for each in prepared]
     for waiting, scores_S2 in zip(pending, one_by_one, strict=True):
-        np.testing.assert_array_equal(worker.collect(waiting).scores_S2, scores_S2)
+        np.testing.assert_array_equal(worker.collect(waiting), scores_S2)
 
 
 @pytest.mark.parametrize("encoder", ["protein_encoder", "dna_encoder"])
@@ -106,7 +106,7 @@ def test_packs_that_do_not_fit_are_done_in_two(
 ) -> None:
     worker = worker_of(fusable_bundle, precision, Budgets(4096, 4096))
     prepared = worker.prepare(block_of(200, 900, 300))
-    expected = worker.score(prepared).scores_S2.copy()
+    expected = worker.score(prepared).copy()
     network = cast("Any", worker._model.get_submodule(encoder))
     embed, most, refused = network.embed, 1024, list[int]()
 
@@ -117,7 +117,7 @@ def test_packs_that_do_not_fit_are_done_in_two(
         return cast("Tensor", embed(pack))
 
     monkeypatch.setattr(network, "embed", limited)
-    found = worker.score(prepared).scores_S2
+    found = worker.score(prepared)
     assert worker.work.packs_cut == len(refused) > 0
     np.testing.assert_allclose(found, expected, atol=ALLOWED[precision])
 
@@ -127,7 +127,7 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
 ) -> None:
     exact, worker = worker_of(fusable_bundle, "fp32"), worker_of(fusable_bundle, "fp16")
     prepared = worker.prepare(block_of(100, 900, 300))
-    expected = exact.score(prepared).scores_S2
+    expected = exact.score(prepared)
     healthy = worker._model.forward
 
     def forward(protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
         )
 
     monkeypatch.setattr(worker._model, "forward", forward)
-    found = worker.score(prepared).scores_S2
+    found = worker.score(prepared)
     assert worker.work.frames_redone == 2
     np.testing.assert_allclose(found[[3, 9]], expected[[3, 9]], atol=1e-5)
     assert np.isfinite(found).all()
@@ -161,7 +161,7 @@ def with_fp8(network: Encoder) -> None:
     need_capability((9, 0))
     for block in network.blocks:
         quantise_block(cast("Any", block))
-    network.steps = Fp8Steps()
+    network.steps = Fp8Steps(cast("Esm2", network).norm)
 
 
 @pytest.mark.parametrize("length", [3, 33, 64, 130, 200, 256, 300])
@@ -199,13 +199,13 @@ def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
 def test_submitting_a_block_never_waits_for_the_gpu(fusable_bundle: Bundle) -> None:
     worker = worker_of(fusable_bundle, "fp16")
     prepared = worker.prepare(block_of(300, 900, 300))
-    expected = worker.score(prepared).scores_S2
+    expected = worker.score(prepared)
     try:
         torch.cuda.set_sync_debug_mode("error")
         pending = worker.submit(prepared)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    np.testing.assert_array_equal(worker.collect(pending).scores_S2, expected)
+    np.testing.assert_array_equal(worker.collect(pending), expected)
 
 
 def test_without_triton_the_plain_way_is_taken_and_said(
@@ -215,18 +215,18 @@ def test_without_triton_the_plain_way_is_taken_and_said(
     monkeypatch.delattr("virnucpro.encoders.steps.fused", raising=False)
     worker = worker_of(fusable_bundle, "fp16")
     assert all("plain PyTorch; Triton cannot be loaded" in note for note in worker.notes)
-    assert np.isfinite(worker.score(worker.prepare(block_of(20, 900, 300))).scores_S2).all()
+    assert np.isfinite(worker.score(worker.prepare(block_of(20, 900, 300)))).all()
 
 
 def test_a_gpu_that_is_nearly_full_is_survived(fusable_bundle: Bundle) -> None:
     worker = worker_of(fusable_bundle, "fp16", Budgets(1 << 20, 1 << 20))
     prepared = worker.prepare(block_of(3000, 900, 300))
-    expected = worker.score(prepared).scores_S2
+    expected = worker.score(prepared)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (48 << 20)) / total)
     try:
-        found = worker.score(prepared).scores_S2
+        found = worker.score(prepared)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert worker.work.packs_cut > 0

@@ -115,7 +115,7 @@ def test_memory_stays_flat(tmp_path: Path, format_: str, *, is_ragged: bool) -> 
     assert sum(1 for _ in parts()) == 50
     tracemalloc.start()
     try:
-        write_embeddings(path, format_, shape, METADATA, parts)
+        write_embeddings(path, format_, shape, METADATA, parts())
         peak_writing = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         total = sum(row.size for _, row in open_embeddings(path))
@@ -137,7 +137,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, format_: str) -> No
 
     path = tmp_path / FORMATS[format_]
     with pytest.raises(OSError, match="the disk is gone"):
-        write_embeddings(path, format_, shape, METADATA, broken)
+        write_embeddings(path, format_, shape, METADATA, broken())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,7 +162,7 @@ def test_parts_of_another_shape_are_an_error(tmp_path: Path, wrong: Part) -> Non
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     parts, shape = vectors()
     with pytest.raises(SettingsError, match="format csv: not one of parquet, hdf5"):
-        write_embeddings(tmp_path / "x.csv", "csv", shape, {}, lambda: iter(parts))
+        write_embeddings(tmp_path / "x.csv", "csv", shape, {}, parts)
     with pytest.raises(InputError, match=r"record a\\x00: .* NUL"):
         write(tmp_path, "hdf5", [parts[0]._replace(ids=["a\0", "b", "c"])], shape)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sequence_files import COMPRESSIONS, Compress
 from virnucpro.errors import InputError, SettingsError
+from virnucpro.sequences.frames import codon_span
 from virnucpro.training.genbank import (
     AnnotatedRecord,
     CodingIndex,
@@ -168,9 +169,11 @@ def test_frames_lie_in_coding_as_a_search_finds(
     index = CodingIndex(annotated, [40] * len(annotated))
     queries = [(r, f) for r in range(len(annotated)) for f in range(6)]
     record, frame = np.array(queries).T
-    found = index.lies_in_coding(
-        record, np.full(len(record), start), np.full(len(record), end), frame.astype(np.uint8)
-    )
+    spans = codon_span(
+        frame, np.zeros_like(frame), np.maximum(end - start - frame % 3, 0) // 3,
+        np.full(len(record), start), np.full(len(record), end),
+    )  # fmt: skip
+    found = index.lies_in_coding(record, *spans, frame.astype(np.uint8))
     for (r, f), inside in zip(queries, found.tolist(), strict=True):
         places = range(start, end) if f < 3 else range(end - 1, start - 1, -1)
         skipped = list(places)[f % 3 :]
@@ -185,10 +188,10 @@ def test_frames_lie_in_coding_as_a_search_finds(
 def test_part_of_a_frame_may_be_asked_for() -> None:
     """Of 30 bases the codons from the third on, or the two there, lie in the exon."""
     index = CodingIndex([[Exon(6, 12, 1, 0), Exon(18, 24, -1, 0)]], [30])
-    zero, start, end = np.zeros(4, dtype=np.int64), np.zeros(4, np.int64), np.full(4, 30)
-    frame = np.array([0, 0, 3, 3])
+    zero, frame = np.zeros(4, dtype=np.int64), np.array([0, 0, 3, 3])
     first, codons = np.array([2, 2, 2, 1]), np.array([2, 3, 2, 2])
-    found = index.lies_in_coding(zero, start, end, frame, first, codons)
+    spans = codon_span(frame, first, codons, zero, np.full(4, 30))
+    found = index.lies_in_coding(zero, *spans, frame)
     assert found.tolist() == [True, False, True, False]
 
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virnucpro.errors import SettingsError
 from virnucpro.sequences import Nucleotides
 from virnucpro.training import groups, sketches
-from virnucpro.training.groups import Grouping, Int64, genome_of, group_by, split
+from virnucpro.training.groups import Int64, genome_of, group_by, split
 from virnucpro.training.labelled import LabelledRecord
 from virnucpro.training.sketches import NEIGHBOURS, K, clusters
 
@@ -162,12 +161,6 @@ def test_groups_of_what_is_alike() -> None:
     assert together(group_by(records, "clusters")) == {frozenset({0, 1}), frozenset({2})}
 
 
-def test_other_groupings_are_refused() -> None:
-    how: Grouping = "fragment"  # type: ignore[assignment]
-    with pytest.raises(SettingsError, match="fragment: give record, genome, clusters"):
-        group_by([record("a")], how)
-
-
 @st.composite
 def grouped_records(draw: st.DrawFn, *, shared: bool) -> tuple[list[LabelledRecord], Int64]:
     """Draw records in groups, each of one class, or of any where groups may be `shared`."""
@@ -275,9 +268,3 @@ def test_classes_that_cannot_all_be_split_are_named() -> None:
     found = split(records, np.array([0, 0, 1, 1, 2, 2]))
     assert len(found.notes) == 1
     assert found.notes[0].endswith("cannot be split, so all of it trains")
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
-def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
-    with pytest.raises(SettingsError, match="give a share between 0 and 1"):
-        split([record("a")], np.array([0]), share)

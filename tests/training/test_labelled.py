@@ -74,7 +74,6 @@ def test_a_directory_of_class_named_files(write: Write) -> None:
     assert [r.letters for r in labelled.records] == [LETTERS[n] for n in "cdab"]
     assert [r.is_virus for r in labelled.records] == [False, False, True, True]
     assert labelled.notes == ["data: ignored, no class in the name: README.md"]
-    assert labelled.conflicts == []
 
 
 def test_files_by_name_and_by_class(write: Write) -> None:
@@ -240,7 +239,6 @@ def test_a_sequence_under_both_labels_is_named_and_left_out(write: Write) -> Non
     write("other.fa", fasta("ad") + turned)
     labelled = read_classes(["virus_x.fa", "other.fa"])
     assert held(labelled) == {"other": "d", "virus_x": "c"}
-    assert labelled.conflicts == [("other:a", "virus_x:a"), ("other:t", "virus_x:b")]
     (note,) = labelled.notes
     assert note.startswith("2 sequences come under both labels, 4 records left out: ")
     assert note.endswith(": other:a = virus_x:a, other:t = virus_x:b")

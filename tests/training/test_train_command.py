@@ -17,7 +17,7 @@ import torch
 import virnucpro
 from processes import run, start
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.head import Head
 from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, RunError, VirnucproError
 from virnucpro.training.card import Report, card_of
@@ -240,14 +240,13 @@ def test_the_weights_kept_are_those_of_the_best_epoch_on_features_as_they_are(
     recipe: HeadRecipe,
 ) -> None:
     train, dev = made_examples(1), made_examples(2)
-    fitted = fit_head(train, dev, 5, recipe, torch.device("cpu"))
+    fitted = fit_head(train, dev, recipe, torch.device("cpu"))
     losses = [epoch.dev_loss for epoch in fitted.epochs]
     assert fitted.best == 1 + int(np.argmin(losses))
-    head = Head(HeadConfig(5, 7, recipe.hidden))
+    head = Head(12, recipe.hidden)
     head.load_state_dict(fitted.state)
-    x_SF = torch.from_numpy(dev.features_SF)
     with torch.no_grad():
-        logits = head.eval()(x_SF[:, :5], x_SF[:, 5:])
+        logits = head.eval()(torch.from_numpy(dev.features_SF))
     weights = None
     if recipe.is_balanced:
         counts = np.array([(~train.is_virus).sum(), train.is_virus.sum()])
@@ -255,7 +254,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch_on_features_as_they_are(
     labels = torch.from_numpy(dev.is_virus.astype(np.int64))
     loss = torch.nn.functional.cross_entropy(logits, labels, weights)
     assert float(loss) == pytest.approx(min(losses), rel=1e-4)
-    again = fit_head(train, dev, 5, recipe, torch.device("cpu"))
+    again = fit_head(train, dev, recipe, torch.device("cpu"))
     assert all(torch.equal(again.state[name], x) for name, x in fitted.state.items())
 
 
@@ -263,4 +262,4 @@ def test_features_that_are_not_finite_are_refused() -> None:
     train, dev = made_examples(1), made_examples(2)
     train.features_SF[7, 2] = np.nan
     with pytest.raises(InputError, match="features are not finite"):
-        fit_head(train, dev, 5, HeadRecipe(hidden=4, epochs=1), torch.device("cpu"))
+        fit_head(train, dev, HeadRecipe(hidden=4, epochs=1), torch.device("cpu"))

@@ -38,11 +38,7 @@ _CALIBRATED = "+calibration"
 
 
 def add_bundle(
-    name: str,
-    files: Sequence[str | os.PathLike[str]],
-    chunk_length: int | None = None,
-    *,
-    threshold: float = 0.5,
+    name: str, files: Sequence[str | os.PathLike[str]], chunk_length: int | None = None
 ) -> Bundle:
     """Make a bundle of published files and keep it under its name.
 
@@ -53,7 +49,6 @@ def add_bundle(
             fair-esm's .pt), a DNABERT-S (its directory), and a head (`500_model.pth`); an encoder
             that was added will do by its name or directory, and is linked.
         chunk_length: bases of a chunk that the head was trained for; known of published names.
-        threshold: a record is virus above this p_virus.
 
     Raises:
         BundleError: when something is missing, given twice, damaged, or does not fit together.
@@ -74,7 +69,7 @@ def add_bundle(
     description = Manifest(
         format=layout.FORMAT, name=name, version="1", protein_encoder=protein.sizes,
         dna_encoder=dna.sizes, head=head.sizes, frames="open", chunk_lengths=(chunk_length,),
-        thresholds=Thresholds(virus=threshold),
+        thresholds=Thresholds(virus=0.5),
         provenance={ESM2: protein.said, DNABERT_S: dna.said, HEAD: head.said},
         metrics={}, files={},
     )  # fmt: skip
@@ -109,30 +104,12 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
     return load_model(place, is_checked=True)
 
 
-def with_head(bundle: Bundle, head: Path, name: str, chunk_length: int | None = None) -> Bundle:
-    """Make a bundle of the same encoders, which are linked, with another head.
-
-    Args:
-        bundle: whose encoders these are.
-        head: a published head (`300_model.pth`), or the weights of one.
-        name: what to call it.
-        chunk_length: bases of a chunk that the head was trained for; known of published heads, by
-            default those of the bundle.
-
-    Raises:
-        BundleError: when the head is damaged or does not fit, or the name is taken.
-    """
-    place = _free_place(name)
-    _check_published_head(name, head)
-    return _with_head(bundle, head, name, place, chunk_length)
-
-
 def bundle_with_head(bundle_name: str, head: Path) -> Path:
     """Return the directory of a bundle with another head, made once and then found again.
 
     Args:
         bundle_name: the bundle's name or directory.
-        head: as `with_head` takes it.
+        head: a published head (`300_model.pth`), or the weights of one.
 
     Raises:
         BundleError: when bundle or head are damaged or do not fit together.
@@ -144,8 +121,7 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
     place = home() / ".derived" / key
     if not place.is_dir():
         try:
-            name = f"{bundle.manifest.name}+{head.name}"[:100]
-            return _with_head(bundle, head, name, place).path
+            return _with_head(bundle, head, place).path
         except BundleError:
             if not place.is_dir():  # else another process was first
                 raise
@@ -155,15 +131,13 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
         raise BundleError(f"{error}: remove {place}, it is then made anew") from error
 
 
-def _with_head(
-    bundle: Bundle, head: Path, name: str, place: Path, chunk_length: int | None = None
-) -> Bundle:
+def _with_head(bundle: Bundle, head: Path, place: Path) -> Bundle:
     part, old = read_head(identify(head)), bundle.manifest
     _check_width(part, [encoder.width for encoder in old.encoders.values()])
-    length = chunk_length_of(head) or chunk_length
+    length = chunk_length_of(head)
     description = msgspec.structs.replace(
         old,
-        name=name,
+        name=f"{old.name}+{head.name}"[:100],
         head=part.sizes,
         chunk_lengths=(length,) if length else old.chunk_lengths,
         provenance={**old.provenance, HEAD: part.said},

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -50,10 +51,7 @@ def convert_protein(
         vocabulary=vocabulary,
     )
     _check(fused, Esm2, sizes, where)
-    part = ProteinEncoder(
-        layers=sizes.layers, width=width, heads=sizes.heads, vocabulary=vocabulary
-    )
-    return part, fused
+    return ProteinEncoder(**asdict(sizes)), fused
 
 
 def convert_dna(
@@ -70,14 +68,7 @@ def convert_dna(
         vocabulary=vocabulary,
     )
     _check(fused, DnabertS, sizes, where)
-    part = DnaEncoder(
-        layers=sizes.layers,
-        width=width,
-        heads=sizes.heads,
-        feed_forward=sizes.feed_forward,
-        vocabulary=vocabulary,
-    )
-    return part, fused
+    return DnaEncoder(**asdict(sizes)), fused
 
 
 def convert_head(state: State, where: str) -> tuple[HeadSize, dict[str, Tensor]]:

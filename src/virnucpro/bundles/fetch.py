@@ -9,6 +9,7 @@ import os
 import urllib.request
 import warnings
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from virnucpro.bundles.assemble import add_bundle, add_encoder
@@ -165,7 +166,7 @@ def fetch_head(published: Published) -> Path:
             content = answer.read(_LONGEST_HEAD)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content, f".{os.getpid()}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise _failure(HEADS, published.head, error) from error
     if git_blob_id(path) != published.head_blob:
         with suppress(OSError):

@@ -68,7 +68,7 @@ class Model:
         dtype: torch.dtype | None = None,
         names: Iterable[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Read its weights; see `Bundle.tensors`."""
+        """Read its weights; see `files.read_tensors`."""
         weights = ENCODER_FILES[self.kind][0]
         return read_tensors(self.path / weights, expected, device, dtype, names)
 

@@ -61,26 +61,8 @@ class Bundle:
         dtype: torch.dtype | None = None,
         names: Iterable[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Read one safetensors file, into memory of its own.
-
-        Never more than one tensor is held beside those returned.
-
-        Args:
-            file: its name.
-            expected: the tensors it must hold, and no other: names, shapes, and whether floating
-                point (of any width) or int64; values do not matter.
-            device: where to; by default the CPU.
-            dtype: what floating-point tensors become; by default they stay what they are.
-            names: of those to read; by default all.
-
-        Raises:
-            BundleError: when names, shapes or types differ, before any tensor is read.
-        """
+        """Read one of its safetensors files; see `files.read_tensors`."""
         return read_tensors(self.path / file, expected, device, dtype, names)
-
-    def tokenizer_json(self) -> bytes:
-        """Return the content of the DNA tokenizer's file."""
-        return (self.path / layout.TOKENIZER_FILE).read_bytes()
 
     def tokenizer(self) -> DnaTokenizer:
         """Build the DNA tokenizer.

@@ -10,7 +10,7 @@ from virnucpro.classify.consensus import (
     score_chunks,
     score_records,
 )
-from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.head import Head
 from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_classifier
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "ClassifierConfig",
     "FrameClassifier",
     "Head",
-    "HeadConfig",
     "RecordScores",
     "frame_calls",
     "load_classifier",

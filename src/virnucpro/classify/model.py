@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE, Manifest
 from virnucpro.bundles.store import Bundle
-from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.head import Head
 from virnucpro.encoders import (
     DnabertS,
     DnabertSConfig,
@@ -53,11 +53,11 @@ class FrameClassifier(nn.Module):
         )
         self.dna_encoder = None if config.dna is None else DnabertS(config.dna)
         dna_width = 0 if config.dna is None else config.dna.width
-        self.head = Head(HeadConfig(dna_width, config.protein.width, config.head_hidden))
+        self.head = Head(dna_width + config.protein.width, config.head_hidden)
 
     def forward(self, protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
         """Return P(other) and P(virus) of each frame from its embeddings, shape (S, 2), fp32."""
-        return torch.softmax(self.head(dna_SD, protein_SD), dim=1)
+        return torch.softmax(self.head(torch.cat([dna_SD, protein_SD], dim=1)), dim=1)
 
     @property
     def device(self) -> torch.device:

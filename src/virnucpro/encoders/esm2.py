@@ -99,8 +99,7 @@ class Esm2(nn.Module):
             mixed = steps.attention(qkv_TE, heads, positions)
             x_TD, normed = steps.add_norm(x_TD, mixed, block.out, block.feed_norm)
             hidden = steps.product_gelu(normed, block.up)
-            last = next_norm is self.norm
-            x_TD, normed = steps.add_norm(x_TD, hidden, block.down, next_norm, last=last)
+            x_TD, normed = steps.add_norm(x_TD, hidden, block.down, next_norm)
         return normed.values if self.is_whole else x_TD
 
     def embed(self, pack: Pack) -> Tensor:

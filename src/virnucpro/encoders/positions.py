@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def rotary_tables(positions_T: Tensor, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cos_T1A and sin_T1A of the rotary angles, shaped (T, 1, 1, A / 2).
+    """Return cosines and sines of the rotary angles, shaped (T, 1, 1, A / 2).
 
     Source: Su et al., RoFormer (2021), base 10,000; angles are computed in fp32.
     """

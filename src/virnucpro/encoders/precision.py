@@ -189,7 +189,7 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
     if bits is not None and isinstance(network, Esm2):
         pack(network, bits)
     reasons: list[str] = []
-    for way in _ways(precision, network, reasons):
+    for way in _ways(precision, network.config, device, reasons):
         with one_thread_an_operation():  # as packs are computed on a CPU
             reason = fault_of(network, way, precision)
         if not reason:
@@ -206,19 +206,11 @@ def ways_to_try(
     precision: str, config: Esm2Config | DnabertSConfig, device: torch.device
 ) -> list[str]:
     """Return the names of the ways that `speed_up` tries on a device, the fastest first."""
-    return [way.name for way in _ways_of(precision, config, device, [])]
+    return [way.name for way in _ways(precision, config, device, [])]
 
 
-def _ways(precision: str, network: Encoder | SixFrames, reasons: list[str]) -> list[Way]:
-    """Return what to try for a network where it is; see `_ways_of`."""
-    return _ways_of(precision, network.config, device_of(network), reasons)
-
-
-def _ways_of(
-    precision: str,
-    config: EncoderConfig,
-    device: torch.device,
-    reasons: list[str],
+def _ways(
+    precision: str, config: EncoderConfig, device: torch.device, reasons: list[str]
 ) -> list[Way]:
     """Return what to try, fastest first; what cannot even be tried goes into `reasons`."""
     if device.type == "cpu" and precision == "int8":

@@ -85,8 +85,8 @@ class SixFrames(nn.Module):
         # The frames of the reverse strand are read from their end.
         order = torch.cat([torch.arange(len(words) // 2, device=words.device), _backwards(six)])
         read = pad(words[order], (0, 0, 0, FRAMES * rest))
-        vectors_FTE = embedding_bag(read, self.frames.embedding.weight, mode="sum")
-        hidden = self.frames.transform(vectors_FTE, six)
+        vectors_TE = embedding_bag(read, self.frames.embedding.weight, mode="sum")
+        hidden = self.frames.transform(vectors_TE, six)
         places_TF = pad(order.unflatten(0, (FRAMES, used)).t(), (0, 0, 0, rest))
         together = hidden.index_select(0, places_TF.flatten()).unflatten(0, (-1, FRAMES)).flatten(1)
         mixed_TD = self.frames.steps.product(Rows(together), self.mix)

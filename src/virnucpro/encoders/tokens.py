@@ -1,5 +1,7 @@
 """ESM-2's tokens of proteins, in bulk."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,6 @@ ESM2_VOCABULARY = (
     *("<null_1>", "<mask>"),
 )
 ESM2_CLS, ESM2_PAD, ESM2_EOS, ESM2_UNK = range(4)
-ESM2_MASK = ESM2_VOCABULARY.index("<mask>")
 
 
 def _residue_ids() -> NDArray[np.int64]:
@@ -41,3 +42,9 @@ def protein_tokens(residues: NDArray[np.uint8], offsets: NDArray[np.int64]) -> T
     ids[new_offsets[:-1]] = ESM2_CLS
     ids[new_offsets[1:] - 1] = ESM2_EOS
     return Tokens(ids, new_offsets)
+
+
+def tokens_of_proteins(proteins: Sequence[str]) -> Tokens:
+    """Return the same of proteins as text."""
+    residues = np.frombuffer("".join(proteins).encode("ascii"), dtype=np.uint8)
+    return protein_tokens(residues, np.cumsum([0, *map(len, proteins)], dtype=np.int64))

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from virnucpro.bundles.loading import load_encoder
 from virnucpro.bundles.models import Model
-from virnucpro.encoders import DnabertS, Esm2, Tokens, encode, protein_tokens
+from virnucpro.encoders import DnabertS, Esm2, Tokens, encode
 from virnucpro.encoders.packing import to_host
 from virnucpro.encoders.pooling import SPECIAL_TOKENS, Pooling, pool
 from virnucpro.encoders.precision import speed_up, stored_bits
+from virnucpro.encoders.tokens import tokens_of_proteins
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Device, ready_process
@@ -109,10 +110,7 @@ class Embedder:
             if self._tokenizer is not None:
                 tokens = self._tokenizer([text.upper() for text in texts])
             else:
-                texts = [residues_of(text) for text in texts]
-                residues = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
-                ends = np.cumsum([0, *map(len, texts)]).astype(np.int64)
-                tokens = protein_tokens(residues, ends)
+                tokens = tokens_of_proteins([residues_of(text) for text in texts])
         return PreparedRecords(block, np.array(which, dtype=np.int64), tokens)
 
     @torch.inference_mode()

@@ -51,18 +51,6 @@ class Prepared(NamedTuple):
     dna: Tokens
 
 
-class Scored(NamedTuple):
-    """A block's result.
-
-    Attributes:
-        prepared: what was scored.
-        scores_S2: P(other) and P(virus) of each open frame, fp32.
-    """
-
-    prepared: Prepared
-    scores_S2: NDArray[np.float32]
-
-
 @dataclass(frozen=True)
 class Pending:
     """A block that its device may still be computing.
@@ -166,8 +154,8 @@ class Worker:
         chunks = chunks._replace(number=chunks.number + before[chunks.record])
         return chunks, (sequences.offsets[:-1] - offsets)[chunks.record]
 
-    def score(self, prepared: Prepared) -> Scored:
-        """Embed and classify the open frames of a prepared block."""
+    def score(self, prepared: Prepared) -> NDArray[np.float32]:
+        """Return P(other) and P(virus) of each open frame of a prepared block."""
         return self.collect(self.submit(prepared))
 
     @torch.inference_mode()
@@ -179,8 +167,8 @@ class Worker:
         scores_S2 = self._scores(self._model, prepared.protein, prepared.dna, clock)
         return Pending(prepared, scores_S2, clock)
 
-    def collect(self, pending: Pending) -> Scored:
-        """Wait for a block's scores; those that are not finite are computed anew in fp32.
+    def collect(self, pending: Pending) -> NDArray[np.float32]:
+        """Wait for `scores_S2` of a block; those that are not finite are computed anew in fp32.
 
         Raises:
             SettingsError: when they are not finite in fp32 either.
@@ -193,11 +181,12 @@ class Worker:
         if len(faulty):
             scores_S2[faulty] = self._redone(prepared, faulty)
         self._count(prepared)
-        return Scored(prepared, scores_S2)
+        return scores_S2
 
     def finish(self, pending: Pending) -> tuple[int, bytes]:
         """Wait for a block's scores and put them into a shard."""
-        (block, chunks, frames, *_), scores_S2 = self.collect(pending)
+        scores_S2 = self.collect(pending)
+        block, chunks, frames, *_ = pending.prepared
         with self.work.timed("shards"):
             shard = make_shard(block, chunks, frames, scores_S2, self._chunk_length, self._kept)
             return block.index, encode_shard(shard)

@@ -41,7 +41,7 @@ def refuse_other_content(out: Path, asked: Asked) -> None:
 def _asked_before(path: Path) -> Asked | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Earlier).asked
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -5,7 +5,7 @@ one vector, or one for each of its residues (ragged). See docs/outputs.md for th
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -52,7 +52,7 @@ def write_embeddings(
     format_: str,
     shape: Shape,
     metadata: Mapping[str, str],
-    parts: Callable[[], Iterator[Part]],
+    parts: Iterable[Part],
 ) -> None:
     """Write a file of embeddings; it appears whole or not at all.
 
@@ -63,8 +63,7 @@ def write_embeddings(
         format_: one of `FORMATS`.
         shape: what the parts have together.
         metadata: about the file, text by name.
-        parts: starts a stream of all sequences in order, anew each time it is called. Each
-            format here gets by with one stream; others may need one for each column.
+        parts: all sequences in order.
 
     Raises:
         SettingsError: there is no such format.
@@ -75,7 +74,7 @@ def write_embeddings(
         raise SettingsError(f"format {format_}: not one of {', '.join(FORMATS)}")
     beside = partial_path(path)
     try:
-        _MODULES[format_].write(beside, shape, metadata, checked(shape, parts()))
+        _MODULES[format_].write(beside, shape, metadata, checked(shape, parts))
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -131,11 +130,7 @@ class EmbeddingFile:
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
         for part in self.parts():
-            end = 0
-            for id_, count in zip(part.ids, part.counts.tolist(), strict=True):
-                start, end = end, end + count
-                values_nD = part.values_RD[start:end].copy()
-                yield id_, values_nD if self.is_ragged else values_nD[0]
+            yield from zip(part.ids, part.embeddings(is_ragged=self.is_ragged), strict=True)
 
     def parts(self) -> Iterator[Part]:
         """Read all sequences in order, some at a time; the arrays may be read-only.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -152,8 +151,7 @@ class EmbeddingFiles:
             dtype=np.dtype(self.dtype),
             is_ragged=self.is_ragged,
         )
-        path = self.outputs.path("embeddings")
-        parts = partial(_parts, store, shards)
+        path, parts = self.outputs.path("embeddings"), map(part_of, _shards(store, shards))
         write_embeddings(path, self.outputs.format, shape, self.metadata, parts)
         return counts
 
@@ -199,7 +197,3 @@ def part_of(shard: EmbeddingShard) -> Part:
 
 def _shards(store: ShardStore, shards: int) -> Iterator[EmbeddingShard]:
     return (EmbeddingShard.decode(store.load(index)) for index in range(shards))
-
-
-def _parts(store: ShardStore, shards: int) -> Iterator[Part]:
-    return (part_of(shard) for shard in _shards(store, shards))

@@ -10,7 +10,6 @@ import pysam
 
 from virnucpro.sequences.streams import read_some
 
-BAM_MAGIC = b"BAM\x01"
 _PUMPED_BYTES = 1 << 16
 #: Seconds that closing a file waits for the thread that reads it.
 _CLOSING_SECONDS = 5.0

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from virnucpro.classify import ChunkScores, score_chunks
-from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.head import Head
 from virnucpro.training.features import FeatureSet
 from virnucpro.training.groups import Split
 from virnucpro.training.heads import Epoch, Examples, FittedHead, HeadRecipe
@@ -202,11 +202,8 @@ def _metrics(outcome: Outcome, labelled: Labelled) -> dict[str, dict[str, float]
 def _scores(fitted: FittedHead, dev: Examples) -> NDArray[np.float32]:
     """Return P(other) and P(virus) of the frames held out, by the weights that are kept."""
     hidden, width = fitted.state["hidden_layer.weight"].shape
-    head = Head(HeadConfig(0, width, hidden))
+    head = Head(width, hidden)
     head.load_state_dict(fitted.state)
     head.eval()
-    found = []
-    nothing = torch.empty(0)
-    for x_SF, _ in dev.batches(np.arange(len(dev.rows)), _BAND, torch.device("cpu")):
-        found.append(torch.softmax(head(nothing.expand(len(x_SF), 0), x_SF), dim=1))
-    return torch.cat(found).numpy()
+    batches = dev.batches(np.arange(len(dev.rows)), _BAND, torch.device("cpu"))
+    return torch.cat([torch.softmax(head(x_SF), dim=1) for x_SF, _ in batches]).numpy()

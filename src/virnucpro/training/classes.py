@@ -41,22 +41,21 @@ def load_classes(directories: list[Path]) -> list[ClassData]:
         for path in sorted(directory.iterdir()):
             if path.name.startswith(LABELS):
                 files.setdefault(path.name.split(".")[0], []).append(path)
-    labels = {name: is_virus_class(name) for name in files}
-    if set(labels.values()) != {True, False}:
+    if {is_virus_class(name) for name in files} != {True, False}:
         raise InputError(f"{directories[0]}: needs FASTA files named virus* and other*")
-    return [_load(name, labels[name], paths) for name, paths in sorted(files.items())]
+    return [_load(name, paths) for name, paths in sorted(files.items())]
 
 
-def _load(name: str, label: bool, paths: list[Path]) -> ClassData:  # noqa: FBT001
+def _load(name: str, paths: list[Path]) -> ClassData:
     letters: list[str] = []
     for path in paths:
         with SequenceFile(str(path)) as file:
             letters += [record.sequence for record in file]
-    return class_data(name, label, letters)
+    return class_data(name, letters)
 
 
-def class_data(name: str, label: bool, letters: list[str]) -> ClassData:  # noqa: FBT001
+def class_data(name: str, letters: list[str]) -> ClassData:
     """Put the sequences of a class together."""
     sequences = Nucleotides.join(letters)
     odds = np.cumsum(np.minimum(np.diff(sequences.offsets), LONGEST_WEIGHT))
-    return ClassData(name, label, sequences, odds / odds[-1])
+    return ClassData(name, is_virus_class(name), sequences, odds / odds[-1])

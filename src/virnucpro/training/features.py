@@ -6,6 +6,7 @@ from typing import BinaryIO, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from virnucpro.engine.binding import Binding
@@ -107,17 +108,24 @@ class FeatureFiles:
 
     def merge(self, store: ShardStore, shards: int) -> int:
         """Write the arrays, one shard at a time; return how many frames there are."""
-        total = sum(len(FeatureShard.decode(store.load(i)).frame_S6) for i in range(shards))
-        with PartialFiles() as files:  # written, not mapped: a full disk is an error, no signal
-            features = files.open(self.outputs.path("features"))
-            frames = files.open(self.outputs.path("frames"))
-            _begin(features, (total, self.width), np.dtype(np.float32))
-            _begin(frames, (total, 6), np.dtype(np.int64))
-            for i in range(shards):
-                shard = FeatureShard.decode(store.load(i))
-                features.write(shard.features_SF.astype(np.float32, copy=False).tobytes())
-                frames.write(shard.frame_S6.tobytes())
+        total = 0
+        with PartialFiles() as files:
+            features, frames = (files.open(self.outputs.path(n)) for n in ("features", "frames"))
+            self._write_headers(features, frames, total)
+            for index in range(shards):
+                shard = FeatureShard.decode(store.load(index))
+                features.write(np.ascontiguousarray(shard.features_SF).data)
+                frames.write(np.ascontiguousarray(shard.frame_S6).data)
+                total += len(shard.frame_S6)
+            self._write_headers(features, frames, total)
         return total
+
+    def _write_headers(self, features: BinaryIO, frames: BinaryIO, rows: int) -> None:
+        """Write what both files begin with, which has the same length for any number of rows."""
+        for file, width, descr in ((features, self.width, "<f4"), (frames, 6, "<i8")):
+            file.seek(0)
+            layout = {"descr": descr, "fortran_order": False, "shape": (rows, width)}
+            npy.write_array_header_1_0(file, layout)
 
     def summary(
         self, found: int, progress: Progress, seconds: dict[str, float], _binding: Binding
@@ -130,9 +138,3 @@ class FeatureFiles:
 
     def conclude(self, _manifest: RunManifest, _summary: FeatureSummary) -> None:
         """Write nothing more."""
-
-
-def _begin(file: BinaryIO, shape: tuple[int, int], dtype: np.dtype) -> None:
-    """Write how a file of NumPy's begins that will hold such an array."""
-    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, described)

@@ -199,35 +199,22 @@ class CodingIndex:
         return base
 
     def lies_in_coding(
-        self,
-        record: Int64,
-        start: Int64,
-        end: Int64,
-        frame: NDArray[np.integer],
-        first_codon: Int64 | int = 0,
-        codons: Int64 | None = None,
+        self, record: Int64, start: Int64, end: Int64, frame: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
         """Tell for each frame whether all its codons are codons of one exon.
 
         Args:
             record: index of the frame's record.
-            start: first base of its chunk on the record's forward strand.
-            end: one past the last base of its chunk.
+            start: first base that its codons cover, on the record's forward strand.
+            end: one past the last such base.
             frame: 0 to 5 for F1..F3, R1..R3 (`virnucpro.sequences.FRAME_NAMES`).
-            first_codon: codons of the frame before those asked for (`Frames.first_codon`).
-            codons: how many are asked for (`Frames.codons`); by default all that the chunk holds.
 
         Returns:
             one truth value a frame; false where it has no codon.
         """
         is_reverse = frame >= 3
-        skipped = frame.astype(np.int64) % 3 + 3 * np.asarray(first_codon, dtype=np.int64)
-        if codons is None:
-            codons = np.maximum(end - start - skipped, 0) // 3
-        first = np.where(is_reverse, end - skipped, start + skipped)
-        left = np.where(is_reverse, first - 3 * codons, first)
-        base = self._lane(record, first, is_reverse)
-        before = np.searchsorted(self._starts, base + left, side="right") - 1
-        is_inside = self._reach[before] >= base + left + 3 * codons
-        inside: NDArray[np.bool_] = (codons > 0) & (is_inside | self._is_free[record])
+        base = self._lane(record, np.where(is_reverse, end, start), is_reverse)
+        before = np.searchsorted(self._starts, base + start, side="right") - 1
+        is_inside = self._reach[before] >= base + end
+        inside: NDArray[np.bool_] = (end > start) & (is_inside | self._is_free[record])
         return inside

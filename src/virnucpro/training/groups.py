@@ -3,12 +3,11 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.errors import SettingsError
 from virnucpro.training.labelled import LabelledRecord
 from virnucpro.training.sketches import clusters
 from virnucpro.training.sources import few
@@ -48,12 +47,7 @@ def group_by(records: Sequence[LabelledRecord], how: Grouping) -> Int64:
         how: `record`: records of one id and class, mates (`/1` and `/2`) among them; `genome`: of
             one genome, which the labels name or else `genome_of` the id; `clusters`: sequences
             that share k-mers (`virnucpro.training.sketches`).
-
-    Raises:
-        SettingsError: when `how` is none of these.
     """
-    if how not in get_args(Grouping):
-        raise SettingsError(f"--split-by {how}: give {', '.join(get_args(Grouping))}")
     if how == "clusters":
         return clusters([record.letters for record in records])
     if how == "genome":
@@ -95,14 +89,9 @@ def split(
     Args:
         records: the records.
         groups: the group of each (`group_by`).
-        share: share of each class's bases to hold back.
+        share: share of each class's bases to hold back, between 0 and 1.
         seed: another one, another split.
-
-    Raises:
-        SettingsError: when `share` is not between 0 and 1.
     """
-    if not 0 < share < 1:
-        raise SettingsError(f"--dev-share {share}: give a share between 0 and 1")
     names = sorted({record.class_name for record in records})
     class_R = np.array([names.index(record.class_name) for record in records], dtype=np.int64)
     group_R = np.unique(groups, return_inverse=True)[1]

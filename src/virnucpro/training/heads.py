@@ -5,7 +5,7 @@ Shape legend: S frames, F features of a frame ([DNA, protein]).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from virnucpro.classify.head import Head, HeadConfig
+from virnucpro.classify.head import Head
 from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.errors import InputError
 from virnucpro.training.metrics import auroc
@@ -122,7 +122,6 @@ class FittedHead(NamedTuple):
 def fit_head(
     train: Examples,
     dev: Examples,
-    dna_width: int,
     recipe: HeadRecipe,
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -136,8 +135,7 @@ def fit_head(
     """
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng(recipe.seed)
-    width = train.features_SF.shape[1]
-    head = Head(HeadConfig(dna_width, width - dna_width, recipe.hidden))
+    head = Head(train.features_SF.shape[1], recipe.hidden)
     for layer in (head.hidden_layer, head.output_layer):
         torch.nn.init.xavier_uniform_(layer.weight)
     mean_F, deviation_F = _scale(train) if recipe.is_standardised else (None, None)
@@ -174,10 +172,7 @@ class _Scaled:
 
     def logits(self, features_SF: Tensor) -> Tensor:
         """Return logits_S2."""
-        head, x_SF = self.head, (features_SF - self._mean_F) / self._deviation_F
-        hidden = torch.relu(head.bn1(head.hidden_layer(x_SF)))
-        logits: Tensor = head.output_layer(head.dropout(hidden))
-        return logits
+        return cast("Tensor", self.head((features_SF - self._mean_F) / self._deviation_F))
 
     def state(self) -> dict[str, Tensor]:
         """Return a copy of the weights, the scaling multiplied into the hidden layer."""

@@ -47,12 +47,10 @@ class Labelled:
 
     Attributes:
         records: in an order that does not depend on the order of the files.
-        conflicts: ids of records with the same sequence under both labels, all of them left out.
         notes: lines to say to the user.
     """
 
     records: list[LabelledRecord]
-    conflicts: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -182,7 +180,7 @@ def _each_once(records: Sequence[LabelledRecord], notes: list[str]) -> Labelled:
         same.setdefault(_digest(record.letters), []).append(record)
     kept = [found[0] for found in same.values() if len({r.is_virus for r in found}) == 1]
     conflicts = [
-        tuple(f"{r.class_name}:{r.id}" for r in found)
+        [f"{r.class_name}:{r.id}" for r in found]
         for found in same.values()
         if len({r.is_virus for r in found}) == 2
     ]
@@ -196,4 +194,4 @@ def _each_once(records: Sequence[LabelledRecord], notes: list[str]) -> Labelled:
             f"{len(conflicts)} sequences come under both labels, {excluded} records left out: "
             f"{few(pairs)}"
         )
-    return Labelled(kept, conflicts, notes)
+    return Labelled(kept, notes)

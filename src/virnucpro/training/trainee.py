@@ -183,5 +183,5 @@ def _means(hidden_BPD: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def _odds(classifier: FrameClassifier, means_BD: Tensor) -> Tensor:
-    logits_B2 = classifier.head(means_BD[:, :0], means_BD)
+    logits_B2 = classifier.head(means_BD)
     return cast("Tensor", logits_B2[:, 1] - logits_B2[:, 0])

@@ -91,10 +91,9 @@ class Tuned(NamedTuple):
 
 def classes_of(records: list[LabelledRecord]) -> list[ClassData]:
     """Return sequences to learn from, by class."""
-    names = sorted({(record.class_name, record.is_virus) for record in records})
+    names = sorted({record.class_name for record in records})
     return [
-        class_data(name, label, [r.letters for r in records if r.class_name == name])
-        for name, label in names
+        class_data(name, [r.letters for r in records if r.class_name == name]) for name in names
     ]
 
 
@@ -154,8 +153,8 @@ def tune(
     """
     torch.manual_seed(tuning.seed)
     recipe = Recipe(
-        network=classifier.config, pretrain_steps=0, train_steps=tuning.steps, bases=tuning.bases,
-        learning_rate=tuning.learning_rate, average=tuning.average, seed=tuning.seed,
+        classifier.config, tuning.steps, tuning.bases, tuning.learning_rate,
+        average=tuning.average, seed=tuning.seed,
     )  # fmt: skip
     library = Library(classes_of(records), device)
     trainee = Trainee(classifier.config, recipe.losses, library.classes)
@@ -186,7 +185,7 @@ def logits_of(classifier: FrameClassifier, tokens: Tokens, device: torch.device)
     classifier = classifier.to(device).eval()
     with torch.inference_mode():
         means_CD = classifier.embed_proteins(tokens, _BUDGET)
-        found: Tensor = classifier.head(means_CD[:, :0], means_CD).cpu()
+        found: Tensor = classifier.head(means_CD).cpu()
     classifier.cpu()
     return found.clone()
 

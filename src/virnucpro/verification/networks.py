@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +17,11 @@ from virnucpro.encoders import (
     Tokens,
     encode,
     encode_means,
-    protein_tokens,
 )
 from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.precision import EncoderConfig, speed_up, stored_bits
 from virnucpro.encoders.six_frames import SixFrames
+from virnucpro.encoders.tokens import tokens_of_proteins
 from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle, settle_encoder
 from virnucpro.errors import SettingsError
 
@@ -100,15 +99,10 @@ def load_networks(found: Bundle | Model, device: str, precision: str) -> Network
         whole = None
         encoders = {found.kind: load_encoder(found, here.device, here.dtype, bits=bits)}
         notes = [f"encoder: {speed_up(encoders[found.kind], precision)}"]
-    tokenizers: dict[Kind, Callable[[Sequence[str]], Tokens]] = {"protein": _protein_tokens}
+    tokenizers: dict[Kind, Callable[[Sequence[str]], Tokens]] = {"protein": tokens_of_proteins}
     if "dna" in encoders:
         tokenizers["dna"] = found.tokenizer()
     return Networks(here, settled.budgets, encoders, tokenizers, whole, notes)
-
-
-def _protein_tokens(proteins: Sequence[str]) -> Tokens:
-    residues = np.frombuffer("".join(proteins).encode("ascii"), dtype=np.uint8)
-    return protein_tokens(residues, np.cumsum([0, *map(len, proteins)]).astype(np.int64))
 
 
 def configs_of(found: Bundle | Model) -> dict[Kind, EncoderConfig]:

@@ -54,9 +54,9 @@ class Steps(Protocol[Positions]):
         """Return GELU of the first half of each row of linear(rows) times the second half."""
 
     def add_norm(
-        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm, *, last: bool = False
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
-        """Return x + linear(rows), and its LayerNorm; `last` where no product follows."""
+        """Return x + linear(rows), and its LayerNorm."""
 
     def norm_of_sum(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm

@@ -61,13 +61,7 @@ class _Noting(PlainSteps):
         return super().product_gelu(rows, linear)
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.LayerNorm,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Note, then multiply."""
         self._note(linear, rows.values)

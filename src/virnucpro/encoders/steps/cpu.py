@@ -73,13 +73,7 @@ class CpuSteps(PlainSteps):
         return Rows(_gelu_product(rows.values, gate, None).mul_(multiply(rows.values, value)))
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.LayerNorm,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Multiply into the stream, then normalise; `x_TD` is written over."""
         x_TD = _add_product(x_TD, rows, cast("nn.Linear", linear))

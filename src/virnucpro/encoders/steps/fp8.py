@@ -97,7 +97,7 @@ def quantise(network: Esm2) -> None:
     means_K = mean_inputs(network)
     for block in network.blocks:
         quantise_block(cast("Esm2Block", block), means_K)
-    network.steps = Fp8Steps()
+    network.steps = Fp8Steps(network.norm)
 
 
 @torch.no_grad()
@@ -131,7 +131,14 @@ def quantise_block(
 
 
 class Fp8Steps(FusedSteps):
-    """`Steps` of an ESM-2 whose blocks went through `quantise_block`."""
+    """`Steps` of an ESM-2 whose blocks went through `quantise_block`.
+
+    Args:
+        last: the network's last LayerNorm, which no product follows: it gives fp16.
+    """
+
+    def __init__(self, last: nn.LayerNorm) -> None:
+        self._last = last
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
         """Attend; values come scaled, so what is mixed of them fits into e4m3."""
@@ -139,6 +146,8 @@ class Fp8Steps(FusedSteps):
 
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
         """Normalise and quantise in one pass."""
+        if norm is self._last:
+            return super().norm(x_TD, norm)
         values = torch.empty_like(x_TD, dtype=FP8)
         scales_T1 = x_TD.new_empty(len(x_TD), 1, dtype=torch.float32)
         row_kernels.layer_norm(x_TD, norm.weight, norm.bias, norm.eps, values, scales_T1=scales_T1)
@@ -165,16 +174,12 @@ class Fp8Steps(FusedSteps):
         _product(rows, linear, out_TN, Finish.GELU, linear.gelu_factor)
         return Rows(out_TN)
 
-    def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
-        """Not part of an ESM-2."""
-        raise NotImplementedError
-
     def add_norm(
-        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm, *, last: bool = False
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Multiply and add at once, then normalise; `x_TD` is written over."""
         _product(rows, cast("Fp8Linear", linear), x_TD, Finish.RESIDUAL)
-        return x_TD, super().norm(x_TD, norm) if last else self.norm(x_TD, norm)
+        return x_TD, self.norm(x_TD, norm)
 
 
 def _library_takes_row_scales(device: torch.device) -> bool:

@@ -84,13 +84,7 @@ class FusedSteps:
         return Rows(row_kernels.gelu(linear(rows.values), gated=True))
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.LayerNorm,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Multiply, then add and normalise in one pass; `x_TD` is written over."""
         return x_TD, Rows(_norm(x_TD, norm, delta_TD=linear(rows.values)))
@@ -125,13 +119,7 @@ class FusedProductSteps(FusedSteps):
         return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GATED))
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.LayerNorm,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Multiply and add at once, then normalise; `x_TD` is written over."""
         _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)

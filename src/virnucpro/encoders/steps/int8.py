@@ -153,13 +153,7 @@ class Int8Steps(CpuSteps):
         return Rows(linear(rows.values))
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.Module,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.Module
     ) -> tuple[Tensor, Rows]:
         """Multiply into the stream, then normalise; `x_TD` is written over."""
         x_TD = cast("Int8Linear", linear).add_to(x_TD, rows.values)

@@ -89,13 +89,7 @@ class PlainSteps:
         return Rows(gelu(gate_TF) * value_TF)
 
     def add_norm(
-        self,
-        x_TD: Tensor,
-        rows: Rows,
-        linear: nn.Module,
-        norm: nn.LayerNorm,
-        *,
-        last: bool = False,  # noqa: ARG002
+        self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
         """Multiply, add, normalise."""
         x_TD = x_TD + linear(rows.values)

@@ -51,6 +51,13 @@ class Part(NamedTuple):
     counts: NDArray[np.int64]
     values_RD: NDArray[np.floating[Any]]
 
+    def embeddings(self, *, is_ragged: bool) -> Iterator[NDArray[np.floating[Any]]]:
+        """Yield a copy of each sequence's rows, [n, D], or of its one row, [D]."""
+        end = 0
+        for count in self.counts.tolist():
+            start, end = end, end + count
+            yield self.values_RD[start:end].copy() if is_ragged else self.values_RD[start].copy()
+
 
 class Contents(NamedTuple):
     """What a file says about itself: see `Shape` for the words."""
