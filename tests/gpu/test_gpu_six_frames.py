@@ -35,7 +35,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 #: Least cosine of an embedding with that in fp32, and largest difference of a probability.
 ALIKE = {"fp32": (0.99999, 1e-4), "fp16": (0.999, 0.02), "bf16": (0.99, 0.15)}
 SMALL = Recipe(
-    sized(1, 64, 1, 64), steps=60, bases=20_000, learning_rate=4e-3, average=0.9,
+    sized(1, 64, 1, 64), pretrain_steps=12, train_steps=60, bases=20_000, learning_rate=4e-3,
+    average=0.9,
 )  # fmt: skip
 
 
@@ -109,9 +110,9 @@ def share_right(classifier: FrameClassifier, classes: list[ClassData]) -> float:
     return (is_virus_B == (fragments.is_virus_B > 0)).float().mean().item()
 
 
-def losses_in(lines: list[str], name: str) -> list[float]:
-    """Return one of the losses of each line."""
-    return [float(line.split(f"{name} ")[1].split()[0]) for line in lines]
+def losses_in(lines: list[str], phase: str, name: str) -> list[float]:
+    """Return one of the losses of each line of a phase."""
+    return [float(line.split(f"{name} ")[1].split()[0]) for line in lines if line.startswith(phase)]
 
 
 def test_graphs_of_steps_of_several_lengths_learn(classes: list[ClassData]) -> None:
@@ -123,8 +124,8 @@ def test_graphs_of_steps_of_several_lengths_learn(classes: list[ClassData]) -> N
     loop.run()
     assert loop.is_over
     assert 2 < len(loop._steps_of) <= len(FRAGMENT_LENGTHS)
-    virus = losses_in(lines, "virus")
-    hidden = losses_in(lines, "hidden bases")
+    virus = losses_in(lines, "train", "virus")
+    hidden = losses_in(lines, "pretrain", "hidden bases")
     assert np.isfinite([*virus, *hidden]).all()
     assert len(virus) == 20
     assert np.mean(virus[-4:]) < np.mean(virus[:2]) - 0.1
@@ -148,9 +149,10 @@ def test_training_goes_on_from_a_checkpoint(
         assert attempts < 20
         found = train(classes, SMALL, CUDA, checkpoint=path, seconds=25, on_line=lines.append)
     assert attempts > 2
-    every = SMALL.steps // 20
-    steps = [f"step {i}/60" for i in range(every, 61, every)]
+    every = SMALL.train_steps // 20
+    steps = [f"pretrain {i + 1}/12" for i in range(12)]
+    steps += [f"train {i}/60" for i in range(every, 61, every)]
     assert [" ".join(line.split()[:2]) for line in lines] == steps
-    assert np.isfinite(losses_in(lines, "virus")).all()
+    assert np.isfinite(losses_in(lines, "train", "virus")).all()
     assert found.device == CPU
     assert share_right(found, classes) > 0.95

@@ -31,9 +31,9 @@ from virnucpro.training.trainee import log_odds
 from virnucpro.training.windows import Fragments, Library
 
 CPU = torch.device("cpu")
-TINY = Recipe(sized(1, 32, 1, 32), steps=9, bases=2000, average=0.9)
+TINY = Recipe(sized(1, 32, 1, 32), pretrain_steps=3, train_steps=6, bases=2000, average=0.9)
 #: Learns in a second.
-QUICK = replace(TINY, steps=40, bases=6000, learning_rate=8e-3)
+QUICK = replace(TINY, pretrain_steps=1, train_steps=40, bases=6000, learning_rate=8e-3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +96,7 @@ def test_training_goes_on_from_where_its_time_was_over(
         assert attempts < 20
         found = train(classes, TINY, CPU, checkpoint=path, seconds=6, on_line=lines.append)
     assert attempts > 3
-    steps = [f"step {i}/9" for i in range(1, 10)]
+    steps = [f"pretrain {i}/3" for i in range(1, 4)] + [f"train {i}/6" for i in range(1, 7)]
     assert [" ".join(line.split()[:2]) for line in lines] == steps
     assert_same(found, unbroken)
     finished = train(classes, TINY, CPU, checkpoint=path, on_line=lines.append)
@@ -119,7 +119,7 @@ def test_the_average_follows_the_weights(
 
     monkeypatch.setattr(Loop, "_add_to_average", noted)
     averaged = trained(classes, TINY).state_dict()
-    assert len(states) == TINY.steps
+    assert len(states) == TINY.train_steps
     last = trained(classes, replace(TINY, average=0.0)).state_dict()
     for name, expected in states[0].items():
         if expected.is_floating_point():
@@ -240,7 +240,7 @@ def test_the_command_writes_a_bundle(data: Path, bundle: Bundle, tmp_path: Path)
     assert (manifest.name, manifest.version, manifest.width) == ("compact", "2", 64)
     assert (manifest.frames, manifest.chunk_lengths) == ("all", (500, 300))
     assert manifest.provenance["teachers"] == "tiny 1"
-    assert " steps=1, bases=6000," in manifest.provenance["recipe"]
+    assert "pretrain_steps=0, train_steps=1," in manifest.provenance["recipe"]
 
 
 def test_the_command_stops_when_its_time_is_over(

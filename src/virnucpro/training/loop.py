@@ -19,11 +19,25 @@ from virnucpro.training.windows import Fragments, Library, substitute
 if TYPE_CHECKING:
     from virnucpro.training.recipe import Recipe
 
+PHASES = ("pretrain", "train")
 #: Fragment lengths in bases and how often a step is of each.
 FRAGMENT_LENGTHS = {150: 0.2, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.3}
 _LENGTHS, _ODDS = list(FRAGMENT_LENGTHS), torch.tensor(list(FRAGMENT_LENGTHS.values()))
-#: Lines of progress.
+#: Lines of progress in each phase.
 _LINES = 20
+
+
+@dataclass
+class Position:
+    """How far training is.
+
+    Attributes:
+        phase: index into `PHASES`; 2 when all is done.
+        step: steps done of it.
+    """
+
+    phase: int = 0
+    step: int = 0
 
 
 @dataclass
@@ -39,7 +53,7 @@ class Loop:
         teacher: whose answers are learned too, (B,) log odds of virus.
         on_line: takes lines of progress.
         on_loss: takes the classifier's loss of each step, on the device.
-        step: steps done.
+        position: how far it is.
         kept: what the checkpoint keeps beside, for who trains.
     """
 
@@ -51,16 +65,14 @@ class Loop:
     teacher: Callable[[Fragments], Tensor] | None = None
     on_line: Callable[[str], None] | None = print
     on_loss: Callable[[Tensor], None] | None = None
-    step: int = 0
+    position: Position = field(default_factory=Position)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        is_gpu = self.device.type == "cuda"
         self._average: dict[str, Tensor] = {}
         self._rate = torch.zeros((), device=self.device)
-        self._optimizer = self._new_optimizer()
-        self._steps_of: dict[int, Callable[[], Tensor]] = {}
-        self._pool: Any = torch.cuda.graph_pool_handle() if is_gpu else None  # graphs' memory
+        self._pool: Any = None
+        self._begin_phase()
         self._deadline = time.monotonic() + self.seconds
         if self.checkpoint is not None and self.checkpoint.exists():
             self._resume(self.checkpoint)
@@ -72,51 +84,70 @@ class Loop:
 
     @property
     def is_over(self) -> bool:
-        """Whether all steps are done."""
-        return self.step >= self.recipe.steps
+        """Whether both phases are done."""
+        return self.position.phase == len(PHASES)
 
     def run(self, until: int | None = None) -> None:
         """Train until all is done or the time is over.
 
         Args:
-            until: step to stop after, without a checkpoint.
+            until: step of the second phase to stop after, without a checkpoint.
         """
-        steps = self.recipe.steps
-        last = steps if until is None else until
-        every = max(1, steps // _LINES)
-        window, counted = torch.zeros(2, device=self.device), 0
-        started, first = time.monotonic(), self.step
-        self.trainee.train()
-        while self.step < last and time.monotonic() < self._deadline:
-            losses = self._step()
-            window += losses
-            counted += 1
-            if self.on_loss is not None:
-                self.on_loss(losses[1].clone())
-            if self.on_line is not None and self.step % every == 0:
-                hidden, virus = (window / counted).tolist()
-                rate = (self.step - first) / (time.monotonic() - started)
-                self.on_line(
-                    f"step {self.step}/{steps}  hidden bases {hidden:.3f}  virus {virus:.4f}  "
-                    f"{rate:.1f} steps/s"
-                )
-                window.zero_()
-                counted = 0
-        if self.step != until:
-            self.save()
+        while not self.is_over and time.monotonic() < self._deadline:
+            self._phase(until if self.position.phase == 1 else None)
+            if until is not None and (self.position.phase, self.position.step) == (1, until):
+                return
+            if self.position.step >= self._steps():
+                self.position = Position(self.position.phase + 1)
+                if not self.is_over:
+                    self._begin_phase()
+        self.save()
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the classifier's weights, averaged over the steps where the recipe says so."""
         return self._average or {name: x.detach() for name, x in self._state().items()}
 
+    def _begin_phase(self) -> None:
+        """Forget the optimiser, and what did the steps of the phase before."""
+        self._optimizer = self._new_optimizer()
+        self._steps_of: dict[int, Callable[[], Tensor]] = {}
+        if self.device.type == "cuda":
+            self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
+
+    def _steps(self) -> int:
+        return (self.recipe.pretrain_steps, self.recipe.train_steps)[self.position.phase]
+
+    def _phase(self, until: int | None) -> None:
+        name, steps = PHASES[self.position.phase], self._steps()
+        last = steps if until is None else until
+        every = max(1, steps // _LINES)
+        window, counted = torch.zeros(2, device=self.device), 0
+        started, first = time.monotonic(), self.position.step
+        self.trainee.train()
+        while self.position.step < last and time.monotonic() < self._deadline:
+            losses = self._step()
+            window += losses
+            counted += 1
+            if self.on_loss is not None:
+                self.on_loss(losses[1].clone())
+            if self.on_line is not None and self.position.step % every == 0:
+                hidden, virus = (window / counted).tolist()
+                rate = (self.position.step - first) / (time.monotonic() - started)
+                self.on_line(
+                    f"{name} {self.position.step}/{steps}  hidden bases {hidden:.3f}  "
+                    f"virus {virus:.4f}  {rate:.1f} steps/s"
+                )
+                window.zero_()
+                counted = 0
+
     def _step(self) -> Tensor:
         """Do one step on fragments of one length; return both losses."""
         length = _LENGTHS[int(torch.multinomial(_ODDS, 1))]
-        self._rate.fill_(self.recipe.learning_rate * _schedule(self.step, self.recipe.steps))
+        self._rate.fill_(self.recipe.learning_rate * _schedule(self.position.step, self._steps()))
         if length not in self._steps_of:
             self._steps_of[length] = self._prepared(length)
         losses = self._steps_of[length]()
-        self.step += 1
+        self.position.step += 1
         return losses
 
     def _prepared(self, length: int) -> Callable[[], Tensor]:
@@ -147,17 +178,20 @@ class Loop:
     def _computed(self, length: int) -> Tensor:
         """Cut fragments, learn from them, and return both losses, all of it on the device."""
         recipe, trainee, device = self.recipe, self.trainee, self.device
+        classify = PHASES[self.position.phase] == "train"
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._optimizer.zero_grad(set_to_none=False)
         fragments = self._fragments(length)
         count = len(fragments.lengths_B)
-        hidden_share_B = recipe.hidden_share * (torch.rand(count, device=device) < 0.5)
-        taught_B = self.teacher(fragments) if self.teacher else None
+        hidden_share_B = torch.full((count,), recipe.hidden_share, device=device)
+        if classify:
+            hidden_share_B = hidden_share_B * (torch.rand(count, device=device) < 0.5)
+        taught_B = self.teacher(fragments) if self.teacher and classify else None
         found = trainee.losses(fragments, hidden_share_B, dtype, taught_B=taught_B)
-        recipe.losses.together(*found).backward()
+        (recipe.losses.together(*found) if classify else found.restore).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         self._optimizer.step()
-        if recipe.average:
+        if classify and recipe.average:
             self._add_to_average()
         return torch.stack([found.restore.detach(), found.decide.detach()])
 
@@ -205,7 +239,7 @@ class Loop:
             return
         content: dict[str, Any] = {
             "recipe": repr(self.recipe),
-            "step": self.step,
+            "position": vars(self.position),
             "trainee": self.trainee.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average,
@@ -227,13 +261,14 @@ class Loop:
             raise RunError(f"{path}: is damaged; remove it, and training begins anew") from error
         if content["recipe"] != repr(self.recipe):
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
-        self.step = content["step"]
+        self.position = Position(**content["position"])
         self.trainee.load_state_dict(content["trainee"])
         self.kept = content["kept"]
         self._average = {name: x.to(self.device) for name, x in content["average"].items()}
-        self._optimizer.load_state_dict(content["optimizer"])
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate  # the one that each step sets
+        if not self.is_over:
+            self._optimizer.load_state_dict(content["optimizer"])
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._rate  # the one that each step sets
         torch.set_rng_state(content["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(content["random on the device"], self.device)

@@ -4,7 +4,7 @@
 
 Training tells viral fragments from others, with the class of each and the bases of hidden windows,
 in half of the fragments, as further tasks, and where a teacher is given with its answers as labels
-too.
+too. Pretraining, where there is any, restores hidden windows alone.
 """
 
 import argparse
@@ -47,9 +47,10 @@ class Recipe:
 
     Attributes:
         network: sizes.
-        steps: in all.
+        pretrain_steps: steps of hidden windows alone.
+        train_steps: steps of the classifier.
         bases: of a step.
-        learning_rate: peak, after a warm-up and before a cosine.
+        learning_rate: peak of either phase, after a warm-up and before a cosine.
         hidden_share: of the windows of a fragment.
         losses: how they are weighed.
         substitution_rate: share of bases replaced in a fragment.
@@ -60,7 +61,8 @@ class Recipe:
     """
 
     network: ClassifierConfig = field(default_factory=lambda: sized(2, 96, 4, 192))
-    steps: int = 12_300
+    pretrain_steps: int = 0
+    train_steps: int = 12_300
     bases: int = 600_000
     learning_rate: float = 8e-4
     hidden_share: float = 0.15
@@ -73,7 +75,11 @@ class Recipe:
 
     def scaled(self, factor: float) -> "Recipe":
         """Return the recipe with `factor` times as many steps."""
-        return replace(self, steps=max(1, round(self.steps * factor)))
+        return replace(
+            self,
+            pretrain_steps=round(self.pretrain_steps * factor),
+            train_steps=max(1, round(self.train_steps * factor)),
+        )
 
 
 def teacher_of(models: list[FrameClassifier]) -> Callable[[Fragments], Tensor]:

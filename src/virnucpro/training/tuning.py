@@ -153,8 +153,8 @@ def tune(
     """
     torch.manual_seed(tuning.seed)
     recipe = Recipe(
-        classifier.config, tuning.steps, tuning.bases, tuning.learning_rate,
-        average=tuning.average, seed=tuning.seed,
+        network=classifier.config, pretrain_steps=0, train_steps=tuning.steps, bases=tuning.bases,
+        learning_rate=tuning.learning_rate, average=tuning.average, seed=tuning.seed,
     )  # fmt: skip
     library = Library(classes_of(records), device)
     trainee = Trainee(classifier.config, recipe.losses, library.classes)
