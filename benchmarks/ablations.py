@@ -18,10 +18,8 @@ from torch import Tensor
 
 from virnucpro.training.classes import load_classes
 from virnucpro.training.export import export_bundle
-from virnucpro.training.loop import Loop
-from virnucpro.training.recipe import ALL_FRAMES, CHUNK_LENGTHS, PROVENANCE, Recipe
+from virnucpro.training.recipe import ALL_FRAMES, CHUNK_LENGTHS, PROVENANCE, Recipe, train
 from virnucpro.training.trainee import Trainee
-from virnucpro.training.windows import Library
 
 
 class OfResidues(Trainee):
@@ -63,14 +61,12 @@ def main() -> None:
     if options.part == "pretrained":
         recipe = replace(recipe, pretrain_steps=recipe.train_steps // 10)
     recipe = recipe.scaled(options.scale)
-    torch.manual_seed(recipe.seed)
-    library = Library(load_classes(options.data), torch.device(options.device))
-    trainee = TRAINEES[options.part](recipe.network, recipe.losses, library.classes)
-    loop = Loop(trainee.to(options.device), recipe, library)
-    loop.run()
-    trainee.classifier.load_state_dict(loop.averaged())
+    classes, device = load_classes(options.data), torch.device(options.device)
+    classifier = train(classes, recipe, device, learner=TRAINEES[options.part])
+    if classifier is None:
+        raise RuntimeError("training without a limit of time ended before its last step")
     bundle = export_bundle(
-        trainee.classifier.cpu().eval(), None, options.out,
+        classifier, None, options.out,
         name=f"compact-{options.part}", version="1", chunk_lengths=CHUNK_LENGTHS,
         frames=ALL_FRAMES, metrics={},
         provenance={"recipe": repr(recipe), "ablation": options.part, **PROVENANCE},

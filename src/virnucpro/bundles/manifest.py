@@ -33,8 +33,6 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
 #: Kind of an encoder -> its key in the provenance.
 LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 
-#: Longer records count as so long where lengths are compared.
-MOST_BASES = (1 << 40) - 1
 #: Bases of the longest chunk.
 LONGEST_CHUNK = 1_000_000
 _Length = Annotated[int, msgspec.Meta(ge=3, le=LONGEST_CHUNK)]
@@ -67,7 +65,7 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
     """
 
     chunks: Width
-    bases: Annotated[int, msgspec.Meta(ge=0, le=MOST_BASES)] = 0
+    bases: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_CHUNK)] = 0
     scores: Annotated[tuple[_Share, ...], _Knots]
     probabilities: Annotated[tuple[_Probability, ...], _Knots]
 

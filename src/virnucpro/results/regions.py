@@ -43,7 +43,7 @@ class Region(NamedTuple):
 
     @property
     def score(self) -> float:
-        """What made it a region: its chance, else `p_virus`."""
+        """Its chance, which made it a region; without a calibration `p_virus`."""
         return self.p_virus if self.chance is None else self.chance
 
 

@@ -102,6 +102,7 @@ def train(
     checkpoint: Path | None = None,
     seconds: float = math.inf,
     on_line: Callable[[str], None] | None = print,
+    learner: type[Trainee] = Trainee,
 ) -> FrameClassifier | None:
     """Train a classifier by `recipe` and return it on the CPU, ready to predict.
 
@@ -113,13 +114,14 @@ def train(
         checkpoint: where training goes on from, and is kept when the time is over.
         seconds: after which it stops.
         on_line: takes lines of progress.
+        learner: what learns.
 
     Returns:
         the classifier; None where training is to go on from the checkpoint.
     """
     torch.manual_seed(recipe.seed)
     library = Library(classes, device)
-    trainee = Trainee(recipe.network, recipe.losses, library.classes).to(device)
+    trainee = learner(recipe.network, recipe.losses, library.classes).to(device)
     loop = Loop(trainee, recipe, library, checkpoint, seconds, teacher, on_line)
     loop.run()
     if not loop.is_over:
