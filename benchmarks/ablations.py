@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--bases", type=int, default=Recipe().bases, help="of a step")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    recipe = replace(Recipe(), bases=options.bases)
+    recipe = replace(Recipe(), bases=options.bases, pretrain_steps=0)
     if options.part == "pretrained":
         recipe = replace(recipe, pretrain_steps=recipe.train_steps // 10)
     recipe = recipe.scaled(options.scale)

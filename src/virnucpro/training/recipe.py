@@ -61,7 +61,7 @@ class Recipe:
     """
 
     network: ClassifierConfig = field(default_factory=lambda: sized(2, 96, 4, 192))
-    pretrain_steps: int = 0
+    pretrain_steps: int = 1_230
     train_steps: int = 12_300
     bases: int = 600_000
     learning_rate: float = 8e-4
