@@ -1,11 +1,11 @@
-"""The recipe of `compact` with a part changed: what carries the answer.
+"""The recipe of `compact` without a part of it: what carries the answer.
 
     python benchmarks/ablations.py protein --data DIRECTORY --out BUNDLE [--scale 1] [--device cuda]
 
 `protein` knows the residue of each codon and nothing else of it: codons of one residue are alike.
-`dna` knows each codon and is not told which of them code for one residue. `pretrained` does a tenth
-more steps before, which restore hidden windows alone. Each writes a bundle, to `virnucpro predict`
-and `virnucpro evaluate` with.
+`dna` knows each codon and is not told which of them code for one residue. `both` knows both, as the
+recipe does. None of them is pretrained or taught. Each writes a bundle, to `virnucpro predict` and
+`virnucpro evaluate` with.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def _after_none(vectors: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(vectors[:1]), vectors])
 
 
-TRAINEES = {"protein": OfResidues, "dna": OfCodons, "pretrained": Trainee}
+TRAINEES = {"protein": OfResidues, "dna": OfCodons, "both": Trainee}
 
 
 def main() -> None:
@@ -57,10 +57,7 @@ def main() -> None:
     parser.add_argument("--bases", type=int, default=Recipe().bases, help="of a step")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    recipe = replace(Recipe(), bases=options.bases, pretrain_steps=0)
-    if options.part == "pretrained":
-        recipe = replace(recipe, pretrain_steps=recipe.train_steps // 10)
-    recipe = recipe.scaled(options.scale)
+    recipe = replace(Recipe(), bases=options.bases, pretrain_steps=0).scaled(options.scale)
     classes, device = load_classes(options.data), torch.device(options.device)
     classifier = train(classes, recipe, device, learner=TRAINEES[options.part])
     if classifier is None:

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--bundle", default="compact")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     classes: dict[str, list[Record]] = {}
@@ -51,7 +52,7 @@ def main() -> None:
         fasta, labels = (options.out / f"{length}{end}" for end in (".fasta", ".tsv"))
         write(classes, length, fasta, labels)
         run = options.out / str(length)
-        summary = virnucpro.predict(fasta, run, device="cpu", report=False)
+        summary = virnucpro.predict(fasta, run, bundle=options.bundle, device="cpu", report=False)
         measured = virnucpro.evaluate(run, labels)
         found |= {"bundle": summary.bundle, "precision": summary.precision}
         found[str(length)] = {

@@ -143,6 +143,8 @@ def compared(
     name: str, programs: Path, records: list[Record], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Run a program on few reads and on all; return what it took and how right it was."""
+    directory = Path(options.bundle)
+    bundle = str(directory.resolve()) if directory.is_dir() else options.bundle
     with tempfile.TemporaryDirectory() as work:
 
         def run(label: str, chosen: list[Record]) -> tuple[Cost, Path]:
@@ -150,7 +152,7 @@ def compared(
             out.mkdir()
             reads = write_reads(chosen, Path(work) / f"{label}.fa")
             shortest = min(len(record.sequence) for record in records)
-            task = Task(programs, reads, out, shortest, options.bundle)
+            task = Task(programs, reads, out, shortest, bundle)
             return timed(PEERS[name].command(task), Path(work) / f"{label}.log"), out
 
         starts = [run(f"few{i}", records[:FEW])[0] for i in range(1 + options.repeats)]

@@ -13,7 +13,7 @@ MEASURED = BENCHMARKS / "2026-11-23-compact-500.json"
 CALLS = json.loads((BENCHMARKS / "2026-11-23-compact-calls.json").read_bytes())
 ROWS = re.findall(r"^\| ([\d.]+) % \|" + r" ([\d.,]+|-)(?: %)? \|" * 7 + "$", PAGE, re.MULTILINE)
 #: Recall at 1 % false positives, as the page says it.
-RECALL_AT_1 = 0.398
+RECALL_AT_1 = 0.423
 
 
 def called_at(share: float) -> tuple[float, float]:

@@ -1,10 +1,12 @@
 """The recipe of the embedded `compact` bundle: one network for six frames, trained end to end.
 
-    python -m virnucpro.training.recipe --data DIRECTORY --out BUNDLE [--device cuda]
+    python -m virnucpro.training.recipe --data train --seed 1 --version 1 --out A
+    python -m virnucpro.training.recipe --data train --seed 2 --version 1 --out B
+    python -m virnucpro.training.recipe --data train dev --teacher A B --version V --out BUNDLE
 
-Training tells viral fragments from others, with the class of each and the bases of hidden windows,
-in half of the fragments, as further tasks, and where a teacher is given with its answers as labels
-too. Pretraining, where there is any, restores hidden windows alone.
+Pretraining restores hidden windows alone. Training tells viral fragments from others, with the
+class of each and the bases of hidden windows, in half of the fragments, as further tasks. Where
+teachers are given, the mean of their answers to the same fragments is learned beside the labels.
 """
 
 import argparse
