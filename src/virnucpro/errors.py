@@ -1,8 +1,19 @@
 """The errors a user can meet. Each carries one line: what is wrong, where, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Letters of a message that are shown; a longer one loses its middle.
+_LONGEST = 1000
+
 
 def one_line(text: str) -> str:
-    """Return a message as one line, whatever it quotes: what cannot be printed is escaped."""
+    """Return a message as one short line, whatever it quotes.
+
+    What cannot be printed is escaped, and a message of more than 1,000 letters loses its middle.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -28,3 +39,27 @@ class RunError(VirnucproError):
 
 class SettingsError(VirnucproError):
     """A setting has a value this machine or bundle does not support."""
+
+
+@contextmanager
+def reading(name: object, to_do: str, kind: type[VirnucproError] = InputError) -> Iterator[None]:
+    """Turn whatever a reader of somebody's file raises into one line.
+
+    Libraries that parse files raise errors of every type on damaged or hostile content. This is
+    the only place that catches all of them.
+
+    Args:
+        name: the file, for the message.
+        to_do: what the user should do.
+        kind: of the error that is raised instead.
+
+    Raises:
+        VirnucproError: of that kind. Errors that are one already pass through.
+    """
+    try:
+        yield
+    except (VirnucproError, MemoryError):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise kind(f"{name}: cannot be read ({reason}); {to_do}") from error

@@ -80,6 +80,13 @@ def main() -> None:
         _fail(f"{where}: {error.strerror or error}; mend that, the same command then continues")
     except MemoryError:
         _fail("there is too little memory; give it more, the same command then continues")
+    except Exception as error:
+        if os.environ.get("VIRNUCPRO_TRACEBACK"):
+            raise
+        _fail(
+            f"{type(error).__name__}: {error}; this is a fault of virnucpro: report it with what "
+            "VIRNUCPRO_TRACEBACK=1 adds to this message"
+        )
 
 
 def _fail(message: str) -> None:
