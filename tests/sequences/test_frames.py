@@ -51,7 +51,7 @@ class OpenFrame(NamedTuple):
 
 def reference_frames(chunk: int, sequence: str) -> list[OpenFrame]:
     """Translate one chunk letter by letter."""
-    forward = sequence.upper()
+    forward = sequence.upper().replace("U", "T")
     reverse = "".join(PARTNER.get(letter, letter) for letter in reversed(forward))
     found = []
     for name in ("F1", "F2", "F3", "R1", "R2", "R3"):

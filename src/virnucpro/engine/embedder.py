@@ -23,6 +23,7 @@ from virnucpro.engine.devices import Device, ready_process
 from virnucpro.engine.embedding_shards import make_embedding_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
+from virnucpro.sequences.nucleotides import as_dna
 from virnucpro.sequences.proteins import residues_of
 from virnucpro.sequences.reader import record_id
 
@@ -108,7 +109,7 @@ class Embedder:
             which = [i for i, piece in enumerate(block.pieces) if not piece.problem]
             texts = [block.pieces[i].sequence for i in which]
             if self._tokenizer is not None:
-                tokens = self._tokenizer([text.upper() for text in texts])
+                tokens = self._tokenizer([as_dna(text) for text in texts])
             else:
                 tokens = tokens_of_proteins([residues_of(text) for text in texts])
         return PreparedRecords(block, np.array(which, dtype=np.int64), tokens)

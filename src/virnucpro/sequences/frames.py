@@ -1,7 +1,7 @@
 """Six-frame translation of many chunks at once.
 
-Genetic code 1 (NCBI transl_table=1). A codon with a letter other than A, C, G, T is dropped from
-the protein.
+Genetic code 1 (NCBI transl_table=1). U is T by then (`Nucleotides.join`). A codon with a letter
+other than A, C, G, T is dropped from the protein.
 """
 
 from typing import Literal, NamedTuple

@@ -1,4 +1,7 @@
-"""The letters of many sequences as one array, and what each letter is."""
+"""The letters of many sequences as one array, and what each letter is.
+
+U is read as T everywhere, so that RNA gives what the same sequence gives when written as DNA.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,21 +14,22 @@ NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-"
 
 #: Number of a letter that is not one of A, C, G, T.
 OTHER_BASE = 4
-#: Number of each letter: 0 to 3 for A, C, G, T in either case.
+#: Number of each letter: 0 to 3 for A, C, G, T in either case; U is T.
 BASE_NUMBERS = np.full(256, OTHER_BASE, dtype=np.uint8)
-BASE_NUMBERS[list(b"ACGTacgt")] = (0, 1, 2, 3, 0, 1, 2, 3)
+BASE_NUMBERS[list(b"ACGTUacgtu")] = (0, 1, 2, 3, 3, 0, 1, 2, 3, 3)
 
 
 def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     upper = np.arange(256, dtype=np.uint8)
     upper[ord("a") : ord("z") + 1] -= 32
+    upper[[ord("u"), ord("U")]] = ord("T")
     complement = upper.copy()
     for base, partner in ("AT", "CG", "GC", "TA"):
         complement[[ord(base), ord(base.lower())]] = ord(partner)
     return upper, complement
 
 
-_UPPER, _COMPLEMENT = _letter_tables()
+_AS_DNA, _COMPLEMENT = _letter_tables()
 _DELETE_NUCLEOTIDES = str.maketrans("", "", NUCLEOTIDE_LETTERS + NUCLEOTIDE_LETTERS.lower())
 
 
@@ -34,11 +38,16 @@ def foreign_letters(sequence: str) -> str:
     return "".join(sorted(set(sequence.translate(_DELETE_NUCLEOTIDES))))
 
 
+def as_dna(sequence: str) -> str:
+    """Return a sequence as the networks read it: upper-case, U as T."""
+    return sequence.upper().replace("U", "T")
+
+
 class Nucleotides(NamedTuple):
     """Sequences laid end to end.
 
     Attributes:
-        letters_N: upper-case ASCII letters, uint8.
+        letters_N: upper-case ASCII letters with U as T, uint8.
         offsets: where each sequence starts, int64, one more entry than sequences.
     """
 
@@ -47,8 +56,8 @@ class Nucleotides(NamedTuple):
 
     @classmethod
     def join(cls, sequences: Sequence[str]) -> "Nucleotides":
-        """Lay ASCII `sequences` end to end, upper-cased."""
-        letters_N = _UPPER[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
+        """Lay ASCII `sequences` end to end, upper-case, U as T."""
+        letters_N = _AS_DNA[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return cls(letters_N, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
@@ -62,7 +71,7 @@ class Nucleotides(NamedTuple):
 
 
 def base_counts(letters: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return how many G and C, and how many A, C, G and T, there are of S sequences, (S, 2)."""
-    kinds = b"GCgc", b"ACGTacgt"
+    """Return how many G and C, and how many A, C, G, T and U, S sequences have, shape (S, 2)."""
+    kinds = b"GCgc", b"ACGTUacgtu"
     counts = [[len(text) - len(text.translate(None, kind)) for kind in kinds] for text in letters]
     return np.array(counts, np.int64).reshape(-1, 2)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.errors import InputError, SettingsError
+from virnucpro.sequences.nucleotides import as_dna
 from virnucpro.sequences.reader import foreign_problem
 from virnucpro.training.sources import open_content
 
@@ -53,7 +54,7 @@ class AnnotatedRecord(NamedTuple):
 
     Attributes:
         id: its accession with version; the name of its LOCUS line where it has none.
-        sequence: its letters, upper-case.
+        sequence: its letters, upper-case, U as T.
         exons: of all its coding sequences, pseudogenes left out.
     """
 
@@ -134,7 +135,7 @@ def _annotated(record: "SeqRecord") -> AnnotatedRecord:
     name = record.id if record.id and record.id != "<unknown id>" else record.name
     if record.seq is None or not record.seq.defined:
         raise ValueError("it has no letters: fetch the file with sequences")
-    sequence = str(record.seq).upper()
+    sequence = as_dna(str(record.seq))
     exons = [
         exon
         for feature in record.features

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile
+from virnucpro.sequences.nucleotides import as_dna
 from virnucpro.sequences.reader import foreign_problem
 from virnucpro.training.genbank import Exon, is_genbank, read_genbank
 from virnucpro.training.sources import (
@@ -29,7 +30,7 @@ class LabelledRecord:
         class_name: its class, such as `virus_phage`.
         is_virus: its label.
         genome: where a table of labels says it is from; empty where none does.
-        letters: the sequence, upper-case.
+        letters: the sequence, upper-case, U as T.
         exons: coding exons of a GenBank record; None where there is no annotation.
     """
 
@@ -126,7 +127,7 @@ def _records_of(path: str) -> Iterator[tuple[str, str, tuple[Exon, ...] | None]]
         return
     with SequenceFile(path) as file:
         for record in file:
-            yield record.id, record.sequence.upper(), None
+            yield record.id, as_dna(record.sequence), None
 
 
 def _matched(
