@@ -21,7 +21,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "deep").mkdir()
     for name in ("a.fq", "b.fq", "c d.fq", "deep/a.fq"):
         (directory / name).write_text(READ)
-    (directory / "empty.fq").write_text("")
     (directory / "text.fq").write_text("hello\n")
     return directory
 
@@ -97,7 +96,6 @@ def test_a_line_that_comes_twice_is_taken_once(folder: Path) -> None:
         ("sample,files\none,a.fq b.fq\n", "give a file that can; a line names one file"),
         ("sample,files\none,a.fq\nONE,b.fq\n", ", line 3: ONE is written one in line 2"),
         ("sample,files\none,.\n", "is a directory"),
-        ("sample,files\none,empty.fq\n", "empty.fq: the file is empty"),
         ("sample,files\none,text.fq\n", "text.fq: neither FASTA nor FASTQ"),
         (f"sample,files\none,{'x' * 5000}\n", "(File name too long)"),
         (b"\xff\xfesample", ": is no table in UTF-8"),

@@ -36,7 +36,7 @@ def checked_inputs(
         options: how they are read.
 
     Raises:
-        InputError: when there is none, standard input comes twice, or one is missing, empty, of
+        InputError: when there is none, standard input comes twice, or one is missing, of
             another kind, or has a name that cannot be written down, or both mates are in one file.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
@@ -72,7 +72,7 @@ def mate_notes(sources: Sequence[Source]) -> list[str]:
             continue
         with SequenceFile(source) as file:
             headers = [record.header for record in islice(file, 2)]
-            if file.format == "bam":
+            if not headers or file.format == "bam":
                 continue
         begins[source] = headers[0]
         if len(headers) == 2 and say_they_are_mates(*headers):

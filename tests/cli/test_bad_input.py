@@ -32,8 +32,6 @@ def failed(done: "subprocess.CompletedProcess[str]") -> str:
 
 FASTQ = "@r1\nACGT\n+\nIIII\n@r2\nACGTA\n+\nIIII\n"
 REFUSED = {
-    "empty": (b"", "empty"),
-    "empty.gz": (gzip.compress(b""), "empty"),
     "text": (b"hello world\n", "neither FASTA nor FASTQ (line 1"),
     "rubbish": (bytes(range(128, 256)) * 20, "neither FASTA nor FASTQ"),
     "protein": (b">sp|P04637\nMEEPQSDPSVEPPLSQETFSDLWKLLPENNVLS\n", "record 1 (sp|P04637), line 2"),

@@ -90,7 +90,6 @@ class Places(NamedTuple):
     proteins: Path
     finished: Path
     predicted: Path
-    empty: Path
     new: Path
 
     def embed(self, *options: object, of: object = None, model: object = None) -> list[str]:
@@ -138,7 +137,6 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
         lambda p: p.embed(model=p.dna),
         "record 1 (p0), line 2: letters that are not nucleotides",
     ),
-    "empty": (lambda p: p.embed(of=p.empty), "{0.empty}: the file is empty"),
     "missing": (lambda p: p.embed(of="nonesuch.fa"), "nonesuch.fa: cannot be read"),
     "directory": (lambda p: p.embed(of=p.finished), "is a directory; give its files"),
     "twice": (lambda p: p.embed("-", of="-"), "can be read only once"),
@@ -195,11 +193,10 @@ def places(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Places:
     directory = tmp_path_factory.mktemp("places")
-    (directory / "empty.fa").touch()
     predicted = directory / "predicted"
-    bundle, empty, new = str(small_bundle.path), directory / "empty.fa", directory / "new"
+    bundle, new = str(small_bundle.path), directory / "new"
     virnucpro.predict(EXAMPLES[1], predicted, bundle=bundle, device="cpu", report=False)
-    return Places(protein, dna, bundle, proteins, finished, predicted, empty, new)
+    return Places(protein, dna, bundle, proteins, finished, predicted, new)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -37,6 +37,11 @@ def test_content_decides_and_not_the_name(
     assert read(write(tmp_path / name, content)) == READS
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_file_without_content_holds_no_records(tmp_path: Path, compression: str) -> None:
+    assert read(write(tmp_path / "a.fa", COMPRESSIONS[compression](b""))) == []
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("width", [1, 3, 60])
 def test_fasta_line_width_and_ending(tmp_path: Path, width: int, newline: str) -> None:
@@ -190,7 +195,6 @@ def test_standard_input(fmt: str, line: int | None, compression: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "standard input: the file is empty"),
         (b"hello\n", "standard input: neither FASTA nor FASTQ"),
         (b"@a\nACGT\n+\nIII\n", "standard input: record 1, line 4"),
     ],

@@ -43,12 +43,6 @@ def test_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_empty_file(tmp_path: Path, compression: str) -> None:
-    content = COMPRESSIONS[compression](b"")
-    assert failure_of(write(tmp_path / "a.fa", content)).startswith("the file is empty")
-
-
-@pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("content", [b"hello\nworld\n", b"ACGT\n", b"\x00\x01", b"\xff\xfe>"])
 def test_neither_fasta_nor_fastq(tmp_path: Path, content: bytes, compression: str) -> None:
     path = write(tmp_path / "a.fa", COMPRESSIONS[compression](content))

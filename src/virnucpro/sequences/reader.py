@@ -103,13 +103,13 @@ class SequenceFile:
 
     Attributes:
         name: for messages.
-        format: how its records are written.
+        format: how its records are written; FASTA where there are none.
         skipped: lines of BAM passed over, because they are further alignments of a read that has
             a line of its own.
 
     Raises:
-        InputError: when the file is missing, empty or of none of these formats; while
-            iterating, when it is damaged or its first record is not of that kind.
+        InputError: when the file is missing or of none of these formats; while iterating, when it
+            is damaged or its first record is not of that kind.
     """
 
     def __init__(self, path: str, kind: Kind = "dna") -> None:
@@ -141,8 +141,6 @@ class SequenceFile:
     def _open_content(self, stack: ExitStack) -> tuple[Format, BinaryIO]:
         """Undo the compression and look how the content begins."""
         magic = self._raw.read(LONGEST_MAGIC)
-        if not magic:
-            raise InputError(f"{self.name}: the file is empty; give one with records")
         compression, self._ends_marked = compression_of(magic), is_bgzf(magic)
         self._stored = Chained(magic, self._raw)
         content = cast("BinaryIO", io.BufferedReader(self._stored, buffer_size=1 << 17))
@@ -151,7 +149,7 @@ class SequenceFile:
         with self._damage_named():
             start = read_some(content, _LONGEST_START)
         if not start:
-            raise InputError(f"{self.name}: the file is empty; give one with records")
+            return "fasta", content
         if start in _REFUSED or start[:4] in _REFUSED:
             raise InputError(f"{self.name}: {_REFUSED.get(start) or _REFUSED[start[:4]]}")
         fmt = _STARTS.get(start[:1]) or _STARTS.get(start[:4])
@@ -202,8 +200,6 @@ class SequenceFile:
                 self._refuse_foreign(read.record)
             self._read += 1
             yield read
-        if self._read == 0:
-            raise InputError(f"{self.name}: holds no reads; give one with records")
 
     def _from_text(self) -> Iterator[Read]:
         with self._damage_named():

@@ -51,6 +51,8 @@ def _load(name: str, paths: list[Path]) -> ClassData:
     for path in paths:
         with SequenceFile(str(path)) as file:
             letters += [record.sequence for record in file]
+    if not any(letters):
+        raise InputError(f"{paths[0]}: holds no letters; give records of every class")
     return class_data(name, letters)
 
 
