@@ -13,7 +13,7 @@ from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse, Spread
 from virnucpro.engine.run import FORMAT, Environment, Run, RunManifest
 from virnucpro.results.columns import TABLES_VERSION
-from virnucpro.results.regions import Region, bed_line
+from virnucpro.results.regions import Region, bed_line, region_name
 from virnucpro.results.summary import Summary
 
 _CHUNK = 500
@@ -66,18 +66,19 @@ def write_run(directory: Path, reads: int, contigs: int, seed: int = 0) -> Path:
     })  # fmt: skip
     for name, table in (("records.tsv", records), ("chunks.tsv", rows)):
         table.write_csv(directory / name, separator="\t", float_precision=6)
-    several = zip(records["record"][reads:], chunks[reads:].tolist(), strict=True)
-    write_regions(directory, [
-        Region(name, _CHUNK * (n // 4), _CHUNK * (n // 2), (n % 40) / 100 + 0.6, n // 2 - n // 4)
-        for name, n in several if n >= LEAST_CHUNKS
-    ])  # fmt: skip
+    contig_chunks = zip(records["record"][reads:], chunks[reads:].tolist(), strict=True)
+    several = enumerate(contig_chunks, reads + 1)
+    write_regions(directory, *(
+        (number, Region(name, _CHUNK * (n // 4), _CHUNK * (n // 2), (n % 40) / 100 + 0.6, 1))
+        for number, (name, n) in several if n >= LEAST_CHUNKS
+    ))  # fmt: skip
     write_ends(directory, records, len(rows))
     return directory
 
 
-def write_regions(directory: Path, regions: list[Region]) -> None:
-    """Write regions.bed."""
-    lines = [bed_line(region, f"viral_region_{i}") for i, region in enumerate(regions, 1)]
+def write_regions(directory: Path, *regions: tuple[int, Region]) -> None:
+    """Write regions.bed; each region comes after the number of its record."""
+    lines = [bed_line(region, region_name(i, of)) for i, (of, region) in enumerate(regions, 1)]
     (directory / "regions.bed").write_text("".join(lines))
 
 

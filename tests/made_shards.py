@@ -10,7 +10,7 @@ from virnucpro.engine.store import ShardStore
 from virnucpro.results.merge import Counts, merge_shards
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating
-from virnucpro.sequences import FRAME_NAMES
+from virnucpro.sequences import DRAWN_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"
 LEGACY_CHUNKS = "prediction_results_highestscore.csv"
@@ -83,7 +83,7 @@ def shard_of(pieces: list[Piece]) -> Shard:
     chunk_rows = [(i, p.chunks_before + p.first + k + 1, *p.chunks[k][:2]) for i, p, k in chunks]
     frame_rows = []
     for c, f in frames:
-        frame, (_, _, start, end) = FRAME_NAMES.index(f.name), chunk_rows[c]
+        frame, (_, _, start, end) = DRAWN_NAMES.index(f.name), chunk_rows[c]
         frame_rows.append((c, frame, f.protein_length, 0, (end - start - frame % 3) // 3))
     return Shard(
         text_of("\n".join(piece.id for piece in pieces)),

@@ -102,10 +102,10 @@ def test_the_most_confident_regions_are_listed(metagenome: Path) -> None:
 def test_a_region_is_one_of_its_record(run_of: RunOf) -> None:
     host = {"record": "host", "scores": [0.1] * 8 + [0.9, None, 0.9, 0.8] + [0.1] * 8}
     out = run_of({"record": "read"}, host, {"record": "phage", "scores": [0.9] * 12})
-    write_regions(out, [
-        Region("host", 4000, 6000, 0.71, 3), Region("host", 7000, 7500, 0.9, 1),
-        Region("phage", 0, 3000, 0.8, 6),
-    ])  # fmt: skip
+    write_regions(
+        out, (2, Region("host", 4000, 6000, 0.71, 3)), (2, Region("host", 7000, 7500, 0.9, 1)),
+        (3, Region("phage", 0, 3000, 0.8, 6)),
+    )  # fmt: skip
     found = found_of(out)
     assert [(r.record, r.start, r.end, r.call, r.p_virus, r.chunks) for r in found.regions] == [
         ("host", 7000, 7500, "other", 0.9, 1),
@@ -117,28 +117,43 @@ def test_a_region_is_one_of_its_record(run_of: RunOf) -> None:
     assert {v.record: v.regions for v in found.viral} == {"read": (), "phage": ((0, 3000),)}
 
 
-def test_regions_of_one_name_are_drawn_on_the_first_long_record(run_of: RunOf) -> None:
+def test_regions_of_one_id_are_drawn_on_their_own_record(run_of: RunOf) -> None:
     three = ([0.9] * 3, [0.8] * 12, [0.7] * 12)
     out = run_of(*({"record": "same", "scores": scores} for scores in three))
-    write_regions(out, [Region("same", 500, 3000, 0.9, 5)])
+    write_regions(
+        out, (3, Region("same.record_3", 500, 3000, 0.9, 5)), (2, Region("same", 0, 500, 0.8, 5))
+    )
     found = found_of(out)
-    assert {point.p_virus for point in found.regions[0].track} == {0.8}
-    assert [bool(v.regions) for v in found.viral] == [False, True, False]
+    assert [{p.p_virus for p in region.track} for region in found.regions] == [{0.7}, {0.8}]
+    spans = {round(v.p_virus, 3): v.regions for v in found.viral}
+    assert spans == {0.9: (), 0.8: ((0, 500),), 0.7: ((500, 3000),)}
+
+
+@pytest.mark.parametrize("left", [(1, 2, 3, 4, 5), (4, 5, 6), (1, 2, 3, 3, 4, 5)])
+def test_chunks_that_are_missing_or_of_another_record_are_refused(
+    run_of: RunOf, left: tuple[int, ...]
+) -> None:
+    out = run_of({"record": "lost", "scores": [None] * 3}, {"record": "a", "scores": [0.9] * 3})
+    lines = (out / "chunks.tsv").read_text().splitlines(keepends=True)
+    (out / "chunks.tsv").write_text("".join(lines[line] for line in (0, *left)))
+    with pytest.raises(RunError, match=r"chunks.tsv: has not the chunks of a in their place"):
+        found_of(out)
 
 
 def test_runs_of_before_have_no_regions_and_others_may_have_found_none(run_of: RunOf) -> None:
     out = run_of({"record": "one", "scores": [0.9] * 12})
     assert found_of(out).region_count is None
-    write_regions(out, [])
+    write_regions(out)
     assert (found_of(out).region_count, found_of(out).regions) == (0, [])
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("one\t0\tmany\tviral_region_1\t900\t.\n", "cannot be read"),
-        ("one\t\t500\tviral_region_1\t900\t.\n", "a line lacks a field"),
-        ("two\t0\t500\tviral_region_1\t900\t.\n", "has regions of two, of which the tables"),
+        ("one\t0\tmany\tviral_region_1_of_record_1\t900\t.\n", "cannot be read"),
+        ("one\t\t500\tviral_region_1_of_record_1\t900\t.\n", "a line lacks a field"),
+        ("one\t0\t500\tviral_region_1\t900\t.\n", "lacks .* the number of a record"),
+        ("two\t0\t500\tr_of_record_2\t900\t.\n", "has r_of_record_2, of which the tables"),
     ],
 )
 def test_damaged_regions_are_one_line(run_of: RunOf, line: str, said: str) -> None:
@@ -188,7 +203,7 @@ def test_a_run_may_have_found_nothing(run_of: RunOf, records: list[dict[str, obj
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"record\tlength\n", "has no column chunks; make the run anew"),
+        (b"record\tlength\n", "has no column chunks; run predict again"),
         (
             b"record\tlength\tchunks\tp_virus\tcall\ttier\na\tlong\t1\t0.5\tvirus\tlow\n",
             "cannot be",

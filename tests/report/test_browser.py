@@ -205,7 +205,7 @@ def test_several_runs_lie_side_by_side(browser: Browser, run_of: RunOf, tmp_path
         run_of({"record": "b1", "scores": [0.99, 0.98]}, name="two"),
     ]
     hosts = run_of({"record": "c1", "scores": [0.1] * 12}, name="three")
-    write_regions(hosts, [Region("c1", 500, 3000, 0.9, 5)])
+    write_regions(hosts, (1, Region("c1", 500, 3000, 0.9, 5)))
     report = virnucpro.report([*runs, hosts], tmp_path / "all.html")
     for width in WIDTHS:
         with opened(browser, report, width) as page:

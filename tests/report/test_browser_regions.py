@@ -34,10 +34,10 @@ def test_regions_are_shaded(browser: Browser, run_of: RunOf) -> None:
         {"record": "host", "scores": [0.1] * 8 + [0.9] * 6 + [0.1] * 8},
         {"record": "<b>phage", "scores": [0.2] * 5 + [0.9] * 15},
     )
-    write_regions(out, [
-        Region("host", 4000, 7000, 0.9, 6), Region("host", 8000, 9000, 0.6, 2),
-        Region("<b>phage", 2500, 10_000, 0.8, 15),
-    ])  # fmt: skip
+    write_regions(
+        out, (1, Region("host", 4000, 7000, 0.9, 6)), (1, Region("host", 8000, 9000, 0.6, 2)),
+        (2, Region("<b>phage", 2500, 10_000, 0.8, 15)),
+    )  # fmt: skip
     report = virnucpro.report(out)
     for width in WIDTHS:
         with opened(browser, report, width) as page:

@@ -112,7 +112,7 @@ def test_a_run_says_that_it_looked_for_regions_and_found_none(run_of: RunOf) -> 
     out = run_of({"record": "long", "scores": [0.1] * 12}, {"record": "short"})
     said = "Of 1 record of 10 chunks or more none has a viral region inside"
     assert said not in virnucpro.report(out).read_text()
-    write_regions(out, [])
+    write_regions(out)
     text = virnucpro.report(out).read_text()
     assert said in text
     assert "Viral regions inside records" not in text

@@ -68,8 +68,8 @@ def test_legacy_frames(written: Path) -> None:
             "r1_chunk_1F1 virus 0.12100612 0.8789939",
             "r1_chunk_1R2 others 1.0 1.2e-05",
             "r1_chunk_2F3 others 0.5 0.5",
-            "r1_chunk_1F2 others 0.5 0.5",
-            "r1_chunk_1R1 others 0.5 0.5",
+            "r1.record_3_chunk_1F2 others 0.5 0.5",
+            "r1.record_3_chunk_1R1 others 0.5 0.5",
             "a_chunk_1R3 others 1.0 0.0",
             "a_chunk_2R3 others 0.984375 0.015625",
             "a_chunk_3R3 others 0.96875 0.03125",
@@ -84,7 +84,7 @@ def test_legacy_frames(written: Path) -> None:
     )
 
 
-def test_legacy_chunks_are_sorted_as_text_and_keep_duplicates(written: Path) -> None:
+def test_legacy_chunks_are_sorted_as_text_and_those_of_one_id_keep_apart(written: Path) -> None:
     assert (written / LEGACY_CHUNKS).read_bytes() == table(
         [
             "Modified_ID Is_Virus max_score_0 max_score_1",
@@ -98,11 +98,20 @@ def test_legacy_chunks_are_sorted_as_text_and_keep_duplicates(written: Path) -> 
             "a_chunk_7 False 0.90625 0.09375",
             "a_chunk_8 False 0.890625 0.109375",
             "a_chunk_9 False 0.875 0.125",
+            "r1.record_3_chunk_1 True 0.5 0.5",
             "r1_chunk_1 False 1.0 0.8789939",
-            "r1_chunk_1 True 0.5 0.5",
             "r1_chunk_2 False 0.5 0.5",
         ]
     )
+
+
+def test_legacy_frames_of_six_read_as_one_have_the_id_of_their_chunk(tmp_path: Path) -> None:
+    chunk = Chunk(0, 300, [Frame("all", 0, 0.25, 0.75)])
+    merge([[Piece(0, "r", 300, [chunk], "")]], Outputs(tmp_path, legacy=True))
+    assert (tmp_path / LEGACY_FRAMES).read_text().splitlines()[1:] == [
+        "r_chunk_1\tvirus\t0.25\t0.75"
+    ]
+    assert (tmp_path / LEGACY_CHUNKS).read_text().splitlines()[1].startswith("r_chunk_1\tTrue\t")
 
 
 def test_frames_table(written: Path) -> None:
@@ -155,7 +164,7 @@ def test_records_table(written: Path) -> None:
 
 
 def test_viral_records(written: Path) -> None:
-    assert (written / "viral.fasta").read_bytes() == b">r1 again\nACGT\n"
+    assert (written / "viral.fasta").read_bytes() == b">r1.record_3 again\nACGT\n"
 
 
 def test_nothing_else_is_left_in_the_directory(written: Path) -> None:

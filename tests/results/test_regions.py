@@ -53,14 +53,14 @@ def test_both_files_by_hand(tmp_path: Path) -> None:
     ]
     merge([pieces[:2], pieces[2:]], Outputs(tmp_path))
     assert (tmp_path / "regions.bed").read_text().splitlines() == [
-        "host\t5000\t8050\tviral_region_1\t875\t.",
-        "two\t0\t2550\tviral_region_2\t969\t.",
-        "two\t6250\t10050\tviral_region_3\t969\t.",
+        "host\t5000\t8050\tviral_region_1_of_record_2\t875\t.",
+        "two\t0\t2550\tviral_region_2_of_record_4\t969\t.",
+        "two\t6250\t10050\tviral_region_3_of_record_4\t969\t.",
     ]
     attributes = "ID={0};Name={0};p_virus={1};chunks={2}"
-    first = attributes.format("viral_region_1", "0.875000", 12)
-    second = attributes.format("viral_region_2", "0.968750", 10)
-    third = attributes.format("viral_region_3", "0.968750", 15)
+    first = attributes.format("viral_region_1_of_record_2", "0.875000", 12)
+    second = attributes.format("viral_region_2_of_record_4", "0.968750", 10)
+    third = attributes.format("viral_region_3_of_record_4", "0.968750", 15)
     assert (tmp_path / "regions.gff3").read_text().splitlines() == [
         "##gff-version 3",
         "##sequence-region host 1 12550",
@@ -120,7 +120,7 @@ def test_hostile_names_keep_gff3_valid(tmp_path: Path, name: str) -> None:
     attributes = dict(pair.split("=") for pair in columns[8].split(";"))
     assert attributes.keys() == {"ID", "Name", "p_virus", "chunks"}
     (line,) = (tmp_path / "regions.bed").read_text().splitlines()
-    assert line == f"{name}\t5000\t8050\tviral_region_1\t875\t."
+    assert line == f"{name}\t5000\t8050\tviral_region_1_of_record_1\t875\t."
 
 
 def test_plain_names_stay_as_they_are() -> None:

@@ -5,7 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ def lines_of(shards: list[list[Piece]]) -> list[Line]:
     track = ScoreTrack(file)
     for pieces in shards:
         shard = shard_of(pieces)
-        track.add(shard, shard.chunk_scores(), pl.Series([piece.id for piece in pieces]))
+        track.add(shard, shard.chunk_scores(), [piece.id for piece in pieces])
     track.finish()
     rows = [line.split("\t") for line in file.getvalue().decode().splitlines()]
     return [(record, int(start), int(end), float(score)) for record, start, end, score in rows]

@@ -1,5 +1,6 @@
 """The content of a shard of `predict`: the scores of a block."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from virnucpro.classify import CALL_NAMES, ChunkScores, score_chunks, score_reco
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.blocks import Block, Piece
 from virnucpro.sequences import Chunks, Frames
-from virnucpro.sequences.chunking import chunk_start
+from virnucpro.sequences.chunking import chunk_records, chunk_start
 from virnucpro.sequences.nucleotides import base_counts
 
 
@@ -99,8 +100,18 @@ def make_shard(
     return _shard(block.pieces, "", chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
 
 
+def chunks_of(pieces: Sequence[Piece], chunk_length: int) -> Chunks:
+    """Return the chunks of pieces, numbered on their records."""
+    rows = [(p.first_chunk, p.last_chunk, p.length, p.chunks_before) for p in pieces]
+    first, last, lengths, before = np.array(rows, np.int64).reshape(-1, 4).T
+    chunks = chunk_records(lengths, chunk_length, first, last)
+    return chunks._replace(number=chunks.number + before[chunks.record])
+
+
 def unscored_shard(block: Block, chunk_length: int, problem: str, calls: tuple[str, ...]) -> Shard:
     """Return a shard that says of each record of a block why it was not scored.
+
+    Its chunks are listed without a score, so that tables have a line for every chunk.
 
     Args:
         block: the records.
@@ -108,7 +119,8 @@ def unscored_shard(block: Block, chunk_length: int, problem: str, calls: tuple[s
         problem: of all of them.
         calls: of the records that letters are kept of.
     """
-    chunk_C4, frame_S5 = np.empty((0, 4), np.int64), np.empty((0, 5), np.int32)
+    chunk_C4 = np.column_stack(chunks_of(block.pieces, chunk_length))
+    frame_S5 = np.empty((0, 5), np.int32)
     is_kept = [CALL_NAMES[UNSCORED] in calls] * len(block.pieces)
     scores_S2 = np.empty((0, 2), np.float32)
     return _shard(block.pieces, problem, chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)

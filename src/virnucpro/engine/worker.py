@@ -19,7 +19,7 @@ from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.engine.blocks import Block
 from virnucpro.engine.clock import StageClock
 from virnucpro.engine.devices import Budgets, Device, choose_budgets, ready_process
-from virnucpro.engine.shards import Kept, encode_shard, make_shard
+from virnucpro.engine.shards import Kept, chunks_of, encode_shard, make_shard
 from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences import (
@@ -27,7 +27,6 @@ from virnucpro.sequences import (
     FrameRule,
     Frames,
     Nucleotides,
-    chunk_records,
     find_frames,
 )
 from virnucpro.sequences.frames import FrameKind
@@ -142,16 +141,8 @@ class Worker:
 
     def _chunks(self, block: Block, sequences: Nucleotides) -> tuple[Chunks, NDArray[np.int64]]:
         """Return the chunks of a block and how far each lies from its place in `sequences`."""
-        table = np.array(
-            [
-                (p.first_chunk, p.last_chunk, p.length, p.offset, p.chunks_before)
-                for p in block.pieces
-            ],
-            np.int64,
-        )
-        first, last, lengths, offsets, before = table.T
-        chunks = chunk_records(lengths, self._chunk_length, first, last)
-        chunks = chunks._replace(number=chunks.number + before[chunks.record])
+        chunks = chunks_of(block.pieces, self._chunk_length)
+        offsets = np.array([piece.offset for piece in block.pieces], np.int64)
         return chunks, (sequences.offsets[:-1] - offsets)[chunks.record]
 
     def score(self, prepared: Prepared) -> NDArray[np.float32]:

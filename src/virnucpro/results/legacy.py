@@ -16,20 +16,23 @@ from virnucpro.engine.shards import Shard
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.paths import Outputs
 from virnucpro.results.tables import names
-from virnucpro.sequences import DRAWN_NAMES
+from virnucpro.sequences import FRAME_NAMES
 
 FRAME_HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 CHUNK_HEADER = "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1\n"
 _LEGACY_CALLS = ("others", "virus")
+#: What follows a chunk's id: its frame; nothing where the six were read as one.
+_FRAME_ENDS = (*FRAME_NAMES, "")
 
 
 def _printed(values: NDArray[np.floating]) -> pl.Series:
     return pl.Series(values.astype(np.float32).astype(str).tolist(), dtype=pl.String)
 
 
-def _chunk_ids(shard: Shard, ids: pl.Series, chunk: NDArray[np.integer]) -> pl.Series:
+def _chunk_ids(shard: Shard, records: list[str], chunk: NDArray[np.integer]) -> pl.Series:
     piece, number = shard.chunk_C4[chunk, 0], shard.chunk_C4[chunk, 1]
-    columns = pl.DataFrame({"id": ids.gather(piece), "number": number})
+    ids = pl.Series(records, dtype=pl.String).gather(piece)
+    columns = pl.DataFrame({"id": ids, "number": number})
     return columns.select(pl.format("{}_chunk_{}", "id", "number")).to_series()
 
 
@@ -51,12 +54,12 @@ class LegacyFiles:
         self._frames.write(FRAME_HEADER.encode())
         self._unsorted = files.scratch(outputs.directory)
 
-    def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
-        """Append a shard; `ids` are the ids of its pieces."""
+    def add(self, shard: Shard, scores: ChunkScores, records: list[str]) -> None:
+        """Append a shard; `records` are the names of its pieces, which differ where records do."""
         frame = shard.frame_S5[:, 1].astype(np.uint8)
-        chunk_ids = _chunk_ids(shard, ids, shard.frame_S5[:, 0])
+        chunk_ids = _chunk_ids(shard, records, shard.frame_S5[:, 0])
         frame_table = {
-            "Sequence_ID": chunk_ids + names(frame, DRAWN_NAMES),
+            "Sequence_ID": chunk_ids + names(frame, _FRAME_ENDS),
             "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),
             "score1": _printed(shard.scores_S2[:, 0]),
             "score2": _printed(shard.scores_S2[:, 1]),
@@ -65,7 +68,7 @@ class LegacyFiles:
         scored = np.flatnonzero(scores.call != UNSCORED)
         is_virus = (scores.call[scored] == VIRUS).astype(np.uint8)
         chunk_table = {
-            "Modified_ID": _chunk_ids(shard, ids, scored),
+            "Modified_ID": _chunk_ids(shard, records, scored),
             "Is_Virus": names(is_virus, ("False", "True")),
             "max_score_0": _printed(scores.p_other[scored]),
             "max_score_1": _printed(scores.p_virus[scored]),

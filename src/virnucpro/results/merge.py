@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.consensus import UNSCORED, Float64, Int64
@@ -14,6 +13,7 @@ from virnucpro.engine.store import ShardStore
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
 from virnucpro.results.multiqc import multiqc_files
+from virnucpro.results.names import Names
 from virnucpro.results.paths import Outputs
 from virnucpro.results.probabilities import Calibrating, Probabilities, count_kinds
 from virnucpro.results.reads import ReadWriter, TaggedReads
@@ -102,7 +102,8 @@ def merge_shards(
 ) -> Counts:
     """Write every table of a run from its first `shards` shards.
 
-    A calibration needs all scores first, so that the shards are read twice.
+    Names that are unique, and a calibration, need all records first, so that the shards are read
+    two or three times.
 
     Args:
         store: the shards.
@@ -121,7 +122,7 @@ def merge_shards(
     def threshold_of(chunks: Int64, bases: Int64) -> Float64 | float:
         return threshold if probabilities is None else probabilities.threshold_of(chunks, bases)
 
-    assembler = RecordAssembler(threshold_of)
+    assembler, names = RecordAssembler(threshold_of), Names(store, shards)
     with PartialFiles() as files:
         frames, chunks, records = (
             TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
@@ -134,20 +135,19 @@ def merge_shards(
         legacy = LegacyFiles(files, outputs) if outputs.legacy else None
         for index in range(shards):
             shard = decode_shard(store.load(index))
-            names = lines(shard.ids)
-            ids = pl.Series(names, dtype=pl.String)
+            ids, own_names = lines(shard.ids), names.of(shard)
             scores = shard.chunk_scores()
-            finished = assembler.add(shard, scores, names)
+            finished = assembler.add(shard, scores, ids)
             frames.write(frame_rows(shard, ids))
             chunks.write(chunk_rows(shard, scores, ids))
             records.write(record_rows(finished, probabilities))
-            track.add(shard, scores, ids)
-            regions.add(shard, scores, names)
-            reads.add(index, shard, finished.calls)
+            track.add(shard, scores, own_names)
+            regions.add(shard, scores, own_names)
+            reads.add(index, shard, finished.calls, own_names)
             if bam:
                 bam.add(finished)
             if legacy:
-                legacy.add(shard, scores, ids)
+                legacy.add(shard, scores, own_names)
             counts.add(shard, finished)
         track.finish()
         if bam:

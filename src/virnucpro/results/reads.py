@@ -50,13 +50,21 @@ class ReadWriter:
         self._files = {name: files.open(outputs.path(name)) for name in names}
         self._reads: list[_Read] = []  # of the record at hand
 
-    def add(self, index: int, shard: Shard, calls: list[str]) -> None:
-        """Write the records that end in shard `index`; `calls` are theirs."""
+    def add(self, index: int, shard: Shard, calls: list[str], names: list[str]) -> None:
+        """Write the records that end in shard `index`.
+
+        Args:
+            index: of the shard.
+            shard: comes next.
+            calls: of the records that end in it.
+            names: of its pieces, which differ where records do; FASTA is indexed by them.
+        """
         first_chunk, mate, size = shard.piece_P9[:, [3, 5, 8]].T.tolist()
         call_of, stop = iter(calls), 0
-        pieces = zip(
-            lines(shard.headers), first_chunk, mate, size, shard.ends.tolist(), strict=True
-        )
+        headers = lines(shard.headers)
+        if self._wanted.file_format == "fasta":
+            headers = [*map(_renamed, headers, lines(shard.ids), names)]
+        pieces = zip(headers, first_chunk, mate, size, shard.ends.tolist(), strict=True)
         for header, first, of_mate, letters, ends in pieces:
             if first == 0:
                 self._reads.append(_Read(header, of_mate))
@@ -92,3 +100,12 @@ class ReadWriter:
         for place, part in read.places:
             source = shard if place == index else decode_shard(self._store.load(place))
             file.write(getattr(source, what)[part].tobytes())
+
+
+def _renamed(header: str, record: str, name: str) -> str:
+    """Return a header that begins with the record's name, where that is not its id."""
+    word = header.split(maxsplit=1)[0] if record != name and header else ""
+    if not word:
+        return header
+    place = header.index(word) + (len(record) if word.startswith(record) else len(word))
+    return header[:place] + name.removeprefix(record) + header[place:]

@@ -13,6 +13,7 @@ from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.classify.segments import LEAST_CHUNKS, mean_score, viral_segments
 from virnucpro.engine.shards import Shard
 from virnucpro.results.files import PartialFiles
+from virnucpro.results.names import bed_name
 from virnucpro.results.paths import Outputs
 
 #: What may stand in a sequence's name in GFF3 beside letters and digits.
@@ -25,7 +26,7 @@ class Region(NamedTuple):
     """A viral region of a record.
 
     Attributes:
-        record: id of the record.
+        record: name of the record.
         start: first base, 0-based.
         end: one past the last base.
         p_virus: what the roll-up says of a record of these chunks.
@@ -73,25 +74,31 @@ class RegionFiles:
         self._written = 0
         self._unfinished: list[_Part] = []
 
-    def add(self, shard: Shard, scores: ChunkScores, ids: list[str]) -> None:
-        """Append the regions of records that end in a shard, pairs apart; `ids` are its pieces'."""
-        _, length, chunks, _, last_chunk, mate, *_ = shard.piece_P9.T
+    def add(self, shard: Shard, scores: ChunkScores, names: list[str]) -> None:
+        """Append the regions of records that end in a shard, pairs apart.
+
+        Args:
+            shard: comes next.
+            scores: of its chunks.
+            names: of its pieces, which differ where records do.
+        """
+        number, length, chunks, _, last_chunk, mate, *_ = shard.piece_P9.T
         for piece in np.flatnonzero((chunks >= LEAST_CHUNKS) & (mate == 0)).tolist():
             self._unfinished.append(_part(shard, scores, piece))
             if last_chunk[piece] == chunks[piece]:
                 part = _joined(self._unfinished)
                 self._unfinished.clear()
-                found = regions_of(ids[piece], *part, self._calibration)
-                self._write(list(found), int(length[piece]))
+                found = regions_of(names[piece], *part, self._calibration)
+                self._write(list(found), int(number[piece]) + 1, int(length[piece]))
 
-    def _write(self, regions: list[Region], length: int) -> None:
-        """Append the regions of a record of so many bases."""
+    def _write(self, regions: list[Region], record: int, length: int) -> None:
+        """Append the regions of a record, with its number from 1 and its bases."""
         if regions:
             sequence = gff3_name(regions[0].record)
             self._gff3.write(f"##sequence-region {sequence} 1 {length}\n".encode())
         for region in regions:
             self._written += 1
-            name = f"viral_region_{self._written}"
+            name = region_name(self._written, record)
             self._gff3.write(gff3_line(region, name).encode())
             self._bed.write(bed_line(region, name).encode())
 
@@ -113,7 +120,7 @@ def regions_of(
     """Find the viral regions of a record; one that takes in all of it is none.
 
     Args:
-        record: its id.
+        record: its name.
         span_C2: start and end of each scored chunk.
         scores: of the same chunks.
         calibration: says what a chunk's score means; without one its score is taken for it.
@@ -143,8 +150,13 @@ def _chances(scores_C: Float64, span_C2: Int64, calibration: Calibration) -> Flo
     return at_prevalence(probabilities(calibration, line, scores_C), calibration.prevalence, 0.5)
 
 
+def region_name(number: int, record: int) -> str:
+    """Return what region `number` is called; `record` is its record's line in records.tsv."""
+    return f"viral_region_{number}_of_record_{record}"
+
+
 def gff3_name(record: str) -> str:
-    """Return a record's id with every character escaped that GFF3 keeps for itself."""
+    """Return a record's name with every character escaped that GFF3 keeps for itself."""
     return quote(record, safe=_PLAIN).replace("~", "%7E")
 
 
@@ -163,4 +175,4 @@ def gff3_line(region: Region, name: str) -> str:
 def bed_line(region: Region, name: str) -> str:
     """Return a region as BED of six columns: 0-based, the end not in it; scores up to 1000."""
     score = round(1000 * region.score)
-    return f"{region.record}\t{region.start}\t{region.end}\t{name}\t{score}\t.\n"
+    return f"{bed_name(region.record)}\t{region.start}\t{region.end}\t{name}\t{score}\t.\n"

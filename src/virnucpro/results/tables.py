@@ -60,14 +60,14 @@ def _mate(shard: Shard, piece: NDArray[np.int64]) -> pl.Series:
     return pl.Series([None, 1, 2], dtype=pl.Int64).gather(shard.piece_P9[piece, 5])
 
 
-def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
+def frame_rows(shard: Shard, ids: list[str]) -> pl.DataFrame:
     """Return the rows of frames.tsv; `ids` are the ids of the shard's pieces."""
     chunk, frame, protein_length, first_codon, codons = shard.frame_S5.T
     piece, number, chunk_start, chunk_end = shard.chunk_C4[chunk].T
     start, end = codon_span(frame, first_codon, codons, chunk_start, chunk_end)
     return pl.DataFrame(
         {
-            "record": ids.gather(piece),
+            "record": pl.Series(ids, dtype=pl.String).gather(piece),
             "chunk": number,
             "start": start,
             "end": end,
@@ -80,12 +80,12 @@ def frame_rows(shard: Shard, ids: pl.Series) -> pl.DataFrame:
     )
 
 
-def chunk_rows(shard: Shard, scores: ChunkScores, ids: pl.Series) -> pl.DataFrame:
+def chunk_rows(shard: Shard, scores: ChunkScores, ids: list[str]) -> pl.DataFrame:
     """Return the rows of chunks.tsv; `ids` are the ids of the shard's pieces."""
     piece, number, start, end = shard.chunk_C4.T
     return pl.DataFrame(
         {
-            "record": ids.gather(piece),
+            "record": pl.Series(ids, dtype=pl.String).gather(piece),
             "chunk": number,
             "start": start,
             "end": end,

@@ -8,6 +8,7 @@ import polars as pl
 from virnucpro.classify import ChunkScores
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
+from virnucpro.results.names import bed_name
 
 _SCHEMA = {
     "number": pl.Int64,
@@ -32,13 +33,14 @@ class ScoreTrack:
         self._file = file
         self._held = pl.DataFrame(schema=_SCHEMA)
 
-    def add(self, shard: Shard, scores: ChunkScores, ids: pl.Series) -> None:
-        """Append a shard; `ids` are the ids of its pieces."""
+    def add(self, shard: Shard, scores: ChunkScores, names: list[str]) -> None:
+        """Append a shard; `names` are those of its pieces."""
         chunks, mate = shard.piece_P9[shard.chunk_C4[:, 0]][:, [2, 5]].T
         shown = (scores.call != UNSCORED) & (chunks > 1) & (mate == 0)
         piece, _, start, end = shard.chunk_C4[shown].T
         number, score = shard.piece_P9[piece, 0], scores.balance[shown]
-        columns = (number, ids.gather(piece), start, end, score)
+        records = pl.Series(map(bed_name, names), dtype=pl.String).gather(piece)
+        columns = (number, records, start, end, score)
         found = pl.DataFrame(dict(zip(_SCHEMA, columns, strict=True)), schema=_SCHEMA)
         lines = _parted(pl.concat([self._held, found]))
         self._held = lines[-1:]

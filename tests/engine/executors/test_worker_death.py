@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
+from virnucpro.results.paths import Outputs
+from virnucpro.results.report.aggregate import aggregate
 
 ROUNDS = int(os.environ.get("VIRNUCPRO_KILL_ROUNDS", "2"))
 OPTIONS = ["--block-chunks", "4", "--device", "cpu,cpu"]
@@ -135,14 +137,16 @@ def test_a_signal_stops_the_run_within_ten_seconds_and_it_continues(
     assert_same_files(contents(out), unbroken)
 
 
-def test_a_block_that_kills_its_workers_is_set_aside_and_the_rest_is_done(
+def test_a_block_that_kills_its_workers_is_set_aside_and_all_else_is_told_of_the_right_records(
     reads: Path, unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     lines = reads.read_text().splitlines(keepends=True)
     deadly = tmp_path / "deadly.fastq"
-    deadly.write_text("".join([*lines, "@deadly\n", *lines[1:4]]))
+    long = random.Random(1).choices("ACGT", k=1700)
+    records = [f"@{name}\n{''.join(long)}\n+\n{'I' * 1700}\n" for name in ("deadly", "after")]
+    deadly.write_text("".join([*lines[:80], *records, *lines[80:]]))
     out = tmp_path / "out"
     done = run("predict", deadly, "-o", out, *OPTIONS)
     assert done.returncode == 3, done.stderr
@@ -153,9 +157,23 @@ def test_a_block_that_kills_its_workers_is_set_aside_and_the_rest_is_done(
     lost = {
         line.split("\t")[0] for line in rows(contents(out), "records.tsv") if "unscored" in line
     }
-    kept = [row for row in rows(unbroken, "records.tsv") if row.split("\t")[0] not in lost]
-    assert set(kept) <= set(rows(contents(out), "records.tsv"))
+    kept = [row for row in own_columns(unbroken) if row[0] not in lost]
+    assert set(kept) <= set(own_columns(contents(out)))
     assert len(kept) >= 10
+    chunks = [line.split("\t") for line in rows(contents(out), "chunks.tsv")]
+    assert [row[1:4] for row in chunks if row[0] == "deadly"] == [
+        row[1:4] for row in chunks if row[0] == "after"
+    ]
+    assert {row[7] for row in chunks if row[0] == "deadly"} == {"unscored"}
+    drawn = {viral.record: viral for viral in aggregate(Outputs(out)).viral}
+    scores = [float(row[6]) for row in chunks if row[0] == "after"]
+    assert [point.p_virus for point in drawn["after"].track] == pytest.approx(scores, abs=6e-4)
+
+
+def own_columns(files: dict[str, bytes]) -> list[tuple[str, ...]]:
+    """Return the columns of records that do not depend on the other records, as fdr does."""
+    found = [tuple(row.split("\t")) for row in rows(files, "records.tsv")]
+    return [(*row[:5], *row[9:]) for row in found]
 
 
 def rows(files: dict[str, bytes], name: str) -> list[str]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.segments import LEAST_CHUNKS
-from virnucpro.errors import RunError
+from virnucpro.errors import RunError, reading
 from virnucpro.results.paths import Outputs
 from virnucpro.results.report.listed import TIERS, Point, Region, Spans, Viral
-from virnucpro.results.report.reading import Types, batches
+from virnucpro.results.report.reading import TO_DO, Types, batches
 
 #: Bins of p_virus from 0 to 1, and of the share of G and C.
 SCORE_BINS, GC_BINS = 50, 25
@@ -37,7 +37,9 @@ _OPTIONAL: Types = {"probability": pl.Float64, "fdr": pl.Float64, "gc": pl.Float
 _CHUNK: Types = {"record": pl.String, "start": pl.Int64, "end": pl.Int64, "p_virus": pl.Float64}
 #: What regions.bed holds; it has no header line.
 _BED = ("record", "start", "end", "name", "score", "strand")
-_REGION: Types = {"record": pl.String, "start": pl.Int64, "end": pl.Int64, "score": pl.Int64}
+_REGION: Types = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "score": pl.Int64}
+#: How the name of a region ends: with the number of its record, from 1.
+_NUMBER = r"_of_record_([1-9][0-9]{0,17})$"
 
 Row = dict[str, Any]
 
@@ -118,12 +120,8 @@ def aggregate(outputs: Outputs) -> Found:
     """
     found = Found()
     regions = _count_regions(outputs, found)
-    try:
-        viral, hosts = _count(outputs, found, {region["record"] for region in regions})
-    except pl.exceptions.PolarsError as error:  # a word that no call or tier is
-        raise RunError(
-            f"{outputs.path('records')}: cannot be read ({error}); make the run anew"
-        ) from error
+    with reading(outputs.path("records"), TO_DO, RunError):  # a word that no call or tier is
+        viral, hosts = _count(outputs, found, {region["number"] for region in regions})
     chunks = _chunks_of(outputs, [*viral, *hosts.values()])
     tracks = {first: _points(rows) for first, rows in chunks.items()}
     spans = _spans(outputs, [*hosts.values(), *viral])
@@ -135,11 +133,11 @@ def aggregate(outputs: Outputs) -> Found:
         for row in viral
     ]
     for region in regions:
-        host = hosts.get(region["record"])
+        host = hosts.get(region["number"])
         if host is None or _place(host) not in chunks:
             raise RunError(
-                f"{outputs.path('regions_bed')}: has regions of {region['record']}, of which the "
-                "tables have no chunks; make the run anew"
+                f"{outputs.path('regions_bed')}: has {region['name']}, of which the tables have no "
+                f"chunks; {TO_DO}"
             )
         first, start, end = _place(host), region["start"], region["end"]
         scored = chunks[first].filter(
@@ -158,9 +156,13 @@ def aggregate(outputs: Outputs) -> Found:
 def _regions(outputs: Outputs) -> Iterator[pl.DataFrame]:
     """Yield the rows of regions.bed; none of runs that have no such file."""
     path = outputs.path("regions_bed")
-    for rows in batches(path, _REGION, header=_BED) if path.is_file() else ():
+    for lines in batches(path, _REGION, header=_BED) if path.is_file() else ():
+        number = pl.col("name").str.extract(_NUMBER).cast(pl.Int64)
+        rows = lines.select(*_REGION, number.alias("number"))
         if any(rows.null_count().row(0)):
-            raise RunError(f"{path}: cannot be read (a line lacks a field); make the run anew")
+            raise RunError(
+                f"{path}: cannot be read (a line lacks a field or the number of a record); {TO_DO}"
+            )
         yield rows
 
 
@@ -168,7 +170,7 @@ def _count_regions(outputs: Outputs, found: Found) -> list[Row]:
     """Count all regions; return the most confident ones, of equals those that come first."""
     if outputs.path("regions_bed").is_file():
         found.region_count = 0
-    best = pl.DataFrame(schema=_REGION)
+    best = pl.DataFrame(schema={**_REGION, "number": pl.Int64})
     for rows in _regions(outputs):
         length = pl.col("end") - pl.col("start")
         found.region_count = (found.region_count or 0) + len(rows)
@@ -179,27 +181,29 @@ def _count_regions(outputs: Outputs, found: Found) -> list[Row]:
     return best.to_dicts()
 
 
-def _count(outputs: Outputs, found: Found, wanted: set[str]) -> tuple[list[Row], dict[str, Row]]:
+def _count(outputs: Outputs, found: Found, wanted: set[int]) -> tuple[list[Row], dict[int, Row]]:
     """Count all records; return the most confident viral ones, and those with listed regions.
 
     Args:
         outputs: of the run.
         found: counts go here.
-        wanted: ids of the records with listed regions; of several with one id the first that is
-            long enough is returned, since regions.bed does not tell them apart.
+        wanted: numbers, from 1, of the records with listed regions.
 
     Returns:
-        two lists, the second by id, both with the number of chunks before each as `first`.
+        two lists, the second by number, both with that `number` and with the number of chunks
+        before each as `first`.
     """
-    best, offset, hosts = pl.DataFrame(), 0, dict[str, Row]()
+    best, offset, seen, hosts = pl.DataFrame(), 0, 0, dict[int, Row]()
     for rows in batches(outputs.path("records"), _RECORD, _OPTIONAL):
         found.count(rows)
         chunks = rows["chunks"]
-        placed = rows.with_columns((chunks.cum_sum() - chunks + offset).alias("first"))
-        offset += int(chunks.sum())
-        long = placed.filter(pl.col("chunks") >= LEAST_CHUNKS)
-        for row in long.filter(pl.col("record").is_in(wanted)).iter_rows(named=True):
-            hosts.setdefault(row["record"], row)
+        placed = rows.with_columns(
+            (chunks.cum_sum() - chunks + offset).alias("first"),
+            pl.int_range(seen + 1, seen + len(rows) + 1).alias("number"),
+        )
+        offset, seen = offset + int(chunks.sum()), seen + len(rows)
+        with_regions = placed.filter(pl.col("number").is_in(wanted))
+        hosts |= {row["number"]: row for row in with_regions.iter_rows(named=True)}
         viral = placed.filter(pl.col("call") == "virus")
         if "fdr" in viral.columns and viral["fdr"].count():
             found.false_share = max(found.false_share or 0.0, *viral["fdr"].drop_nulls())
@@ -228,11 +232,15 @@ def _chunks_of(outputs: Outputs, listed: Sequence[Row]) -> dict[int, pl.DataFram
 
     Rows of chunks.tsv are in the order of records.tsv, so that a record's place is the number of
     chunks before it, whatever its id.
+
+    Raises:
+        RunError: when rows are missing, or those that should be a record's have another id.
     """
     ends = {_place(row): row["first"] + row["chunks"] for row in listed if row["chunks"] > 1}
+    ids = {_place(row): row["record"] for row in listed}
     parts: dict[int, list[pl.DataFrame]] = {first: [] for first in ends}
-    begin = 0
-    for rows in batches(outputs.path("chunks"), _CHUNK) if ends else ():
+    begin, path = 0, outputs.path("chunks")
+    for rows in batches(path, _CHUNK) if ends else ():
         end = begin + len(rows)
         for first, last in ends.items():
             low, high = max(first, begin), min(last, end)
@@ -241,21 +249,23 @@ def _chunks_of(outputs: Outputs, listed: Sequence[Row]) -> dict[int, pl.DataFram
         begin = end
         if begin >= max(ends.values()):
             break
-    return {first: pl.concat(rows) for first, rows in parts.items() if rows}
+    chunks = {first: pl.concat(rows) for first, rows in parts.items() if rows}
+    for first, last in ends.items():
+        rows = chunks.get(first, pl.DataFrame(schema=_CHUNK))
+        if len(rows) != last - first or (rows["record"] != ids[first]).any():
+            raise RunError(f"{path}: has not the chunks of {ids[first]} in their place; {TO_DO}")
+    return chunks
 
 
 def _spans(outputs: Outputs, listed: Sequence[Row]) -> dict[int, Spans]:
-    """Return the regions of records, by place; of several with one id the first has them."""
-    places: dict[str, int] = {}
-    for row in listed:
-        if row["chunks"] >= LEAST_CHUNKS:
-            places.setdefault(row["record"], _place(row))
+    """Return the regions of records, by place."""
+    places = {row["number"]: _place(row) for row in listed if row["chunks"] >= LEAST_CHUNKS}
     spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for rows in _regions(outputs) if places else ():
-        of_listed = rows.filter(pl.col("record").is_in(places.keys()))
-        for record, start, end in of_listed.select("record", "start", "end").iter_rows():
-            if len(spans[places[record]]) < POINTS:
-                spans[places[record]].append((start, end))
+        of_listed = rows.filter(pl.col("number").is_in(places.keys()))
+        for number, start, end in of_listed.select("number", "start", "end").iter_rows():
+            if len(spans[places[number]]) < POINTS:
+                spans[places[number]].append((start, end))
     return {place: tuple(regions) for place, regions in spans.items()}
 
 

@@ -1,7 +1,6 @@
 """Tables of a finished run, some rows at a time, so that memory stays flat."""
 
 import io
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,8 +8,10 @@ from typing import TypeAlias
 import polars as pl
 from xopen import xopen
 
-from virnucpro.errors import RunError
+from virnucpro.errors import RunError, reading
 
+#: What helps where a table is damaged.
+TO_DO = "run predict again, into a new directory"
 #: Bytes of text that are read at a time.
 _BATCH = 1 << 22
 
@@ -36,26 +37,25 @@ def batches(
         RunError: when the table is missing, damaged, or lacks a column.
     """
     types = {**needed, **(optional or {})}
-    try:
-        with xopen(path, "rb", threads=0) as file:
-            if header is None:
-                header = file.readline().decode().rstrip("\n").split("\t")
-            missing = [name for name in needed if name not in header]
-            if missing:
-                raise RunError(f"{path}: has no column {missing[0]}; make the run anew")
-            places = [i for i, name in enumerate(header) if name in types]
-            while text := file.read(_BATCH):
-                text += file.readline()
-                yield pl.read_csv(
-                    io.BytesIO(text),
-                    has_header=False,
-                    separator="\t",
-                    quote_char=None,
-                    columns=places,
-                    schema={
-                        name: types.get(name, pl.String) for name in header
-                    },
-                )  # fmt: skip
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, pl.exceptions.PolarsError) as error:
-        reason = str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
-        raise RunError(f"{path}: cannot be read ({reason}); make the run anew") from error
+    with (
+        reading(path, TO_DO, RunError),
+        xopen(path, "rb", threads=0) as file,
+    ):
+        if header is None:
+            header = file.readline().decode().rstrip("\n").split("\t")
+        missing = [name for name in needed if name not in header]
+        if missing:
+            raise RunError(f"{path}: has no column {missing[0]}; {TO_DO}")
+        places = [i for i, name in enumerate(header) if name in types]
+        while text := file.read(_BATCH):
+            text += file.readline()
+            yield pl.read_csv(
+                io.BytesIO(text),
+                has_header=False,
+                separator="\t",
+                quote_char=None,
+                columns=places,
+                schema={
+                    name: types.get(name, pl.String) for name in header
+                },
+            )  # fmt: skip

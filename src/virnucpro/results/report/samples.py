@@ -7,6 +7,7 @@ from virnucpro.engine.run import RunManifest, read_json, read_run
 from virnucpro.errors import RunError
 from virnucpro.results.paths import Outputs
 from virnucpro.results.report.aggregate import Found, aggregate
+from virnucpro.results.report.reading import TO_DO
 from virnucpro.results.summary import Summary
 
 
@@ -66,5 +67,5 @@ def read_sample(directory: Path, name: str, card: str = "") -> Sample:
     """
     manifest = finished_run(directory)
     outputs = Outputs(directory, compressed=bool(manifest.binding.settings.get("compressed")))
-    summary = read_json(outputs.path("summary"), Summary, "make the run anew")
+    summary = read_json(outputs.path("summary"), Summary, TO_DO)
     return Sample(name, manifest, summary, aggregate(outputs), card)

@@ -1,0 +1,62 @@
+"""Names for files that tell records apart by name: those of one id get the record's number too."""
+
+from itertools import compress
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virnucpro.engine.shards import Shard, decode_shard
+from virnucpro.engine.store import ShardStore
+from virnucpro.results.records import lines
+
+#: BED and bedGraph take lines that begin so for comments or settings.
+_NO_DATA = ("#", "track", "browser")
+
+
+class Names:
+    """Gives each record a name of its own.
+
+    The first record of an id is named by it; a further one gets its number, from 1: `ID.record_7`.
+
+    Args:
+        store: the shards of the run, which are read once for their ids.
+        shards: how many there are.
+    """
+
+    def __init__(self, store: ShardStore, shards: int) -> None:
+        self._repeated = _repeated(store, shards)
+        self._first: dict[str, int] = {}
+
+    def of(self, shard: Shard) -> list[str]:
+        """Return the name of each piece of a shard; call it for all shards in their order."""
+        ids = lines(shard.ids)
+        if not len(self._repeated):
+            return ids
+        is_repeated = np.isin(_hashes(ids), self._repeated).tolist()
+        numbers = shard.piece_P9[:, 0].tolist()
+        for place, number in compress(enumerate(numbers), is_repeated):
+            name = ids[place]
+            if self._first.setdefault(name, number) != number:
+                ids[place] = f"{name}.record_{number + 1}"
+        return ids
+
+
+def _repeated(store: ShardStore, shards: int) -> NDArray[np.uint64]:
+    """Return the hashes of ids that several records have; needs 8 bytes a record."""
+    found = [np.empty(0, np.uint64)]
+    for index in range(shards):
+        shard = decode_shard(store.load(index))
+        _, _, _, first_chunk, _, mate, *_ = shard.piece_P9.T
+        found.append(_hashes(lines(shard.ids))[(first_chunk == 0) & (mate != 2)])
+    hashes = np.sort(np.concatenate(found))
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def _hashes(ids: list[str]) -> NDArray[np.uint64]:
+    return pl.Series(ids, dtype=pl.String).hash().to_numpy()
+
+
+def bed_name(name: str) -> str:
+    r"""Return a name as BED and bedGraph can hold it; `#1` becomes `\x231`."""
+    return f"\\x{ord(name[0]):02x}{name[1:]}" if name.startswith(_NO_DATA) else name

@@ -1,0 +1,80 @@
+"""Names of records where files need unique ones, and where formats keep some for themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from made_shards import LEGACY_CHUNKS, LEGACY_FRAMES, Chunk, Frame, Piece, merge
+from virnucpro.results.paths import Outputs
+from virnucpro.results.report.aggregate import aggregate
+
+
+def contig(number: int, name: str, p_virus: float, header: str = "") -> Piece:
+    """Return a record whose middle is viral, or all of it."""
+    scores = [p_virus] * 10 + [0.9] * 10 + [p_virus] * 10
+    chunks = [
+        Chunk(300 * k, 300 * k + 300, [Frame("F1", 99, 1 - p, p)]) for k, p in enumerate(scores)
+    ]
+    return Piece(number, name, 9000, chunks, f">{header or name}\nACGT\n" if p_virus > 0.5 else "")
+
+
+def first_cells(path: Path) -> list[str]:
+    """Return the different first cells of a table, in order."""
+    return list(dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("shards", ["one shard", "a shard each"])
+def test_records_of_one_id_are_told_apart_by_name(tmp_path: Path, shards: str) -> None:
+    pieces = [
+        contig(0, "a", 0.1),
+        contig(1, "same", 0.1),
+        contig(2, "same", 0.2, "same flag=1"),
+        contig(3, "b", 0.1),
+        contig(4, "same", 0.9, "same flag=1 same"),
+        contig(5, "whole", 0.9),
+    ]
+    merge(
+        [pieces] if shards == "one shard" else [[p] for p in pieces], Outputs(tmp_path, legacy=True)
+    )
+    names = ["a", "same", "same.record_3", "b", "same.record_5", "whole"]
+    assert first_cells(tmp_path / "scores.bedgraph") == names
+    assert first_cells(tmp_path / "regions.bed") == names[:4]
+    pragmas = [
+        line.split(" ")[1]
+        for line in (tmp_path / "regions.gff3").read_text().splitlines()
+        if line.startswith("##sequence-region")
+    ]
+    assert pragmas == names[:4]
+    fasta = (tmp_path / "viral.fasta").read_text()
+    assert fasta == ">same.record_5 flag=1 same\nACGT\n>whole\nACGT\n"
+    for name in (LEGACY_FRAMES, LEGACY_CHUNKS):
+        chunks = first_cells(tmp_path / name)[1:]
+        assert len(chunks) == 6 * 30, "a chunk's id is that of no other"
+    records = first_cells(tmp_path / "records.tsv")
+    assert records == ["record", "a", "same", "b", "whole"], "tables keep ids as they are"
+    scores = {r.record: {p.p_virus for p in r.track} for r in aggregate(Outputs(tmp_path)).regions}
+    assert scores == {"a": {0.1, 0.9}, "same": {0.2, 0.9}, "b": {0.1, 0.9}}
+
+
+def test_mates_of_one_pair_share_their_name_and_those_of_another_have_a_new_one(
+    tmp_path: Path,
+) -> None:
+    chunk = Chunk(0, 300, [Frame("F1", 99, 0.1, 0.9)])
+    pairs = [
+        Piece(pair, "r", 300, [chunk], f">r/{mate} x\nACGT\n", mate=mate, chunks_before=mate - 1)
+        for pair in (0, 1)
+        for mate in (1, 2)
+    ]
+    merge([pairs], Outputs(tmp_path))
+    headers = (tmp_path / "viral.fasta").read_text().splitlines()[::2]
+    assert headers == [">r/1 x", ">r/2 x", ">r.record_2/1 x", ">r.record_2/2 x"]
+
+
+@pytest.mark.parametrize("name", ["#1", "track", "track7", "browser.1"])
+def test_ids_that_begin_a_comment_in_bed_are_escaped_there(tmp_path: Path, name: str) -> None:
+    merge([[contig(0, name, 0.1)]], Outputs(tmp_path))
+    escaped = f"\\x{ord(name[0]):x}{name[1:]}"
+    assert first_cells(tmp_path / "regions.bed") == [escaped]
+    assert first_cells(tmp_path / "scores.bedgraph") == [escaped]
+    assert first_cells(tmp_path / "records.tsv") == ["record", name]
+    assert aggregate(Outputs(tmp_path)).regions[0].record == name
