@@ -85,10 +85,11 @@ def embed(
         raise SettingsError(f"--format {file_format}: give {', '.join(FORMATS)}")
     loaded, task = _task(model, layer, pooling, dtype, precision)
     settings: dict[str, int | str | bool] = {
-        "layer": task.layer, "pooling": pooling, "format": file_format, "dtype": dtype,
+        "letters": loaded.kind, "layer": task.layer, "pooling": pooling, "format": file_format,
+        "dtype": dtype,
     }  # fmt: skip
     metadata = {
-        "model": loaded.name, "model_sha256": loaded.sha256, "letters": loaded.kind,
+        "model": loaded.name, "model_sha256": loaded.sha256,
         **{name: str(value) for name, value in settings.items() if name != "format"},
     }  # fmt: skip
     job = Job(

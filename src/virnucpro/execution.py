@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Generic, get_args
 
-from virnucpro.engine.binding import bind
+from virnucpro.engine.binding import bind, may_be_others
 from virnucpro.engine.blocks import Block, input_bytes
 from virnucpro.engine.claims import TABLES, Claims
 from virnucpro.engine.devices import device_names
@@ -101,6 +101,9 @@ class Session:
             plan = self._plan(job)
             self.observer.planned(plan)
             if run.is_finished and outputs.are_complete():
+                before = run.manifest.binding.inputs
+                if may_be_others(before, binding.inputs, run.manifest.started):
+                    _check_records(run, job)
                 self.observer.already_finished()
                 self.finished.extend([job.turn.name] if job.turn else [])
                 job.show()
@@ -268,6 +271,18 @@ class Execution(Generic[SummaryT]):
         self._store.remove()
         self._job.show()
         return summary
+
+
+def _check_records(run: Run, job: Job[SummaryT]) -> None:
+    """Refuse inputs whose records are not those of a finished run."""
+    digest = sha256()
+    for block in job.task.cut(job.inputs):
+        digest.update(block.digest())
+    if digest.hexdigest() != run.manifest.records_sha256:
+        raise RunError(
+            f"{run.directory}: is finished, but the input has other records now; "
+            "give a new directory"
+        )
 
 
 def _finished(run: Run, job: Job[SummaryT]) -> SummaryT:
