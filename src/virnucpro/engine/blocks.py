@@ -19,10 +19,9 @@ from virnucpro.sequences.fragments import (
     Mate,
     ReadOptions,
     Source,
-    fragment_id,
     paths_of,
 )
-from virnucpro.sequences.reader import STDIN, Kind, foreign_problem
+from virnucpro.sequences.reader import STDIN, Kind, foreign_problem, record_id
 
 #: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
 #: that devices end together.
@@ -49,6 +48,7 @@ class Piece:
         mate: 1 or 2 of a pair; 0 of a record that is none.
         chunks_before: chunks of the mate before this one.
         qualities: of `sequence`, where they are kept.
+        pair: name of the pair; empty of a record that is none.
     """
 
     record: int
@@ -63,11 +63,12 @@ class Piece:
     mate: int = 0
     chunks_before: int = 0
     qualities: str = ""
+    pair: str = ""
 
     @property
     def id(self) -> str:
         """The record's id."""
-        return fragment_id(self.header, self.mate)
+        return self.pair or record_id(self.header)
 
     @property
     def begins_record(self) -> bool:
@@ -255,6 +256,6 @@ def _cut_fragment(
                 end = min(length, chunk_start(last - 1, length, chunk_length) + chunk_length)
             yield Piece(
                 number, header, length, chunks, first, last, start, letters[start:end],
-                problem, mate.mate, before, qualities[start:end],
+                problem, mate.mate, before, qualities[start:end], mate.pair,
             )  # fmt: skip
         before += chunks

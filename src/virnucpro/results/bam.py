@@ -17,12 +17,8 @@ from virnucpro.errors import InputError
 from virnucpro.results.reads import TaggedReads
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences.bam import is_extra, mate_number, name_of
-from virnucpro.sequences.fragments import (
-    FragmentReader,
-    Mate,
-    fragment_id,
-    paths_of,
-)
+from virnucpro.sequences.fragments import FragmentReader, Mate, paths_of
+from virnucpro.sequences.mates import pair_name
 from virnucpro.sequences.reader import SequenceFile
 
 #: The tags of the record's call, score and tier: small letters are free for anyone's use.
@@ -102,16 +98,16 @@ def _with_program(header: str, weights: str) -> str:
 def _kept(file: SequenceFile) -> Iterator[_Lines]:
     """Yield the lines of each record of a BAM file; at the end, with no id, those that are left."""
     lines: list[pysam.AlignedSegment] = []
-    missing = 0
+    names: dict[int, str] = {}
     for alignment in file.alignments():
         lines.append(alignment)
         if is_extra(alignment):
             continue
         mate = mate_number(alignment)
-        missing = 1 if mate and not missing else 0
-        if not missing:
-            yield fragment_id(name_of(alignment), mate), lines
-            lines = []
+        names[mate] = name_of(alignment)
+        if mate == 0 or len(names) == 2:
+            yield names[0] if mate == 0 else pair_name(names[1], names[2]), lines
+            lines, names = [], {}
     yield "", lines
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from virnucpro.errors import InputError
-from virnucpro.sequences.mates import are_mates, name_and_mate
-from virnucpro.sequences.reader import Kind, Read, Record, SequenceFile, record_id
+from virnucpro.sequences.mates import how_to_mend, pair_name
+from virnucpro.sequences.reader import Kind, Read, Record, SequenceFile
 
 #: An input: a file, or the files of mates 1 and of mates 2.
 Source = str | tuple[str, str]
@@ -45,11 +45,13 @@ class Mate(NamedTuple):
         read: itself.
         file: where it is from.
         mate: 1 or 2 of a pair; 0 of a fragment with one read.
+        pair: name of the pair; empty of a fragment with one read.
     """
 
     read: Read
     file: SequenceFile
     mate: int
+    pair: str = ""
 
     @property
     def record(self) -> Record:
@@ -59,7 +61,7 @@ class Mate(NamedTuple):
     @property
     def id(self) -> str:
         """The fragment's id."""
-        return fragment_id(self.record.header, self.mate)
+        return self.pair or self.record.id
 
     def place(self, *, has_line: bool = True) -> str:
         """Return where the read is, for messages; the line may take time to find."""
@@ -69,11 +71,6 @@ class Mate(NamedTuple):
 
 
 Fragment = tuple[Mate] | tuple[Mate, Mate]
-
-
-def fragment_id(header: str, mate: int) -> str:
-    """Return the header's first word; of a mate without what says which mate it is."""
-    return name_and_mate(header)[0] if mate else record_id(header)
 
 
 def paths_of(sources: Sequence[Source]) -> list[str]:
@@ -178,12 +175,14 @@ def _in_turn(file: SequenceFile) -> Iterator[Fragment]:
 
 
 def _paired(mate: Mate, other: Mate) -> Fragment:
-    if not are_mates(mate.record.header, other.record.header):
+    headers = mate.record.header, other.record.header
+    name = pair_name(*headers)
+    if not name:
         raise InputError(
-            f"{mate.place()}: its mate should be {other.place()}, but the names differ; "
-            "give mates in the same order"
+            f"{mate.place()}: its mate should be {other.place()}, but by their names they are no "
+            f"pair; {how_to_mend(*headers)}"
         )
-    return mate, other
+    return mate._replace(pair=name), other._replace(pair=name)
 
 
 def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
@@ -195,9 +194,12 @@ def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
             continue
         following = next(reads, None)
         other = None if following is None else Mate(following, file, following.mate)
-        if other is None or {mate.mate, other.mate} != {1, 2} or mate.id != other.id:
-            raise InputError(
-                f"{mate.place()}: is flagged as one of a pair, but the other one does not follow; "
-                "bring mates together with samtools collate"
-            )
-        yield (mate, other) if mate.mate == 1 else (other, mate)
+        if other is not None and {mate.mate, other.mate} == {1, 2}:
+            first, second = sorted((mate, other), key=lambda each: each.mate)
+            if name := pair_name(first.record.header, second.record.header):
+                yield first._replace(pair=name), second._replace(pair=name)
+                continue
+        raise InputError(
+            f"{mate.place()}: is flagged as one of a pair, but the other one does not follow; "
+            "bring mates together with samtools collate"
+        )
