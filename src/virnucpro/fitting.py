@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.manifest import LONGEST_CHUNK
 from virnucpro.bundles.store import check_name
 from virnucpro.classify import load_classifier
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
@@ -20,6 +19,7 @@ from virnucpro.engine.features import Features
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.execution import execute
 from virnucpro.jobs import Executor, Job, Observer
+from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
 from virnucpro.training.curves import check_extra
@@ -212,10 +212,7 @@ def _plan(
     bundle = load_bundle(encoders, is_checked=True)  # compared while the workers come up
     drawn = bundle.manifest.drawn(frames)
     length = bundle.manifest.chunk_lengths[0] if chunk_length is None else chunk_length
-    if not 3 <= length <= LONGEST_CHUNK:
-        raise SettingsError(
-            f"--chunk-length {length}: give at least 3 bases, one codon, at most {LONGEST_CHUNK:,}"
-        )
+    check_chunk_length(length)
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
     if isinstance(chosen, Tuning) and bundle.manifest.frames != "all":
         raise SettingsError(

@@ -21,14 +21,15 @@ from virnucpro.results.paths import READ_CALLS, Outputs, ReadFiles, ReadFormat
 from virnucpro.results.probabilities import Calibrating
 from virnucpro.results.reads import TaggedReads
 from virnucpro.results.summary import PredictionFiles, Summary
+from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.sequences.fragments import ReadOptions, Source
 from virnucpro.sequences.frames import FrameKind
 
 #: Below every p_virus. Which records --max-fdr calls is known at the end, so that the letters of
 #: all that have a score are kept until then.
 _ANY_SCORE = -1.0
-#: Bases of a chunk, beyond those of any chromosome.
-_LONGEST_CHUNK = 10**12
+#: Chunks of the largest block, which must fit into memory.
+_LARGEST_BLOCK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def prediction_job(
     calibrating = _calibrating(manifest, options.prevalence, options.max_fdr)
     if calibrating:
         notes += _calibration_notes(calibrating.calibration, length, drawn)
-    if options.block_chunks < 1:
-        raise SettingsError(f"--block-chunks {options.block_chunks}: give 1 or more")
+    if not 1 <= options.block_chunks <= _LARGEST_BLOCK:
+        raise SettingsError(f"--block-chunks {options.block_chunks}: give 1 to {_LARGEST_BLOCK:,}")
     reading = ReadOptions(options.interleaved, options.reads == "fastq", options.bam)
     sources = checked_inputs(inputs, "dna", mates, reading)
     files = _read_files(options.write, options.reads, sources)
@@ -136,10 +137,7 @@ def _read_files(write: Sequence[str], reads: str, sources: Sequence[Source]) -> 
 def _chunk_length(manifest: Manifest, asked_for: int | None) -> tuple[int, list[str]]:
     """Return the chunk length to use, and what the user should know of it."""
     length = manifest.chunk_lengths[0] if asked_for is None else asked_for
-    if not 3 <= length <= _LONGEST_CHUNK:
-        raise SettingsError(
-            f"--chunk-length {length}: give 3 bases, one codon, to {_LONGEST_CHUNK:,}"
-        )
+    check_chunk_length(length)
     if length in manifest.chunk_lengths:
         return length, []
     known = ", ".join(map(str, manifest.chunk_lengths))

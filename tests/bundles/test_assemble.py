@@ -19,7 +19,7 @@ from virnucpro.bundles.store import added_bundles, bundle_path, load_bundle
 from virnucpro.bundles.weights import read_weights
 from virnucpro.classify import load_classifier
 from virnucpro.encoders import pack_sequences
-from virnucpro.errors import BundleError
+from virnucpro.errors import BundleError, SettingsError
 
 
 def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_path: Path) -> None:
@@ -208,6 +208,9 @@ def test_blob_ids_are_those_of_git(tmp_path: Path) -> None:
 def test_a_chunk_length_is_needed(files: Files) -> None:
     with pytest.raises(BundleError, match="give --chunk-length"):
         add_bundle("mine", files)
+    for length in (2, 1_000_001):
+        with pytest.raises(SettingsError, match=f"--chunk-length {length}: give 3 bases"):
+            add_bundle("mine", files, length)
 
 
 def test_the_published_bundles_say_what_to_type(home: Path) -> None:

@@ -198,8 +198,9 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
         ("--frames", "half", "--frames half: give open, segments, whole, all"),
         ("--frames", "open", "--frames open: compact was made for all frames; leave it out"),
         ("--chunk-length", "2", "--chunk-length 2"),
-        ("--chunk-length", "1" + "0" * 20, "0: give 3 bases, one codon, to 1,000,000,000,000"),
+        ("--chunk-length", "1000001", "1000001: give 3 bases, one codon, to 1,000,000"),
         ("--block-chunks", "0", "--block-chunks 0"),
+        ("--block-chunks", "1" + "0" * 20, "0: give 1 to 1,000,000"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, option: str, value: str, told: str) -> None:

@@ -31,6 +31,7 @@ from virnucpro.bundles.parts import (
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
 from virnucpro.bundles.store import EMBEDDED, Bundle, check_name, load_bundle, write_directory
 from virnucpro.errors import BundleError
+from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.storage import home
 
 #: What the name of a bundle ends with to which a calibration was given.
@@ -52,6 +53,7 @@ def add_bundle(
 
     Raises:
         BundleError: when something is missing, given twice, damaged, or does not fit together.
+        SettingsError: when the chunk length is out of bounds.
     """
     place = _free_place(name)
     if name in ENCODERS:
@@ -60,6 +62,7 @@ def add_bundle(
     chunk_length = chunk_length or (published.chunk_length if published else None)
     if chunk_length is None:
         raise BundleError(f"{name}: for chunks of which length? give --chunk-length")
+    check_chunk_length(chunk_length)
     esm2, dnabert_s, given_head = all_three(files)
     _check_published_head(name, given_head.path)
     head = read_head(given_head)

@@ -16,6 +16,7 @@ from virnucpro.bundles.sizes import (
     Width,
 )
 from virnucpro.errors import BundleError, SettingsError
+from virnucpro.sequences.chunking import LONGEST_CHUNK, SHORTEST_CHUNK
 from virnucpro.sequences.frames import FrameKind
 
 FORMAT = 1
@@ -33,9 +34,7 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
 #: Kind of an encoder -> its key in the provenance.
 LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
 
-#: Bases of the longest chunk.
-LONGEST_CHUNK = 1_000_000
-_Length = Annotated[int, msgspec.Meta(ge=3, le=LONGEST_CHUNK)]
+_Length = Annotated[int, msgspec.Meta(ge=SHORTEST_CHUNK, le=LONGEST_CHUNK)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]

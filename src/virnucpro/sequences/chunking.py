@@ -5,6 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from virnucpro.errors import SettingsError
+
+#: Bases of the shortest and of the longest chunk, in bundles, training and prediction alike. The
+#: shortest holds one codon.
+SHORTEST_CHUNK, LONGEST_CHUNK = 3, 1_000_000
 Int64 = NDArray[np.int64]
 
 
@@ -22,6 +27,18 @@ class Chunks(NamedTuple):
     number: Int64
     start: Int64
     end: Int64
+
+
+def check_chunk_length(length: int) -> None:
+    """Refuse a chunk length that no bundle can have.
+
+    Raises:
+        SettingsError: when it is out of bounds.
+    """
+    if not SHORTEST_CHUNK <= length <= LONGEST_CHUNK:
+        raise SettingsError(
+            f"--chunk-length {length}: give {SHORTEST_CHUNK} bases, one codon, to {LONGEST_CHUNK:,}"
+        )
 
 
 def chunk_count(length: int, chunk_length: int) -> int:
