@@ -53,6 +53,11 @@ class Forked:
         """Return the status if it has ended."""
         return self._end(0)
 
+    def errors(self) -> str:
+        """Return what it has written to its errors so far."""
+        path = self._files["stderr"]
+        return path.read_text() if path.exists() else self._said[1]
+
     def wait(self, timeout: float | None = None) -> int:
         """Return the status when it has ended."""
         if self._end(timeout) is None:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "virnucpro"
 #: A module imports from its own place or one further left (docs/design.md).
 ORDER = (
+    "importing",
     "errors",
     "storage",
     "sequences",

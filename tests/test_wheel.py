@@ -56,5 +56,5 @@ def test_it_brings_the_program_and_the_licence(wheel: Path) -> None:
         entry_points = archive.read(about["entry_points.txt"]).decode()
         metadata = archive.read(about["METADATA"]).decode()
     assert {"licenses/LICENSE", "licenses/NOTICE"} <= about.keys()
-    assert "virnucpro = virnucpro.cli.app:main" in entry_points
+    assert "virnucpro = virnucpro.__main__:main" in entry_points
     assert "Requires-Dist: torch>=" in metadata

@@ -6,8 +6,9 @@
 {'other': 180, 'virus': 160, 'unscored': 60}
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+# Nothing is imported here: `python -m virnucpro` runs this file while a user's directory is still
+# the first place that modules come from (importing.py).
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from virnucpro.api import predict
@@ -56,4 +57,6 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
     return getattr(import_module(_HOMES[name]), name)

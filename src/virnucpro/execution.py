@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,8 +21,9 @@ from virnucpro.engine.run import Run, open_run, read_json
 from virnucpro.engine.scoring import Scoring
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
+from virnucpro.engine.waiting import Wait, announced
 from virnucpro.errors import RunError, SettingsError
-from virnucpro.jobs import Executor, Job, Observer, Plan, Silence, SummaryT
+from virnucpro.jobs import Executor, Job, Observer, OneAtATime, Plan, Silence, SummaryT
 from virnucpro.storage import write_whole
 
 #: Seconds between looks whether another process has written the tables.
@@ -59,9 +60,11 @@ def execute_all(
     started = time.perf_counter()
     is_shared = executor == "launched"
     summaries: dict[int, SummaryT] = {}
-    with started_crew(jobs[0].task, device, executor) as crew:
-        jobs[0].check()  # while the workers come up
-        session = Session(crew, crew.hello(), observer or Silence(), is_shared)
+    told = OneAtATime(observer or Silence())
+    with started_crew(jobs[0].task, device, executor, told.noted) as crew:
+        with announced(told.noted, lambda: "the digests of the weights"):
+            jobs[0].check()  # while the workers come up
+        session = Session(crew, crew.hello(told.noted), told, is_shared)
         for index in launched.order(len(jobs)) if is_shared else range(len(jobs)):
             summaries[index] = session.execute(jobs[index], started)
             started = time.perf_counter()
@@ -127,23 +130,27 @@ class Session:
 
 
 @contextmanager
-def started_crew(task: Task, device: str, executor: Executor) -> Iterator[Crew]:
-    """Start workers, and let go of them whatever happens."""
-    crew = Crew(_places(executor, device, task))
+def started_crew(
+    task: Task, device: str, executor: Executor, noted: Callable[[str], None] = lambda _: None
+) -> Iterator[Crew]:
+    """Start workers, and let go of them whatever happens; `noted` takes lines for the user."""
+    crew = Crew(_places(executor, device, task, noted))
     try:
         yield crew
     finally:
         crew.stop()
 
 
-def _places(executor: Executor, device: str, task: Task) -> list[Place]:
+def _places(
+    executor: Executor, device: str, task: Task, noted: Callable[[str], None]
+) -> list[Place]:
     """Return where workers are wanted."""
     if executor not in get_args(Executor):
         raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
     if executor == "ray":
         from virnucpro.engine.executors import ray_cluster  # noqa: PLC0415 (an extra)
 
-        return ray_cluster.places(device, task)
+        return ray_cluster.places(device, task, noted)
     names = device_names(device)
     return launched.places(names, task) if executor == "launched" else local.places(names, task)
 
@@ -162,7 +169,7 @@ class Execution(Generic[SummaryT]):
         self._run, self._job, self._started = run, job, started
         self._crew, self._observer, self._told = session.crew, session.observer, session.told
         self._is_shared = session.is_shared
-        self._telling = threading.Lock()
+        self._keeping = threading.Lock()
         self._ready_since: float | None = None
         self._store = ShardStore(run.shards)
         self._monitor = Monitor(plan.devices)
@@ -173,6 +180,7 @@ class Execution(Generic[SummaryT]):
             self._crew,
             self._monitor,
             self._observer.advanced,
+            self._observer.noted,
         )
 
     def go(self) -> SummaryT:
@@ -198,7 +206,7 @@ class Execution(Generic[SummaryT]):
             if claims is not None:
                 claims.release(block.index)
 
-        events = Events(done, scoring.put_aside, self._ready, self._say)
+        events = Events(done, scoring.put_aside, self._ready, self._observer.noted)
         blocks = scoring.blocks() if claims is None else scoring.claimed_blocks(claims)
         self._monitor.start()
         try:
@@ -206,28 +214,27 @@ class Execution(Generic[SummaryT]):
         finally:
             self._monitor.stop()
         for note in self._crew.work.incidents():
-            self._say(note)
+            self._observer.noted(note)
         if skipped := scoring.progress.skipped:
-            self._say(f"{skipped:,} secondary and supplementary alignments were skipped")
+            self._observer.noted(f"{skipped:,} secondary and supplementary alignments were skipped")
 
     def _ready(self, ready: Ready) -> None:
         """Hold all workers to one way to compute."""
-        with self._telling:
+        with self._keeping:
             self._run.keep_ways(ready.ways)
             self._ready_since = self._ready_since or time.perf_counter()
-        for note in ready.notes:
-            if note not in self._told:
-                self._told.add(note)
-                self._say(note)
-
-    def _say(self, line: str) -> None:
-        with self._telling:
-            self._observer.noted(line)
+            notes = [note for note in ready.notes if note not in self._told]
+            self._told.update(notes)
+        for note in notes:
+            self._observer.noted(note)
 
     def _may_merge(self, claims: Claims) -> bool:
         """Whether the tables are this process's to write; if not, wait until another has."""
+        tables = f"the tables of {self._run.directory}, which another process writes"
+        wait = Wait(tables, self._observer.noted)
         while not claims.take(TABLES):
             time.sleep(_PAUSE)
+            wait.look()
             is_there = self._store.is_there
             if self._is_finished():
                 return False

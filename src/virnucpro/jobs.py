@@ -1,5 +1,6 @@
 """What a command wants done, what it becomes, and who is told."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,3 +192,40 @@ class Silence:
 
     def already_finished(self) -> None:
         """Do nothing."""
+
+
+class OneAtATime:
+    """Tells an observer from any thread, never from two at once.
+
+    Args:
+        observer: who is told.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._lock = threading.Lock()
+
+    def planned(self, plan: Plan) -> None:
+        """Tell what is about to be done."""
+        with self._lock:
+            self._observer.planned(plan)
+
+    def advanced(self, progress: Progress) -> None:
+        """Tell of a block done."""
+        with self._lock:
+            self._observer.advanced(progress)
+
+    def noted(self, line: str) -> None:
+        """Tell a line for the user."""
+        with self._lock:
+            self._observer.noted(line)
+
+    def merging(self) -> None:
+        """Tell that the tables are being written."""
+        with self._lock:
+            self._observer.merging()
+
+    def already_finished(self) -> None:
+        """Tell that an earlier attempt has done all of it."""
+        with self._lock:
+            self._observer.already_finished()

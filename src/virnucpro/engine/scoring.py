@@ -11,6 +11,7 @@ from virnucpro.engine.executors.crew import Crew
 from virnucpro.engine.monitor import Monitor, Reading
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
+from virnucpro.engine.waiting import Wait, announced
 from virnucpro.engine.work import Work
 from virnucpro.errors import RunError
 from virnucpro.sequences.fragments import Source
@@ -49,6 +50,7 @@ class Scoring:
         crew: of whose work progress tells.
         monitor: of whose readings progress tells.
         on_progress: called after every block, from any thread, never from two at once.
+        noted: takes a line for the user, from any thread.
 
     Attributes:
         digests: of each block's records, in order; complete once all blocks were read.
@@ -63,9 +65,11 @@ class Scoring:
         crew: Crew,
         monitor: Monitor,
         on_progress: Callable[[Progress], None],
+        noted: Callable[[str], None],
     ) -> None:
         self._inputs, self._task, self._store = inputs, task, store
         self._crew, self._monitor, self._on_progress = crew, monitor, on_progress
+        self._noted = noted
         self._telling = threading.Lock()
         self._sizes: dict[int, tuple[int, int]] = {}
         self._host = Work()
@@ -95,9 +99,19 @@ class Scoring:
                 claims.release(block.index)
             else:
                 yield block
+        yield from self._left_by_others(missing, claims)
+
+    def _left_by_others(self, missing: set[int], claims: Claims) -> Iterator[Block | None]:
+        """Yield blocks that others had claimed and have left undone; None while they compute."""
+        blocks = f"the blocks of {self._store.directory} that other processes have claimed"
+        wait = Wait(blocks, self._noted)
         while missing and self._store.is_there:
             yield None
+            wait.look()
+            before = len(missing)
             missing = {index for index in missing if not self._is_done(index)}
+            if len(missing) < before:
+                wait.begin()
             claimed = {index for index in missing if claims.take(index)}
             if claimed:  # their records must be read again
                 missing -= claimed
@@ -110,7 +124,8 @@ class Scoring:
         bytes_before = 0
         while True:
             started = time.perf_counter()
-            block = next(stream, None)
+            with announced(self._noted, self._awaited_input):
+                block = next(stream, None)
             if block is None:
                 return
             self.digests.append(block.digest())
@@ -120,6 +135,11 @@ class Scoring:
             self._sizes[block.index] = block.bytes_read - bytes_before, records
             bytes_before = block.bytes_read
             yield block
+
+    def _awaited_input(self) -> str:
+        """Name the input as it is awaited, which may be a pipe that is silent."""
+        names = [str(source) for source in self._inputs[:1]]
+        return f"more records ({', '.join(names)}{', ...' if len(self._inputs) > 1 else ''})"
 
     def _is_done(self, index: int) -> bool:
         """Whether a block has its shard, which then counts as another's work."""

@@ -2,21 +2,21 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from poison import POISONS, imported, poisoned
 from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
 
 OPTIONS = ["--block-chunks", "16", "--legacy"]
 TORCHRUN = [
-    *(sys.executable, "-m", "torch.distributed.run"),
+    *(sys.executable, "-P", "-m", "torch.distributed.run"),
     *("--standalone", "--nproc-per-node=2", "--module"),
 ]
 
@@ -33,87 +33,20 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return finished(tmp_path_factory.mktemp("unbroken") / "out", "cpu")
 
 
-@pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Start a Ray cluster of two CPUs, to which the usual environment leads."""
-    pytest.importorskip("ray")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ray = str(Path(sys.executable).with_name("ray"))
-    folder = tmp_path_factory.mktemp("ray")
-    options = ["--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    with (folder / "log").open("wb") as log:
-        cluster = subprocess.Popen(
-            [ray, "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1"],
-            stdout=log, stderr=log, env=environment,
-        )  # fmt: skip
-        try:
-            _wait_for(port, cluster, folder / "log")
-            with pytest.MonkeyPatch.context() as patched:
-                patched.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-                patched.setenv("RAY_AUTH_MODE", "disabled")
-                yield
-        finally:
-            family = [*psutil.Process(cluster.pid).children(recursive=True), cluster]
-            for process in family:
-                process.kill()
-            cluster.wait()
-
-
-def _wait_for(port: int, cluster: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(600):
-        assert cluster.poll() is None, log.read_text()
-        if "Ray runtime started" in log.read_text():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no cluster at port {port}: {log.read_text()}")
-
-
-def test_local_workers(unbroken: dict[str, bytes], tmp_path: Path) -> None:
+def test_local_workers_import_nothing_of_the_users(
+    unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, named = poisoned(tmp_path / "here", *POISONS), poisoned(tmp_path / "named", "random")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", str(named))
     assert_same_files(finished(tmp_path / "out", "cpu,cpu,cpu"), unbroken)
+    assert imported(here, named) == []
 
 
 def test_local_workers_with_two_encoders(tmp_path: Path) -> None:
     pair = ("--bundle", "compact-pair")
     expected = finished(tmp_path / "one", "cpu", *pair)
     assert_same_files(finished(tmp_path / "two", "cpu,cpu", *pair), expected)
-
-
-@pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("is_killed", [False, True])
-def test_ray(
-    unbroken: dict[str, bytes],
-    tmp_path: Path,
-    is_killed: bool,  # noqa: FBT001
-) -> None:
-    out = tmp_path / "out"
-    options = [*OPTIONS, "--executor", "ray", "--device", "cpu,cpu"]
-    process = start("predict", *EXAMPLES, "-o", out, *options)
-    if is_killed:
-        _wait_for_shards(out, process, 3)
-        _kill_one(lambda p: p.name().startswith("ray::_Worker") or "ray::_Work" in _command(p))
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert_same_files(contents(out), unbroken)
-    assert ("died" in said) == is_killed
-
-
-def test_ray_without_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    done = run("predict", *EXAMPLES, "-o", tmp_path / "out", "--executor", "ray")
-    assert done.returncode == 1
-    assert "--executor ray: no cluster" in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_more_ray_workers_than_the_cluster_has_are_refused(tmp_path: Path) -> None:
-    options = ["--executor", "ray", "--device", "cpu,cpu,cpu"]
-    done = run("predict", *EXAMPLES, "-o", tmp_path / "out", *options)
-    assert done.returncode == 1
-    assert "the Ray cluster has 0 GPUs and 2 CPUs" in done.stderr
 
 
 def torchrun(out: Path) -> "subprocess.Popen[str]":
@@ -126,11 +59,16 @@ def torchrun(out: Path) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def test_torchrun(unbroken: dict[str, bytes], tmp_path: Path) -> None:
+def test_torchrun_imports_nothing_of_the_users(
+    unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = poisoned(tmp_path / "here", *POISONS[:-1])  # Python itself takes the last one
+    monkeypatch.chdir(here)
     process = torchrun(tmp_path / "out")
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert_same_files(contents(tmp_path / "out"), unbroken)
+    assert imported(here) == []
 
 
 def test_torchrun_with_a_rank_killed_continues(unbroken: dict[str, bytes], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ WHOLE_RUN = 4.0
 #: Put on a worker's path: dies with any block that holds a record called deadly.
 DEADLY = """
 import os, signal, sys
-if "virnucpro.engine.executors.processes" in sys.orig_argv:
+if any("virnucpro.engine.executors.processes" in word for word in sys.orig_argv):
     from virnucpro.engine.worker import Worker
     prepare = Worker.prepare
     def prepare_or_die(self, block):

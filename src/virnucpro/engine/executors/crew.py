@@ -16,6 +16,7 @@ from virnucpro.engine.executors.handout import Handout
 from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
 from virnucpro.engine.executors.members import Member, Place
 from virnucpro.engine.task import Result
+from virnucpro.engine.waiting import announced
 from virnucpro.engine.work import Work
 from virnucpro.errors import RunError, SettingsError
 
@@ -64,14 +65,17 @@ class Crew:
         """What all workers have done so far in the run of now."""
         return Work.sum(work for member in self.members for work in member.work)
 
-    def hello(self) -> Hello:
+    def hello(self, noted: Callable[[str], None] = lambda _: None) -> Hello:
         """Meet all workers; the smallest budgets count.
+
+        Args:
+            noted: takes a line for the user, as that a worker is waited for.
 
         Raises:
             SettingsError: when their devices are not of one kind, so that results would differ.
             RunError: when one dies.
         """
-        found = {member.name: self._meet(member) for member in self.members}
+        found = {member.name: self._meet(member, noted) for member in self.members}
         first = next(iter(found.values()))
         for name, hello in found.items():
             if (hello.kind, hello.precision) != (first.kind, first.precision):
@@ -83,20 +87,23 @@ class Crew:
         smallest = Budgets(min(b.protein for b in budgets), min(b.dna for b in budgets))
         return first._replace(budgets=smallest)
 
-    def _meet(self, member: Member) -> Hello:
+    def _meet(self, member: Member, noted: Callable[[str], None]) -> Hello:
         """Meet a worker; one that dies before it says a word is replaced."""
-        for _ in range(_STARTS - 1):
-            with suppress(WorkerDiedError):
+        with announced(noted, lambda: member.link.awaited):
+            for _ in range(_STARTS - 1):
+                with suppress(WorkerDiedError):
+                    return member.link.hello()
+                if self._stopped.is_set():
+                    break
+                member.link.stop()
+                member.replace()
+            try:
                 return member.link.hello()
-            member.link.stop()
-            member.replace()
-        try:
-            return member.link.hello()
-        except WorkerDiedError as error:
-            raise RunError(
-                f"the worker on {member.name} could not be started: {error}; "
-                "try another --device, or give it more memory"
-            ) from error
+            except WorkerDiedError as error:
+                raise RunError(
+                    f"the worker on {member.name} could not be started: {error}; "
+                    "try another --device, or give it more memory"
+                ) from error
 
     def run(self, blocks: Iterator[Block | None], budgets: Budgets, events: Events) -> None:
         """Have every block computed.
@@ -189,7 +196,9 @@ class _Round:
         while (in_hand or not self.handout.is_over) and not self._is_left:
             try:
                 if not is_ready:
-                    self._events.ready(member.start(self._budgets))
+                    with announced(self._events.noted, lambda: member.link.awaited):
+                        ready = member.start(self._budgets)
+                    self._events.ready(ready)
                     is_ready = True
                 self._fill(member, in_hand)
                 if not in_hand:

@@ -48,7 +48,15 @@ class WorkerDiedError(Exception):
 
 
 class Link(Protocol):
-    """One worker. Every method but `send` and `stop` waits, and may raise `WorkerDiedError`."""
+    """One worker. Every method but `send` and `stop` waits, and may raise `WorkerDiedError`.
+
+    `hello` and `start` raise `RunError` when the wait takes too long.
+    """
+
+    @property
+    def awaited(self) -> str:
+        """What `hello` and `start` wait for at the moment."""
+        ...
 
     def hello(self) -> Hello:
         """Meet the worker."""
@@ -115,6 +123,11 @@ class InProcess:
         self._bench = Workbench(device, task, threads)
         self._results: queue.Queue[Result | BaseException] = queue.Queue()
         self._pipeline: Pipeline | None = None
+
+    @property
+    def awaited(self) -> str:
+        """What `hello` and `start` wait for."""
+        return "the networks to be loaded"
 
     def hello(self) -> Hello:
         """Meet the worker."""

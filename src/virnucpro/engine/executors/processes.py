@@ -1,7 +1,5 @@
 """A worker in a process of its own, which may die without the run.
 
-    python -m virnucpro.engine.executors.processes DESCRIPTOR
-
 Nothing but the pipe joins the two: a parent that is killed leaves no worker behind, since reading
 ends then; and no lock, queue or shared memory can be left in disorder by either.
 """
@@ -14,7 +12,6 @@ import threading
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TypeVar
 
 from virnucpro.engine.blocks import Block
@@ -29,11 +26,22 @@ from virnucpro.engine.executors.links import (
     reason_of,
 )
 from virnucpro.engine.task import Result, Task
+from virnucpro.engine.waiting import Wait
 from virnucpro.errors import VirnucproError
+from virnucpro.importing import safe_path
 
 Message = TypeVar("Message")
+#: Seconds between looks whether a wait has taken too long.
+_LOOK = 0.5
 #: Seconds that a worker whose pipe is closed gets to leave by itself.
 _PATIENCE = 1.0
+#: What the process runs: it imports from where its parent does, never from its working directory.
+_PROGRAM = f"""\
+import sys
+sys.path[:] = sys.argv[2:]
+from {__name__} import serve
+serve(int(sys.argv[1]))
+"""
 
 
 class Process:
@@ -46,22 +54,23 @@ class Process:
     """
 
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
+        self._device = device
         self._pipe, theirs = Pipe()
-        environment = environment_of(device)
-        package = str(Path(__file__).parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [package, *filter(None, [environment.get("PYTHONPATH")])]
-        )
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (this module, no input of anyone)
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), *safe_path()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=environment,
+                env=environment_of(device),
                 start_new_session=True,
             )
         inside = "cuda" if device.startswith("cuda") else device
         self._send(Workbench(inside, task, threads))
+
+    @property
+    def awaited(self) -> str:
+        """What `hello` and `start` wait for."""
+        return f"the worker on {self._device}, process {self.pid}"
 
     @property
     def pid(self) -> int:
@@ -70,12 +79,12 @@ class Process:
 
     def hello(self) -> Hello:
         """Meet the worker."""
-        return self._expect(Hello)
+        return self._expect(Hello, Wait(self.awaited))
 
     def start(self, budgets: Budgets) -> Ready:
         """Let it load its networks."""
         self._send(budgets)
-        return self._expect(Ready)
+        return self._expect(Ready, Wait(self.awaited))
 
     def send(self, block: Block) -> None:
         """Write a block into the pipe, which the worker always reads."""
@@ -98,8 +107,10 @@ class Process:
         with suppress(BrokenPipeError, ConnectionResetError):  # the next reading tells
             self._pipe.send(message)
 
-    def _expect(self, kind: type[Message]) -> Message:
+    def _expect(self, kind: type[Message], wait: Wait | None = None) -> Message:
         try:
+            while wait is not None and not self._pipe.poll(_LOOK):
+                wait.look()
             message = self._pipe.recv()
         except (EOFError, OSError):  # also in the middle of a message
             raise WorkerDiedError(_ended(self._process.wait())) from None
@@ -117,8 +128,9 @@ def _ended(status: int) -> str:
     return f"its process was ended by signal {-status}"
 
 
-def _serve(pipe: Connection) -> None:
-    """Do what the parent asks until it closes the pipe or is gone."""
+def serve(descriptor: int) -> None:
+    """Do what the parent asks until it closes the pipe, which has this descriptor, or is gone."""
+    pipe = Connection(descriptor)
     for number in (signal.SIGINT, signal.SIGTERM):  # are the parent's to answer
         signal.signal(number, signal.SIG_IGN)
     writing = threading.Lock()
@@ -140,7 +152,3 @@ def _serve(pipe: Connection) -> None:
     except BaseException as error:  # noqa: BLE001 (said by the parent)
         tell(error)
     os._exit(0)  # whatever its threads are doing is of no use any more
-
-
-if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))
