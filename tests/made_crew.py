@@ -73,6 +73,10 @@ class FakeLink:
         self.in_hand: list[int] = []
         self.hands: list[set[int]] = []
 
+    @property
+    def awaited(self) -> str:
+        return f"the worker on {self._device.name}"
+
     def hello(self) -> Hello:
         self.calls.append("hello")
         self._device.greet()

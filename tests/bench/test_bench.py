@@ -1,6 +1,8 @@
 """`virnucpro bench` on a small bundle."""
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from virnucpro.bench import bench
+from virnucpro.bench.line import ahead
 from virnucpro.bench.report import BenchReport
 from virnucpro.bench.samples import (
     SAMPLES,
@@ -97,6 +100,24 @@ def test_reads_have_the_lengths_they_say_and_an_open_frame(sample: str) -> None:
     blocks = blocks_of(reads, 20)
     assert [len(block.pieces) for block in blocks] == [20, 20, 10]
     assert [p.sequence for block in blocks for p in block.pieces] == reads
+
+
+def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
+    assert list(ahead([1, None, 0, "two"])) == [1, None, 0, "two"]
+    assert list(ahead([])) == []
+
+
+def test_a_failure_of_what_is_made_ahead_is_raised() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("no token")
+
+    threads = threading.active_count()
+    line = ahead(items())
+    assert next(line) == 1
+    with pytest.raises(ValueError, match="no token"):
+        next(line)
+    assert threading.active_count() == threads
 
 
 def test_whole_packs_leaves_only_the_last_pack_out() -> None:

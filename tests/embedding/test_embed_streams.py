@@ -119,6 +119,7 @@ class MadeLink:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._in_hand: deque[Block] = deque()
+        self.awaited = "nothing"
 
     def hello(self) -> Hello:
         return Hello("made", "fp32", Budgets(1, 1))

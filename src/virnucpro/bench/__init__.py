@@ -236,14 +236,16 @@ class _Measured:
         """Return what a run's pipeline takes for these blocks, once it has given one before."""
         results: queue.Queue[Result | BaseException] = queue.Queue()
         pipeline = Pipeline(self._worker, results.put)
-        for block in [*blocks[-1:], *blocks]:
-            pipeline.put(block)
         times = []
-        for _ in range(len(blocks) + 1):
-            if isinstance(result := results.get(), BaseException):
-                raise result
-            times.append(time.perf_counter())
-        pipeline.stop()
+        try:
+            for block in [*blocks[-1:], *blocks]:
+                pipeline.put(block)
+            for _ in range(len(blocks) + 1):
+                if isinstance(result := results.get(), BaseException):
+                    raise result
+                times.append(time.perf_counter())
+        finally:
+            pipeline.stop()
         return times[-1] - times[0]
 
     def _tell(self, what: str) -> None:

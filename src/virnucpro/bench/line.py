@@ -1,23 +1,19 @@
 """Preparing on the host beside the device."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 Item = TypeVar("Item")
 _AHEAD = 2
 
 
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield items that a thread makes up to two ahead."""
-    line: queue.Queue[Item | None] = queue.Queue(_AHEAD)
-
-    def make() -> None:
-        for item in items:
-            line.put(item)
-        line.put(None)
-
-    threading.Thread(target=make, daemon=True).start()
-    while (item := line.get()) is not None:
-        yield item
+    """Yield items that a thread makes up to two ahead; what it raises is raised here."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        line = deque(pool.submit(next, source, end) for _ in range(_AHEAD))
+        while (item := line.popleft().result()) is not end:
+            line.append(pool.submit(next, source, end))
+            yield cast("Item", item)
