@@ -202,16 +202,19 @@ def test_records_that_need_too_much_memory_are_named_and_the_rest_is_right(
     path = written(tmp_path)
     virnucpro.embed(path, tmp_path / "whole", model=protein, pooling=pooling, device="cpu")
     expected = values_in(tmp_path / "whole")
+    computed: list[int] = []
 
     def refuse(_: Esm2, pack: Pack, hidden_TD: Tensor) -> Tensor:
         if pack.longest > 1600:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        computed.extend(pack.cu_seqlens.diff().tolist())
         return hidden_TD
 
     change_forward(monkeypatch, refuse)
     out = tmp_path / "out"
     summary = virnucpro.embed(path, out, model=protein, pooling=pooling, device="cpu")
     assert (summary.records, summary.embedded) == (9, 7)
+    assert computed.count(20 + 2) == 1  # a length that the trial has none of
     told = "letters need more memory than the device has; embed it on a larger one"
     assert len(summary.problems) == 2
     for problem, said in zip(summary.problems, ("2 (r1): 3,000 ", "5 (r4): 2,000 "), strict=True):

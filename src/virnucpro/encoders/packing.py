@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+#: Which sequences, and their rows end to end.
+Embedded = tuple[NDArray[np.int64], Tensor]
 #: A pack on a CPU is filled up to a multiple of so many tokens.
 _CPU_ROWS = 64
 
@@ -186,6 +188,7 @@ def encode(
     device: torch.device,
     on_out_of_memory: Callable[[], None] = lambda: None,
     rows_S: NDArray[np.int64] | None = None,
+    too_long: list[int] | None = None,
 ) -> Tensor | None:
     """Embed every sequence of `tokens`, without gradients and, on a GPU, without waiting for it.
 
@@ -201,26 +204,32 @@ def encode(
         device: where to compute.
         on_out_of_memory: called when a pack did not fit into memory and is done in two.
         rows_S: how many rows `embed` gives for each sequence; by default one.
+        too_long: an empty list that gets the sequences that do not fit even alone; they have no
+            rows, and the others are not computed again.
 
     Returns:
-        rows on `device` in the order of `tokens`; None where there is no sequence.
+        rows on `device` in the order of `tokens`; None where there are none.
 
     Raises:
-        torch.OutOfMemoryError: when a single sequence does not fit.
+        torch.OutOfMemoryError: when a single sequence does not fit and `too_long` is not given.
     """
 
-    def embed_pack(which: NDArray[np.int64], pack: Pack) -> Tensor:
+    def embed_pack(which: NDArray[np.int64], pack: Pack) -> list[Embedded]:
         try:
             with torch.inference_mode():
-                return embed(pack.to(device))
+                return [(which, embed(pack.to(device)))]
         except torch.OutOfMemoryError:
-            if len(which) == 1:
+            if len(which) == 1 and too_long is None:
                 raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
+        if len(which) == 1 and too_long is not None:
+            too_long.append(int(which[0]))
+            return []
         on_out_of_memory()
         halves = np.array_split(which, 2)
-        return torch.cat([embed_pack(half, pack_sequences(tokens, half, rows)) for half in halves])
+        parts = (embed_pack(half, pack_sequences(tokens, half, rows)) for half in halves)
+        return [one for part in parts for one in part]
 
     rows = 16 if device.type == "cuda" else _CPU_ROWS
     step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else rows
@@ -228,17 +237,22 @@ def encode(
     if device.type == "cpu":
         found = _side_by_side(embed_pack, packs)
     else:
-        found = [(which, embed_pack(which, pack)) for which, pack in packs]
+        found = [one for which, pack in packs for one in embed_pack(which, pack)]
     if not found:
         return None
     order = np.concatenate([which for which, _ in found])
-    places = _places(order, np.ones_like(order) if rows_S is None else rows_S)
+    count_S = np.ones(len(tokens.lengths), np.int64) if rows_S is None else rows_S.copy()
+    count_S[too_long or []] = 0
+    places = _places(order, count_S)
     return torch.cat([values for _, values in found])[to_device(places, device)]
 
 
 def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the rows of sequences are that lie end to end in another order."""
-    starts = np.empty_like(order)
+    """Return where the rows of sequences are that lie end to end in another order.
+
+    Sequences without rows may be missing in the order.
+    """
+    starts = np.zeros_like(rows_S)
     starts[order] = np.cumsum(rows_S[order]) - rows_S[order]
     first = np.cumsum(rows_S) - rows_S
     return np.repeat(starts - first, rows_S) + np.arange(rows_S.sum())
@@ -259,24 +273,23 @@ def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
 
 
 def _side_by_side(
-    embed: Callable[[NDArray[np.int64], Pack], Tensor],
+    embed: Callable[[NDArray[np.int64], Pack], list[Embedded]],
     packs: Iterable[tuple[NDArray[np.int64], Pack]],
-) -> list[tuple[NDArray[np.int64], Tensor]]:
+) -> list[Embedded]:
     """Embed packs in as many threads as PyTorch may use, few of them ahead.
 
     An interpreter that ends waits for what its threads were given.
     """
-    found: list[tuple[NDArray[np.int64], Tensor]] = []
-    waiting: deque[tuple[NDArray[np.int64], Future[Tensor]]] = deque()
+    found: list[Embedded] = []
+    waiting: deque[Future[list[Embedded]]] = deque()
 
     def take() -> None:
-        which, means = waiting.popleft()
-        found.append((which, means.result()))
+        found.extend(waiting.popleft().result())
 
     with one_thread_an_operation() as threads, ThreadPoolExecutor(threads) as pool:
         try:
             for which, pack in packs:
-                waiting.append((which, pool.submit(embed, which, pack)))
+                waiting.append(pool.submit(embed, which, pack))
                 if len(waiting) > 2 * threads:
                     take()
             while waiting:

@@ -117,19 +117,15 @@ class Embedder:
     @torch.inference_mode()
     def submit(self, prepared: PreparedRecords) -> PendingRecords:
         """Start to embed a prepared block; records that need too much memory are left out."""
-        too_long: list[int] = []
-        while True:
-            clock = StageClock(self._device.device)
-            try:
-                values_RD, is_finite_R = self._values(self._network, prepared.tokens, clock)
-            except torch.OutOfMemoryError:
-                longest = int(prepared.tokens.lengths.argmax())
-                too_long.append(int(prepared.which[longest]))
-                left = np.delete(np.arange(len(prepared.which)), longest)
-                tokens = prepared.tokens.choose(left)
-                prepared = PreparedRecords(prepared.block, prepared.which[left], tokens)
-            else:
-                return PendingRecords(prepared, too_long, values_RD, is_finite_R, clock)
+        lost: list[int] = []
+        clock = StageClock(self._device.device)
+        values_RD, is_finite_R = self._values(self._network, prepared.tokens, clock, lost)
+        too_long = prepared.which[lost].tolist()
+        if lost:
+            left = np.delete(np.arange(len(prepared.which)), lost)
+            tokens = prepared.tokens.choose(left)
+            prepared = PreparedRecords(prepared.block, prepared.which[left], tokens)
+        return PendingRecords(prepared, too_long, values_RD, is_finite_R, clock)
 
     def finish(self, pending: PendingRecords) -> tuple[int, bytes]:
         """Wait for a block's vectors and put them into a shard.
@@ -172,17 +168,24 @@ class Embedder:
         """Return the vectors of sequences on the device, without waiting for it."""
         return self._encoded(self._network, tokens)
 
-    def _encoded(self, network: Esm2 | DnabertS, tokens: Tokens) -> Tensor | None:
+    def _encoded(
+        self, network: Esm2 | DnabertS, tokens: Tokens, too_long: list[int] | None = None
+    ) -> Tensor | None:
         device = network.embedding.weight.device
         embed = partial(pool, network, pooling=self._pooling)
-        return encode(embed, tokens, self._budget, device, self._count_cut, self._rows(tokens))
+        rows_S = self._rows(tokens)
+        return encode(embed, tokens, self._budget, device, self._count_cut, rows_S, too_long)
 
     def _values(
-        self, network: Esm2 | DnabertS, tokens: Tokens, clock: StageClock
+        self,
+        network: Esm2 | DnabertS,
+        tokens: Tokens,
+        clock: StageClock,
+        too_long: list[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return vectors on the host, and which are finite; a GPU may still have to write them."""
         with clock.timed("encoder"):
-            found = self._encoded(network, tokens)
+            found = self._encoded(network, tokens, too_long)
         if found is None:
             nothing = torch.empty(0, self._model.config.width, dtype=self._dtype)
             return nothing, torch.empty(0, dtype=torch.bool)
