@@ -12,6 +12,7 @@ ORDER = (
     "importing",
     "errors",
     "storage",
+    "terminal",
     "sequences",
     "encoders",
     "bundles",

@@ -14,9 +14,10 @@ from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration_fit import PREVALENCE, Fit, fit
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.run import read_run
-from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.errors import InputError, RunError, SettingsError, reading
 from virnucpro.evaluation.tables import label_paths, labelled_records
 from virnucpro.results.paths import Outputs
+from virnucpro.sequences.tables import quoted
 
 if TYPE_CHECKING:
     from virnucpro.sequences.frames import FrameKind
@@ -118,7 +119,7 @@ def labelled_scores(
     with_score = known.filter(pl.col("p_virus").is_not_null())
     found = with_score.join(labelled, on="record", maintain_order="left")
     if found.is_empty():
-        examples = ", ".join(repr(x["record"][0]) for x in (records, labelled) if len(x))
+        examples = ", ".join(quoted(x["record"][0]) for x in (records, labelled) if len(x))
         raise InputError(
             f"{labels[0]}: labels no record that {run} has a score for; are ids the same "
             f"({examples})?"
@@ -132,13 +133,10 @@ def labelled_scores(
 
 
 def _columns(path: Path, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:
-    try:
+    with reading(path, "repeat the run's command", RunError):
         return pl.read_csv(
             path, separator="\t", quote_char=None, columns=list(types), schema_overrides=types
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise RunError(f"{path}: cannot be read ({reason}); repeat the run's command") from error
 
 
 def _calibration(fitted: Fit, binding: Binding) -> Calibration:

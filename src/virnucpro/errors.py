@@ -12,9 +12,35 @@ def one_line(text: str) -> str:
 
     What cannot be printed is escaped, and a message of more than 1,000 letters loses its middle.
     """
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(shortened(text, _LONGEST))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text without its middle, where it has more letters than `most`."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text with every character escaped that cannot be printed.
+
+    Those of ASCII are written as `\x1b`, others as `\u2028` or `\U000e0001`, and bytes of a path
+    that are no UTF-8 as `\xe9`. What is escaped already stays as it is.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def printable_lines(text: str) -> str:
+    """Return `printable` of each line of a text."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter.isprintable():
+        return letter
+    if code < 0x80 or 0xDC80 <= code <= 0xDCFF:  # the latter stand for bytes that are no UTF-8
+        return repr(letter)[1:-1] if code < 0x80 else f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class VirnucproError(Exception):

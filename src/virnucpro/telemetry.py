@@ -5,12 +5,13 @@ import time
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from virnucpro.engine.scoring import Progress
+from virnucpro.errors import one_line
 from virnucpro.jobs import Outputs, Plan
+from virnucpro.terminal import Terminal
 
 #: Seconds between plain lines.
 _PLAIN_EVERY = 30.0
@@ -46,7 +47,7 @@ class Reporter:
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._console = Terminal(file=stream or sys.stderr, soft_wrap=True)
         self._quiet = quiet
         self._live: Live | None = None
         self._plan: Plan | None = None
@@ -90,7 +91,7 @@ class Reporter:
             if self._live is None:
                 self._live = Live(console=self._console, transient=True, auto_refresh=False)
                 self._live.start()
-            self._live.update(Text(self._line(progress, now)), refresh=True)
+            self._live.update(Text(one_line(self._line(progress, now))), refresh=True)
         elif now - self._last_line >= _PLAIN_EVERY:
             self._last_line = now
             self._say(self._line(progress, now))
@@ -150,4 +151,4 @@ class Reporter:
 
     def _say(self, line: str, *, always: bool = False) -> None:
         if always or not self._quiet:
-            self._console.print(line, markup=False)
+            self._console.print(one_line(line))

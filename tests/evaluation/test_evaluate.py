@@ -195,15 +195,19 @@ def test_labels_that_differ_are_counted(predictions: Path, labels: Labels) -> No
     ("rows", "header", "message"),
     [
         (("a 1", "b 0", "a 0"), "id is_virus", "record 'a' is labelled both virus and other"),
-        (("a 1", "b maybe"), "id is_virus", "line 3: is_virus is 'maybe'; give 1, true"),
+        (("a 1", "b maybe"), "id is_virus", "line 3: is_virus is 'maybe'; give 1 or 0, true"),
         (("a 1", "_ 0"), "id is_virus", "line 3: record is empty"),
-        (("a 1",), "name is_virus", "line 1: no column 'record'; its columns are name, is_virus"),
-        (("a 1",), "id label", "line 1: no column 'is_virus'"),
+        (
+            ("a 1",),
+            "name is_virus",
+            "line 1: needs .*; it has name, is_virus",
+        ),
+        (("a 1",), "id label", "line 1: needs .* and is_virus; it has id, label"),
         (("x 1", "y 0"), "id is_virus", r"no record has a label; are ids the same \('a', 'x'\)"),
         (("a 1", "c 1"), "id is_virus", "all labels are viral; label some other records too"),
         (("d 1", "d 1"), "id is_virus", "all labels are viral"),
         ((), "id is_virus", "header line only"),
-        (("a 1 2 3", "b 0"), "id is_virus", "not a tab-separated table"),
+        (("a 1 2 3", "b 0"), "id is_virus", "line 2: has 4 cells and the header 2; write as many"),
     ],
 )
 def test_bad_labels(
@@ -221,7 +225,7 @@ def test_bad_predictions(predictions: Path, labels: Labels, tmp_path: Path) -> N
         evaluate(tmp_path / "empty", good)
     with pytest.raises(InputError, match="cannot be read"):
         evaluate(tmp_path / "nowhere.tsv", good)
-    with pytest.raises(InputError, match="no column 'score'"):
+    with pytest.raises(InputError, match="and score; it has record, length, p_virus, call"):
         evaluate(predictions, good, score_column="score")
     with pytest.raises(InputError, match="line 2: call is 'yes'; give virus, other, unscored"):
         evaluate(write_table(tmp_path / "q", "record p_virus call", "a 0.1 yes"), good)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sequence_files import COMPRESSIONS
 from virnucpro.errors import InputError
@@ -144,14 +142,14 @@ def test_tables_of_labels(write: Write, table: str, expected: list[tuple[str, st
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("", "t, line 1: needs tab-separated columns record or id, and is_virus or class; .* none"),
-        ("id,is_virus\na,1\n", "t, line 1: needs tab-separated columns.*it has id,is_virus"),
+        ("", "t, line 1: needs columns record or id, and is_virus or class; it has none"),
+        ("id|is_virus\na|1\n", r"t, line 1: needs columns .*it has id\|is_virus"),
         ("id\tsource\na\tx\n", "t, line 1: needs .* it has id, source"),
         ("id\tis_virus\n", "t: the table has no lines below its header"),
-        ("id\tis_virus\na\t1\nb\n", "t, line 3: has another number of columns than the header"),
-        ("id\tis_virus\na\t1\t2\n", "t, line 2: has another number of columns than the header"),
+        ("id\tis_virus\na\t1\nb\n", "t, line 3: has 1 cells and the header 2; write"),
+        ("id\tis_virus\na\t1\t2\n", "t, line 2: has 3 cells and the header 2; write"),
         ("id\tis_virus\n\t1\n", "t, line 2: the id is empty"),
-        ("id\tis_virus\na\tyes\n", "t, line 2: is_virus is 'yes'; give 1 or 0, true or false"),
+        ("id\tis_virus\na\tmaybe\n", "t, line 2: is_virus is 'maybe'; give 1 or 0, true or false"),
         ("id\tclass\na\tphage\n", "t, line 2: 'phage' cannot be a class; a class's name begins"),
         ("id\tclass\tis_virus\na\tvirus\t0\n", "line 2: is_virus says other and class says virus"),
         ("id\tis_virus\na\t1\na\t0\n", "t, line 3: a has another label above; leave one"),
@@ -160,20 +158,6 @@ def test_tables_of_labels(write: Write, table: str, expected: list[tuple[str, st
 def test_bad_tables_of_labels(write: Write, table: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         read_labels(write("t", table))
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=60))
-def test_hostile_tables_give_labels_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, junk: bytes
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "hostile.tsv"
-    for start in (b"", b"id\tis_virus\na\t1\n", b"\x1f\x8b"):
-        path.write_bytes(start + junk)
-        try:
-            read_labels(path)
-        except InputError as error:
-            assert str(error).startswith(f"{path}")  # noqa: PT017 (either may happen)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ but some records could not be processed (listed); 130 stopped from the keyboard,
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
 from virnucpro.cli.predict import predict
 from virnucpro.cli.report import report
+from virnucpro.cli.say import say
 from virnucpro.cli.schema import schema
 from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
@@ -45,7 +45,7 @@ def _show_version(value: bool) -> None:
     if value:
         from importlib.metadata import version  # noqa: PLC0415 (slow to import)
 
-        typer.echo(f"virnucpro {version('virnucpro')}")
+        say(f"virnucpro {version('virnucpro')}")
         raise typer.Exit
 
 
@@ -90,5 +90,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"virnucpro: error: {one_line(message)}", file=sys.stderr)
+    say(f"virnucpro: error: {one_line(message)}", err=True)
     leave(FAILED)

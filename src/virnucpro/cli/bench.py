@@ -41,15 +41,12 @@ def bench(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure how fast this machine is, with random weights."""
-    from rich.console import Console  # noqa: PLC0415
-
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.storage import write_whole  # noqa: PLC0415
+    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
-    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    progress = Console(stderr=True, highlight=False, quiet=quiet)
+    console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
+    progress = Terminal(stderr=True, quiet=quiet)
 
     def show(report: "BenchReport") -> None:
         if json is not None:
@@ -61,7 +58,7 @@ def bench(
                 f"budgets {report.budgets['protein']:,} and {report.budgets['dna']:,} tokens"
             )
         for note in found.notes:
-            console.print(f"{found.precision}, {note}", markup=False)
+            console.print(f"{found.precision}, {note}")
         console.print(_table(found))
         console.print(f"peak memory {found.peak_memory_bytes / 2**30:.2f} GiB\n")
 
@@ -71,7 +68,7 @@ def bench(
         precisions=precision or (),
         samples=sample or (),
         seconds=seconds,
-        on_progress=lambda line: progress.print(f"measuring {line}", markup=False),
+        on_progress=lambda line: progress.print(f"measuring {line}"),
         on_measured=show,
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import completion, options
+from virnucpro.cli.say import note, say
 
 
 def calibrate(
@@ -42,7 +43,7 @@ def calibrate(
 
     made = fit(
         run, labels, bundle=bundle, head=head, out=out, name=name,
-        on_note=lambda note: typer.echo(f"note: {note}", err=True),
+        on_note=note,
     )  # fmt: skip
     calibration = made.manifest.calibration
     if calibration is None:
@@ -50,8 +51,8 @@ def calibrate(
     if quiet:
         return
     found = calibration.metrics
-    typer.echo(f"{found['records']:,.0f} records of {found['sources']:,.0f} sources")
-    typer.echo(f"expected calibration error: {found['ece_before']:.4f} before, {found['ece']:.4f}")
-    typer.echo(f"log loss: {found['log_loss_before']:.4f} before, {found['log_loss']:.4f}")
-    typer.echo(calibration.data)
-    typer.echo(f"virnucpro predict --bundle {name or made.path} takes it now ({made.path})")
+    say(f"{found['records']:,.0f} records of {found['sources']:,.0f} sources")
+    say(f"expected calibration error: {found['ece_before']:.4f} before, {found['ece']:.4f}")
+    say(f"log loss: {found['log_loss_before']:.4f} before, {found['log_loss']:.4f}")
+    say(calibration.data)
+    say(f"virnucpro predict --bundle {name or made.path} takes it now ({made.path})")

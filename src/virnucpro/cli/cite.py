@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.completion import words
+from virnucpro.cli.say import say
 from virnucpro.errors import SettingsError
 
 
@@ -19,4 +20,4 @@ def cite(
 
     if file_format not in ("text", "bibtex"):
         raise SettingsError(f"--format {file_format}: give text or bibtex")
-    typer.echo(as_text() if file_format == "text" else as_bibtex(), nl=False)
+    say(as_text() if file_format == "text" else as_bibtex(), end="")

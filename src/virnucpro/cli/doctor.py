@@ -6,6 +6,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.exits import FAILED
+from virnucpro.cli.say import say
 from virnucpro.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def doctor(
 
     Exit status 0 says that predict runs here with the bundle compact, 1 that it does not.
     """
-    from rich.console import Console  # noqa: PLC0415
+    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     try:
         from virnucpro.doctor import doctor as look  # noqa: PLC0415 (loads PyTorch)
@@ -38,23 +39,20 @@ def doctor(
         ) from error
 
     report = look()
-    console = Console(soft_wrap=True, highlight=False, quiet=quiet or json)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
+    console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet or json)
     if json:
-        typer.echo(report.to_json(), nl=False)
-    console.print(f"virnucpro {report.virnucpro} on {report.platform}", markup=False)
+        say(report.to_json().decode(), end="")
+    console.print(f"virnucpro {report.virnucpro} on {report.platform}")
     console.print(
         f"{report.cores} CPU cores ({report.instructions}); extras: {_extras(report)}\n",
-        markup=False,
     )
     for table in (_packages(report), _devices(report), _weights(report), _places(report)):
         console.print(table)
     for problem in report.problems:
         if not json:
-            typer.echo(f"problem: {problem.what}; to do: {problem.to_do}", err=quiet)
+            say(f"problem: {problem.what}; to do: {problem.to_do}", err=quiet)
     can = "runs here" if report.can_predict else "does not run here"
-    console.print(f"virnucpro predict {can}", markup=False)
+    console.print(f"virnucpro predict {can}")
     if not report.can_predict:
         raise typer.Exit(FAILED)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,26 +71,23 @@ def evaluate(
     _config: options.Config = None,
 ) -> None:
     """Say how good predictions are, from labels of the same records."""
-    from rich.console import Console  # noqa: PLC0415
-
     from virnucpro.evaluation import evaluate as compare  # noqa: PLC0415
+    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
-    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
+    console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
     found = compare(
         predictions, labels, out, score_column=score_column, bootstrap=bootstrap, seed=seed
     )
-    console.print(_told(found), markup=False)
+    console.print(_told(found))
     console.print(_overall_table(found))
     for view in found.views:
         for table in (_class_table(found, view), _length_table(found, view)):
             if table.row_count:
                 console.print(table)
     for note in found.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {one_line(note)}")
     if out is not None:
-        console.print(f"written to {out}", markup=False)
+        console.print(f"written to {out}")
 
 
 def _told(found: "Evaluation") -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import completion, options
+from virnucpro.cli.say import say
 from virnucpro.cli.settings import Settings
 from virnucpro.cli.verify import verify
-from virnucpro.errors import BundleError
+from virnucpro.errors import BundleError, printable
 
 if TYPE_CHECKING:
     from virnucpro.bundles import Bundle, Model
@@ -63,8 +64,10 @@ def _put_aside(problems: list[str]) -> Iterator[None]:
 
 def _say(*columns: object) -> None:
     widths = (20, 9, 36, 0)
-    line = " ".join(f"{column!s:<{width}}" for column, width in zip(columns, widths, strict=False))
-    typer.echo(line.rstrip())
+    line = " ".join(
+        f"{printable(str(column)):<{width}}" for column, width in zip(columns, widths, strict=False)
+    )
+    say(line.rstrip())
 
 
 @models.command(cls=Settings)
@@ -77,7 +80,7 @@ def path(
     """Say where it lies; its files are compared with their digests first."""
     from virnucpro.bundles.models import load  # noqa: PLC0415 (loads PyTorch)
 
-    typer.echo(load(name).path)
+    say(load(name).path)
 
 
 @models.command(cls=Settings)
@@ -129,9 +132,9 @@ def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
     from virnucpro.bundles.files import read_manifest  # noqa: PLC0415
 
     for part, said in read_manifest(made.path)[0].provenance.items():
-        typer.echo(f"{part}: {said}")
+        say(f"{part}: {said}")
     use = "predict --bundle" if isinstance(made, Bundle) else "embed --model"
-    typer.echo(f"virnucpro {use} {name} takes it now ({made.path})")
+    say(f"virnucpro {use} {name} takes it now ({made.path})")
 
 
 models.command(cls=Settings)(verify)

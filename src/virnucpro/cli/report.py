@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.say import say
 
 
 def report(
@@ -31,4 +32,4 @@ def report(
 
     page = reporting.report(runs, out, bundle=bundle)
     if not quiet:
-        typer.echo(f"wrote {page}", err=True)
+        say(f"wrote {page}", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 import typer
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
+from virnucpro.cli.say import say
 from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def carry_out(
     """
     summary, is_first = answered(run, executor=executor, quiet=quiet)
     if is_first and not quiet:
-        typer.echo(told(summary), err=True)
+        say(told(summary), err=True)
     if summary.problems and is_first:
         _list_problems(summary.problems, not_processed(summary), out)
     if summary.problems:
@@ -71,7 +72,7 @@ def answered(run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool) -
         summary = run(reporter)
     except KeyboardInterrupt as stop:
         reporter.close()
-        typer.echo("virnucpro: stopped; the same command continues the run", err=True)
+        say("virnucpro: stopped; the same command continues the run", err=True)
         leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
     finally:
         reporter.close()
@@ -90,9 +91,9 @@ def _list_problems(problems: list[str], records: int, out: Path) -> None:
     """Name what could not be processed: so many records, or mates of pairs that are called."""
     count = max(records, len(problems))
     for problem in problems[:_PROBLEMS_SHOWN]:
-        typer.echo(f"virnucpro: not processed: {one_line(problem)}", err=True)
+        say(f"virnucpro: not processed: {one_line(problem)}", err=True)
     if count > _PROBLEMS_SHOWN:
-        typer.echo(
+        say(
             f"virnucpro: {count - _PROBLEMS_SHOWN:,} more not processed; see {out}/summary.json",
             err=True,
         )

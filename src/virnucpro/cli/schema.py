@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.cli.say import say
+
 #: What can be asked for -> the file that says it.
 _FILES = {
     "tables": "tables.json",
@@ -25,4 +27,4 @@ def schema(
     if name not in _FILES:
         raise typer.BadParameter(f"{name}: give one of {_NAMES}", param_hint="NAME")
     folder = files("virnucpro.results") / "schemas"
-    typer.echo((folder / _FILES[name]).read_text(encoding="utf-8"), nl=False)
+    say((folder / _FILES[name]).read_text(encoding="utf-8"), end="")

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED
-from virnucpro.errors import SettingsError
+from virnucpro.errors import SettingsError, printable
 
 PREFIX = "VIRNUCPRO"
 #: The parameter that names the file; it is no key of one.
@@ -68,6 +68,14 @@ class Commands(TyperGroup):
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (typer's own)
         super().__init__(*args, **attributes)
         _name_variables(self, PREFIX)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
+        """Do what was asked for; what is said of wrong usage is made printable."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = printable(error.message)
+            raise
 
 
 def _name_variables(group: TyperGroup, prefix: str) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from virnucpro.cli import completion, options
 from virnucpro.cli.runs import answered
+from virnucpro.cli.say import note, say
 
 if TYPE_CHECKING:
     from virnucpro.jobs import Executor, Observer
@@ -77,12 +78,12 @@ def train(
         raise typer.BadParameter("--steps needs --end-to-end")
     tuning = replace(Tuning(seed=seed), **({} if steps is None else {"steps": steps}))
 
-    def say(line: str) -> None:
+    def inform(line: str) -> None:
         if not quiet:
-            typer.echo(line, err=True)
+            say(line, err=True)
 
     def told(epoch: "Epoch") -> None:
-        say(
+        inform(
             f"epoch {epoch.number}: loss {epoch.train_loss:.4f}, held out {epoch.dev_loss:.4f}, "
             f"AUROC {epoch.dev_auroc:.4f}"
         )
@@ -105,14 +106,14 @@ def train(
             precision=precision,
             executor=cast("Executor", executor),
             observer=observer,
-            on_note=lambda note: typer.echo(f"note: {note}", err=True),
+            on_note=note,
             on_epoch=told,
         )
         dev = report.metrics["dev"]
-        say(
+        inform(
             f"kept epoch {report.best}: AUROC of chunks held out {dev['auroc']:.4f}, recall at "
             f"5 % false positives {dev['recall at 5 % false positives']:.3f}"
         )
-        say(f"virnucpro predict --bundle {out / BUNDLE} takes it now")
+        inform(f"virnucpro predict --bundle {out / BUNDLE} takes it now")
 
     answered(run, executor=executor, quiet=quiet)

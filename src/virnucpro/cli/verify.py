@@ -7,9 +7,11 @@ import typer
 
 from virnucpro.cli import completion, options
 from virnucpro.cli.exits import FAILED
+from virnucpro.cli.say import say
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from virnucpro.verification.report import Comparison, VerificationReport
 
@@ -42,34 +44,31 @@ def verify(
 
     Exit status 0 says as published, 1 that it is not.
     """
-    from rich.console import Console  # noqa: PLC0415
-
     from virnucpro.storage import write_whole  # noqa: PLC0415
+    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
     from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
 
-    console = Console(soft_wrap=True, highlight=False, quiet=quiet)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    progress = Console(stderr=True, highlight=False, quiet=quiet)
+    console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
+    progress = Terminal(stderr=True, quiet=quiet)
     report = compare(
         name,
         device=device,
         precisions=precision or (),
-        on_progress=lambda line: progress.print(f"verifying {line}", markup=False),
+        on_progress=lambda line: progress.print(f"verifying {line}"),
     )
     if json is not None:
         write_whole(json, report.to_json())
-    console.print(f"{report.name} on {report.device}; PyTorch {report.torch}", markup=False)
+    console.print(f"{report.name} on {report.device}; PyTorch {report.torch}")
     for note in report.notes:
-        console.print(note, markup=False)
+        console.print(note)
     if report.comparisons:
         console.print(_table(report))
     for skipped in report.skipped:
-        console.print(f"{skipped.precision}: skipped: {skipped.reason}", markup=False)
-    console.print(report.verdict, markup=False)
+        console.print(f"{skipped.precision}: skipped: {skipped.reason}")
+    console.print(report.verdict)
     if not report.is_as_published:
         if quiet:
-            typer.echo(report.verdict, err=True)
+            say(report.verdict, err=True)
         raise typer.Exit(FAILED)
 
 
@@ -86,7 +85,9 @@ def _table(report: "VerificationReport") -> "Table":
     return table
 
 
-def _cells(row: "Comparison") -> tuple[str, ...]:
+def _cells(row: "Comparison") -> "tuple[str | Text, ...]":
+    from rich.text import Text  # noqa: PLC0415
+
     return (
         row.precision,
         row.what,
@@ -94,5 +95,5 @@ def _cells(row: "Comparison") -> tuple[str, ...]:
         f"{row.largest_difference:.2g}",
         f"{row.relative_error:.2g}",
         "" if row.labels is None else f"{row.labels_agreeing} of {row.labels}",
-        "[red]fail" if row.fault else "[green]pass",
+        Text("fail", style="red") if row.fault else Text("pass", style="green"),
     )

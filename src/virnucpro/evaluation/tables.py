@@ -1,25 +1,27 @@
 """Predictions and labels as tables, read from what a user has and matched by record id."""
 
 import os
-import zlib
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-from xopen import xopen
 
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, reading
 from virnucpro.sequences import SequenceFile
+from virnucpro.sequences.tables import GIVE_LABELS, LABELS, open_content, open_table, quoted
 
-#: How a label is written, in any case.
-_LABELS = {"1": True, "true": True, "virus": True, "0": False, "false": False, "other": False}
 #: What `call` may be.
 CALLS = ("virus", "other", "unscored")
 #: Names of the column of record ids.
 _ID_COLUMNS = ("record", "id")
 #: Names of the column of the genome that a record was cut from.
 _SOURCE_COLUMNS = ("source", "genome")
+#: Columns that are read where they are there.
+_KNOWN_COLUMNS = ("probability", "call", "length", "class", *_SOURCE_COLUMNS)
+#: Rows that are read at a time.
+_BATCH = 100_000
 #: Column of the line that a row is of; no header can hold a tab.
 _LINE = "\t"
 #: What `predict` writes, plain or with `--gzip`.
@@ -97,7 +99,7 @@ def matched(predictions: Path, labels: Sequence[Path], score_column: str) -> Mat
     labelled = _unique(given)
     rows = predicted.join(labelled, on="record", how="inner", maintain_order="left")
     if rows.is_empty():
-        examples = f"{predicted['record'][0]!r}, {labelled['record'][0]!r}"
+        examples = f"{quoted(predicted['record'][0])}, {quoted(labelled['record'][0])}"
         raise InputError(f"{predictions}: no record has a label; are ids the same ({examples})?")
     if rows["is_virus"].n_unique() == 1:
         only, missing = ("viral", "other") if rows["is_virus"][0] else ("other", "viral")
@@ -145,11 +147,13 @@ def _predictions(path: Path, score_column: str) -> tuple[pl.DataFrame, str | Non
 
 def _labels(path: Path) -> pl.DataFrame:
     """Return record, is_virus, class and source of a table or a sequence file."""
-    if _content(path, 1) in (b">", b"@"):
+    with reading(path, "give a table or sequences"), open_content(str(path)) as content:
+        start = content.read(1)
+    if start in (b">", b"@"):
         return _labels_of_sequences(path)
     table = _table(path, "is_virus")
     words = table["is_virus"].str.to_lowercase()
-    is_virus = words.replace_strict(_LABELS, default=None, return_dtype=pl.Boolean)
+    is_virus = words.replace_strict(LABELS, default=None, return_dtype=pl.Boolean)
     _refuse(table, is_virus.is_null(), "is_virus", path)
     return table.select(
         "record",
@@ -188,48 +192,42 @@ def _unique(labels: pl.DataFrame) -> pl.DataFrame:
     both = labels.group_by("record", maintain_order=True).agg(pl.col("is_virus").n_unique())
     contradicted = both.filter(pl.col("is_virus") > 1)["record"]
     if len(contradicted):
-        raise InputError(f"record {contradicted[0]!r} is labelled both virus and other; give one")
+        raise InputError(
+            f"record {quoted(contradicted[0])} is labelled both virus and other; give one"
+        )
     first = labels.unique("record", keep="first", maintain_order=True)
     return first.with_columns(pl.col("source").fill_null(pl.col("record")))
 
 
 def _table(path: Path, needed: str) -> pl.DataFrame:
-    """Read a tab-separated table of text; its column of ids becomes `record`.
+    """Read the columns that are known of a table, as text; its column of ids becomes `record`.
 
-    Cells are without blanks at their ends, null where nothing is left; empty lines are left out.
+    Cells are null where they are empty.
     """
-    content = _content(path)
-    try:
-        table = pl.read_csv(content, separator="\t", quote_char=None, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).split("\n", 1)[0]
-        raise InputError(f"{path}: not a tab-separated table ({reason})") from error
-    id_column = next((name for name in _ID_COLUMNS if name in table.columns), None)
-    for name in ("record" if id_column is None else id_column, needed):
-        if name not in table.columns:
-            found = ", ".join(table.columns)
-            raise InputError(
-                f"{path}, line 1: no column {name!r}; its columns are {found}; give a "
-                "tab-separated table that has it"
-            )
-    filled = pl.all().str.strip_chars().replace("", None)
-    table = table.select(filled).with_row_index(_LINE, 2)
-    table = table.filter(pl.any_horizontal(pl.exclude(_LINE).is_not_null()))
-    if table.is_empty():
+
+    def fits(names: Sequence[str]) -> bool:
+        return needed in names and not set(_ID_COLUMNS).isdisjoint(names)
+
+    with open_table(path, fits, f"record or id, and {needed}") as table:
+        known = dict.fromkeys((needed, *_KNOWN_COLUMNS))
+        places = {name: place for name in known if (place := table.first(name)) is not None}
+        places["record"] = table.first(*_ID_COLUMNS) or 0
+        rows, parts = iter(table), [_part([], places)]
+        while some := list(islice(rows, _BATCH)):
+            parts.append(_part(some, places))
+    found = pl.concat(parts)
+    if found.is_empty():
         raise InputError(f"{path}: has a header line only; give one with records")
-    table = table.rename({str(id_column): "record"})
-    _refuse(table, table["record"].is_null(), "record", path)
-    return table
+    _refuse(found, found["record"].is_null(), "record", path)
+    return found
 
 
-def _content(path: Path, size: int = -1) -> bytes:
-    """Return the bytes of a file, plain or compressed."""
-    try:
-        with xopen(path, "rb", threads=0) as file:
-            return bytes(file.read(size))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be read ({reason})") from error
+def _part(rows: Sequence[tuple[int, list[str]]], places: dict[str, int]) -> pl.DataFrame:
+    columns = {
+        name: pl.Series([cells[place] or None for _, cells in rows], dtype=pl.String)
+        for name, place in places.items()
+    }
+    return pl.DataFrame(columns | {_LINE: pl.Series([line for line, _ in rows], dtype=pl.Int64)})
 
 
 def _numbers(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
@@ -244,8 +242,8 @@ def _refuse(table: pl.DataFrame, is_wrong: pl.Series, column: str, path: Path) -
     wrong = is_wrong.arg_true()
     if len(wrong):
         value = table[column][int(wrong[0])]
-        what = "is empty" if value is None else f"is {value!r}"
-        known = {"is_virus": f"; give {', '.join(_LABELS)}", "call": f"; give {', '.join(CALLS)}"}
-        raise InputError(
-            f"{path}, line {table[_LINE][int(wrong[0])]}: {column} {what}{known.get(column, '')}"
-        )
+        what = "is empty" if value is None else f"is {quoted(value)}"
+        known = {"is_virus": GIVE_LABELS, "call": f"give {', '.join(CALLS)}"}
+        to_do = known.get(column, "mend the line, or leave it out")
+        line = table[_LINE][int(wrong[0])]
+        raise InputError(f"{path}, line {line:,}: {column} {what}; {to_do}")

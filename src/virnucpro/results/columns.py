@@ -33,7 +33,7 @@ class Column(NamedTuple):
     since: str = "0.1.0"
 
 
-_RECORD = Column("record", "text", "id of the record: its header's first word")
+_RECORD = Column("record", "text", "id of the record: its header's first word, escaped as \\x1b")
 _CHUNK = Column("chunk", "count", "number of the chunk in the record, from 1")
 _P_VIRUS = Column("p_virus", "share", "score; the more, the more like a virus", can_be_empty=True)
 _MATE = Column("mate", "count", "1 or 2; empty of what is no pair", can_be_empty=True)

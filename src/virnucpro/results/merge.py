@@ -10,6 +10,7 @@ from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
+from virnucpro.errors import one_line
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
 from virnucpro.results.multiqc import multiqc_files
@@ -74,7 +75,7 @@ class Counts:
 
     def add(self, shard: Shard, finished: FinishedRecords) -> None:
         """Count a shard and the records that end in it."""
-        problems = [problem for problem in finished.problems if problem]
+        problems = [one_line(problem) for problem in finished.problems if problem]
         self.records += len(finished.ids)
         self.bases += int(finished.lengths.sum())
         self.chunks += len(shard.chunk_C4)

@@ -59,7 +59,7 @@ def table_schemas() -> dict[str, Any]:
                 "format": "tsv",
                 "mediatype": "text/tab-separated-values",
                 "encoding": "utf-8",
-                "dialect": {"delimiter": "\t", "doubleQuote": False},
+                "dialect": {"delimiter": "\t", "quoteChar": "", "doubleQuote": False},
                 "schema": {"fields": [_field(x) for x in columns], "missingValues": [""]},
             }
             for file_name, columns in TABLES.items()

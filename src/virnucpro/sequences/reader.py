@@ -13,6 +13,7 @@ import dnaio
 from xopen import xopen
 
 from virnucpro.errors import InputError
+from virnucpro.sequences.ids import printable_id
 from virnucpro.sequences.nucleotides import foreign_letters
 from virnucpro.sequences.proteins import foreign_residues
 from virnucpro.sequences.streams import (
@@ -89,9 +90,9 @@ def foreign_problem(sequence: str, kind: Kind) -> str:
 
 
 def record_id(header: str) -> str:
-    """Return the first word of a header, or `unnamed` where there is none."""
+    """Return the first word of a header, printable, or `unnamed` where there is none."""
     words = header.split(maxsplit=1)
-    return words[0] if words else "unnamed"
+    return printable_id(words[0]) if words else "unnamed"
 
 
 class SequenceFile:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile
-from virnucpro.training.sources import LABELS, is_virus_class
+from virnucpro.training.sources import LABEL_NAMES, is_virus_class
 
 #: A record is drawn in proportion to its length, up to this many bases.
 LONGEST_WEIGHT = 50_000
@@ -39,7 +39,7 @@ def load_classes(directories: list[Path]) -> list[ClassData]:
     files: dict[str, list[Path]] = {}
     for directory in directories:
         for path in sorted(directory.iterdir()):
-            if path.name.startswith(LABELS):
+            if path.name.startswith(LABEL_NAMES):
                 files.setdefault(path.name.split(".")[0], []).append(path)
     if {is_virus_class(name) for name in files} != {True, False}:
         raise InputError(f"{directories[0]}: needs FASTA files named virus* and other*")

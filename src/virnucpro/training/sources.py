@@ -1,27 +1,19 @@
 """Which file holds which class, and what a table of labels says."""
 
-import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import NamedTuple
 
-from xopen import xopen
-
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, shortened
 from virnucpro.sequences.reader import STDIN
+from virnucpro.sequences.tables import GIVE_LABELS, LABELS, TextTable, open_table, quoted
 
 #: A class's name begins with its label.
-LABELS = ("virus", "other")
-_CLASS = re.compile(rf"({'|'.join(LABELS)})[A-Za-z0-9_-]*")
+LABEL_NAMES = ("virus", "other")
+_CLASS = re.compile(rf"({'|'.join(LABEL_NAMES)})[A-Za-z0-9_-]*")
 _NAMING = "a class's name begins with virus or other and holds letters, digits, _ and -"
-_LABELS = {
-    **dict.fromkeys(("1", "true", "virus"), "virus"),
-    **dict.fromkeys(("0", "false", "other"), "other"),
-}
 
 
 class Source(NamedTuple):
@@ -118,99 +110,67 @@ def files_of(path: str) -> list[str]:
 def few(names: Sequence[str], most: int = 5) -> str:
     """List names for a message, the first ones only."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
-@contextmanager
-def open_content(path: str) -> Iterator[BinaryIO]:
-    """Open a file, its compression undone.
-
-    It is opened by number, so that xopen has its content and no name to judge by.
-    """
-    with (
-        os.fdopen(os.open(path, os.O_RDONLY), "rb") as stored,
-        xopen(stored, "rb", threads=0) as content,
-    ):
-        yield content
+    return ", ".join(shortened(name, 100) for name in names[:most]) + rest
 
 
 def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
-    """Read a table of labels: tab-separated, with a header line, plain or compressed.
+    """Read a table of labels, plain or compressed (`sequences.tables` says how it is written).
 
     Columns: `record` or `id`, the first word of the record's header; `is_virus` (1 or 0, true or
-    false, virus or other), `class`, or both; and, if wanted, `genome` or `source`.
+    false, yes or no, virus or other), `class`, or both; and, if wanted, `genome` or `source`.
 
     Raises:
         InputError: when it cannot be read, a column is missing, a line makes no sense or two lines
             say different things of a record.
     """
-    name = os.fspath(path)
-    try:
-        with open_content(name) as content, TextIOWrapper(content, "utf-8-sig", newline="") as file:
-            labels = _labels_in(file, name)
-    except InputError:
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{name}: cannot be read as a table of labels ({reason})") from error
-    if not labels:
-        raise InputError(f"{name}: the table has no lines below its header; give one with records")
-    return labels
-
-
-def _labels_in(file: TextIO, name: str) -> dict[str, Label]:
     labels: dict[str, Label] = {}
-    rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-    columns = _Columns.of(rows.fieldnames or [], name)
-    for row in rows:
-        where = f"{name}, line {rows.line_num}"
-        key, label = columns.read(row, where)
-        if labels.setdefault(key, label) != label:
-            raise InputError(f"{where}: {key} has another label above; leave one")
+    with open_table(path, _fits, "record or id, and is_virus or class") as table:
+        columns = _Columns.of(table)
+        for line, cells in table:
+            where = f"{table.name}, line {line:,}"
+            key, label = columns.read(cells, where)
+            if labels.setdefault(key, label) != label:
+                raise InputError(f"{where}: {key} has another label above; leave one")
+    if not labels:
+        raise InputError(f"{table.name}: the table has no lines below its header; label records")
     return labels
+
+
+def _fits(names: Sequence[str]) -> bool:
+    return not {"record", "id"}.isdisjoint(names) and not {"is_virus", "class"}.isdisjoint(names)
 
 
 class _Columns(NamedTuple):
-    """The columns of a table of labels; None those it does not have."""
+    """The places of the columns of a table of labels; None those it does not have."""
 
-    record: str
-    is_virus: str | None
-    class_name: str | None
-    genome: str | None
+    record: int
+    is_virus: int | None
+    class_name: int | None
+    genome: int | None
 
     @classmethod
-    def of(cls, names: Sequence[str], path: str) -> "_Columns":
-        def first(*wanted: str) -> str | None:
-            return next((name for name in wanted if name in names), None)
+    def of(cls, table: TextTable) -> "_Columns":
+        return cls(
+            table.first("record", "id") or 0,
+            table.first("is_virus"),
+            table.first("class"),
+            table.first("genome", "source"),
+        )
 
-        record, is_virus, class_name = first("record", "id"), first("is_virus"), first("class")
-        if record is None or not (is_virus or class_name):
-            raise InputError(
-                f"{path}, line 1: needs tab-separated columns record or id, and is_virus or class; "
-                f"it has {few(names) or 'none'}"
-            )
-        return cls(record, is_virus, class_name, first("genome", "source"))
-
-    def read(self, row: dict[str, str | None], where: str) -> tuple[str, Label]:
-        if None in row or None in row.values():
-            raise InputError(f"{where}: has another number of columns than the header")
-        values = {name: (value or "").strip() for name, value in row.items()}
-        if not values[self.record]:
-            raise InputError(f"{where}: the {self.record} is empty")
-        label = self._label(values, where)
-        name = values[self.class_name] if self.class_name else label or ""
+    def read(self, cells: Sequence[str], where: str) -> tuple[str, Label]:
+        if not cells[self.record]:
+            raise InputError(f"{where}: the id is empty; write it, or leave the line out")
+        label = None if self.is_virus is None else _label(cells[self.is_virus], where)
+        name = label or "" if self.class_name is None else cells[self.class_name]
         if not _CLASS.fullmatch(name):
-            raise InputError(f"{where}: {name!r} cannot be a class; {_NAMING}")
+            raise InputError(f"{where}: {quoted(name)} cannot be a class; {_NAMING}")
         if label and not name.startswith(label):
-            raise InputError(f"{where}: is_virus says {label} and class says {name}")
-        return values[self.record], Label(name, values[self.genome] if self.genome else "")
+            raise InputError(f"{where}: is_virus says {label} and class says {name}; mend one")
+        return cells[self.record], Label(name, "" if self.genome is None else cells[self.genome])
 
-    def _label(self, values: dict[str, str], where: str) -> str | None:
-        if self.is_virus is None:
-            return None
-        label = _LABELS.get(values[self.is_virus].lower())
-        if label is None:
-            raise InputError(
-                f"{where}: is_virus is {values[self.is_virus]!r}; give 1 or 0, true or false"
-            )
-        return label
+
+def _label(text: str, where: str) -> str:
+    is_virus = LABELS.get(text.lower())
+    if is_virus is None:
+        raise InputError(f"{where}: is_virus is {quoted(text)}; {GIVE_LABELS}")
+    return "virus" if is_virus else "other"
