@@ -47,6 +47,7 @@ def written(tmp_path: Path) -> Files:
     state = {name: tensor.contiguous() for name, tensor in esm2().state_dict().items()}
     state.pop("lm_head.decoder.weight", None)  # shared, which safetensors leaves out
     save_file(state, tmp_path / "esm2" / "model.safetensors")
+    (tmp_path / "esm2" / "config.json").write_text(esm2_config().to_json_string())
     dna = tmp_path / "DNABERT-S"
     dna.mkdir()
     published = load_file(DATA / "dnabert_s_tiny.weights.safetensors")
@@ -60,19 +61,24 @@ def written(tmp_path: Path) -> Files:
 
 def esm2() -> EsmForMaskedLM:
     """Return a random ESM-2 of transformers."""
-    config = EsmConfig(
+    return EsmForMaskedLM(esm2_config()).eval()
+
+
+def esm2_config() -> EsmConfig:
+    """Return its configuration."""
+    return EsmConfig(
         vocab_size=33, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         intermediate_size=4 * WIDTH, position_embedding_type="rotary", token_dropout=True,
         layer_norm_eps=1e-5, emb_layer_norm_before=False, pad_token_id=1, mask_token_id=32,
         max_position_embeddings=1026,
     )  # fmt: skip
-    return EsmForMaskedLM(config).eval()
 
 
 def spoil(path: Path, times: float = 2) -> None:
-    """Change the numbers of a file in the hub's layout; it is as good as before."""
+    """Change the weights of a file in the hub's layout; it is as good as before."""
     state = load_file(path)
-    save_file({name: times * tensor for name, tensor in state.items()}, path)
+    factors = {name: 1 if "inv_freq" in name else times for name in state}
+    save_file({name: factors[name] * tensor for name, tensor in state.items()}, path)
 
 
 def shard(state: dict[str, torch.Tensor], directory: Path, kind: str) -> None:
@@ -88,9 +94,8 @@ def shard(state: dict[str, torch.Tensor], directory: Path, kind: str) -> None:
 
 
 def sharded(files: Files) -> Files:
-    """Put the ESM-2 into two files with an index, and its configuration beside them."""
+    """Put the ESM-2 into two files with an index."""
     whole = files.esm2 / "model.safetensors"
     shard(load_file(whole), files.esm2, "model")
     whole.unlink()
-    (files.esm2 / "config.json").write_text(json.dumps({"num_attention_heads": HEADS}))
     return files

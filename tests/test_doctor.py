@@ -65,7 +65,7 @@ def test_a_damaged_bundle_is_named_and_does_not_stop_predict(home: Path) -> None
     assert not weights["compact"].fault
     (home / "damaged" / "head.safetensors").unlink()
     (home / "damaged" / "bundle.json").write_text("{}")
-    assert "not a bundle manifest" in doctor().weights[-1].fault
+    assert "cannot be read" in doctor().weights[-1].fault
 
 
 def test_the_command_ends_with_1_where_predict_cannot_run(home: Path) -> None:

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from conftest import DATA
 from made_reference import DNA, ESM2, HEAD, Made, change_esm2, made
-from published_files import Files
+from published_files import HEADS, LAYERS, WIDTH, Files
 from virnucpro.bundles import Bundle
 from virnucpro.bundles.assemble import add_bundle, add_encoder
+from virnucpro.bundles.registry import ENCODERS, PublishedEncoder
 from virnucpro.cli.app import app
 from virnucpro.encoders import protein_tokens
 from virnucpro.encoders.precision import DTYPES, computed_precisions, int8_fault
@@ -164,7 +165,7 @@ def test_refusals_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         verify("compact", device="cpu", precisions=["fp16"])
     with pytest.raises(BundleError, match="virnucpro models fetch virnucpro-500"):
         verify("virnucpro-500", device="cpu")
-    with pytest.raises(SettingsError, match="no reference data"):
+    with pytest.raises(SettingsError, match="install virnucpro again"):
         verify("compact", device="cpu", reference=tmp_path)
 
 
@@ -189,6 +190,30 @@ def test_the_command(small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(app, [*command, "wrong"])
     assert done.exit_code == 1
     assert "NOT as published: fp32" in done.stdout
+
+
+def test_digests_are_recorded_of_what_was_verified(
+    small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = PublishedEncoder("protein", f"facebook/{ESM2}", LAYERS, WIDTH, HEADS)
+    monkeypatch.setitem(ENCODERS, ESM2, sizes)
+    records = tmp_path / "bundles" / ".digests.json"
+
+    def notes(name: str) -> list[str]:
+        add_encoder(name, small.files.esm2)
+        report = verify(name, device="cpu", precisions=["fp32"], reference=small.reference)
+        return report.notes
+
+    assert not records.exists()
+    change_esm2(small.files, swapped)
+    assert not any("recorded" in note for note in notes(ESM2))  # a look-alike
+    assert not records.exists()
+    shutil.rmtree(tmp_path / "bundles" / ESM2)
+    change_esm2(small.files, swapped)  # back
+    assert not any("recorded" in note for note in notes("mine"))
+    assert not records.exists()
+    assert f"{ESM2}: the digests of its files are recorded" in notes(ESM2)
+    assert set(json.loads(records.read_text())) == {f"facebook/{ESM2}/model.safetensors"}
 
 
 def test_the_packaged_reference() -> None:

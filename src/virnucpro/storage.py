@@ -6,6 +6,8 @@ from pathlib import Path
 
 from virnucpro.errors import SettingsError
 
+_BY_EFFECTIVE_ID = os.access in os.supports_effective_ids
+
 
 def write_whole(path: Path, content: bytes, writer: str = "") -> None:
     """Write a file so that a crash leaves either the old content or the new, never a part.
@@ -57,9 +59,29 @@ def as_text(path: str | Path) -> str:
 
 
 def home() -> Path:
-    """Return where bundles that were added lie: `$VIRNUCPRO_HOME`, else the user's data folder."""
-    if given := os.environ.get("VIRNUCPRO_HOME"):
-        return Path(given)
+    """Return where bundles are added: the last of `stores`."""
+    return stores()[-1]
+
+
+def stores() -> list[Path]:
+    """Return where bundles lie.
+
+    That is `$VIRNUCPRO_HOME`, else the user's data folder; and both where the first is a shared one
+    that this user cannot write.
+    """
+    given = os.environ.get("VIRNUCPRO_HOME")
+    if not given:
+        return [_own_store()]
+    shared = Path(given)
+    if not shared.is_dir() or os.access(shared, os.W_OK | os.X_OK, effective_ids=_BY_EFFECTIVE_ID):
+        return [shared]
+    try:
+        return [shared, _own_store()]
+    except SettingsError:  # no home directory: what is shared can be read nevertheless
+        return [shared]
+
+
+def _own_store() -> Path:
     data = os.environ.get("XDG_DATA_HOME") or user_home() / ".local" / "share"
     return Path(data) / "virnucpro" / "bundles"
 

@@ -187,7 +187,7 @@ def test_a_file_that_is_no_tokenizer_is_refused(copy: Path, content: bytes) -> N
         load_bundle(copy).tokenizer()
     message = str(caught.value)
     assert message.startswith(f"{copy / TOKENIZER_FILE}: ")
-    assert message.endswith("; get the bundle anew")
+    assert message.endswith("; give a byte-pair tokenizer as DNABERT-S has it")
     assert message.isprintable()
 
 

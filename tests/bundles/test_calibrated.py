@@ -86,7 +86,7 @@ HOSTILE: dict[str, Json] = {
 @pytest.mark.parametrize("calibration", HOSTILE.values(), ids=HOSTILE)
 def test_nonsense_is_refused_in_one_line(copy: Path, calibration: Json) -> None:
     rewrite_manifest(copy, lambda manifest: manifest.update(calibration=calibration))
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
@@ -95,7 +95,7 @@ def test_what_is_no_number_is_refused(copy: Path, field: str, number: str) -> No
     rewrite_manifest(copy, lambda m: m.update(calibration=with_line(**{field: [0.125, 7777, 1]})))
     text = (copy / MANIFEST).read_text().replace("7777", number)
     (copy / MANIFEST).write_text(text)
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 def test_files_are_linked_and_the_manifest_comes_back(tiny_bundle: Bundle, tmp_path: Path) -> None:

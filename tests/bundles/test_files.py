@@ -23,7 +23,7 @@ def test_a_flipped_byte_is_noticed(copy: Path, name: str, place: float) -> None:
     content = bytearray((copy / name).read_bytes())
     content[int(place * (len(content) - 1))] ^= 1
     (copy / name).write_bytes(content)
-    expected = "its sha256 is not the manifest's; the bundle is damaged, get it anew"
+    expected = "its sha256 is not the manifest's; the bundle is damaged, get it again"
     assert refusal(copy) == f"{copy / name}: {expected}"
 
 
@@ -34,14 +34,14 @@ def test_a_truncated_file_is_noticed(copy: Path, name: str, missing: int | None)
     kept = content[: -missing if missing else 0]
     (copy / name).write_bytes(kept)
     expected = f"{len(kept)} bytes where the manifest says {len(content)}; "
-    assert refusal(copy) == f"{copy / name}: {expected}the bundle is damaged, get it anew"
+    assert refusal(copy) == f"{copy / name}: {expected}the bundle is damaged, get it again"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_with_more_at_its_end_is_noticed(copy: Path, name: str) -> None:
     with (copy / name).open("ab") as file:
         file.write(b"\0")
-    assert refusal(copy).endswith("the bundle is damaged, get it anew")
+    assert refusal(copy).endswith("the bundle is damaged, get it again")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -130,7 +130,7 @@ def test_pickled_weights_are_refused_and_not_run(
 ) -> None:
     sentinel = tmp_path / "sentinel"
     put(copy, name, pickled(sentinel, form))
-    assert refusal(copy).startswith(f"{copy / name}: not a readable safetensors file (")
+    assert refusal(copy).startswith(f"{copy / name}: cannot be read (")
     assert not sentinel.exists()
 
 
@@ -138,7 +138,7 @@ def test_pickled_weights_are_refused_and_not_run(
 def test_a_pickled_manifest_is_refused_and_not_run(copy: Path, tmp_path: Path, form: str) -> None:
     sentinel = tmp_path / "sentinel"
     (copy / MANIFEST).write_bytes(pickled(sentinel, form))
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
     assert not sentinel.exists()
 
 
@@ -146,7 +146,7 @@ def test_a_pickled_manifest_is_refused_and_not_run(copy: Path, tmp_path: Path, f
 def test_a_pickled_tokenizer_is_refused_and_not_run(copy: Path, tmp_path: Path, form: str) -> None:
     sentinel = tmp_path / "sentinel"
     put(copy, TOKENIZER_FILE, pickled(sentinel, form))
-    with pytest.raises(BundleError, match="not a byte-pair tokenizer"):
+    with pytest.raises(BundleError, match="give a byte-pair tokenizer"):
         load_bundle(copy).tokenizer()
     assert not sentinel.exists()
 

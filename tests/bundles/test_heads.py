@@ -104,7 +104,7 @@ def test_what_was_made_once_is_found_again(bundle: Bundle, head: Path, home: Pat
     assert load_bundle(path).manifest.name == "mine+other_model.pth"
     assert added_bundles() == ["mine"]
     (path / HEAD_FILE).write_bytes(b"damaged")
-    with pytest.raises(BundleError, match=f"remove {path}, it is then made anew"):
+    with pytest.raises(BundleError, match=f"remove {path}, it is then made again"):
         bundle_with_head("mine", head)
     shutil.rmtree(path)
     assert bundle_with_head("mine", head) == path

@@ -17,14 +17,14 @@ from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE, TOKENI
 )
 def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_manifest_is_refused(copy: Path, share: float) -> None:
     content = (copy / MANIFEST).read_bytes()
     (copy / MANIFEST).write_bytes(content[: int(share * len(content))])
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 #: Parts of the manifest with fields of their own; the empty name is the manifest itself.
@@ -46,7 +46,7 @@ def test_every_field_of_a_manifest_is_needed(tiny_bundle: Bundle, copy: Path, pa
         del part_of(manifest, part)[field]
         (copy / MANIFEST).write_text(json.dumps(manifest))
         message = refusal(copy)
-        assert message.startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+        assert message.startswith(f"{copy / MANIFEST}: cannot be read (")
         assert f"`{field}`" in message
 
 
@@ -61,13 +61,13 @@ def test_one_of_two_encoders_is_not_enough(copy: Path, frames: str) -> None:
             del manifest["files"][name]
 
     rewrite_manifest(copy, leave_out)
-    told = f"{copy / MANIFEST}: frames {frames} do not fit its encoders; get the bundle anew"
+    told = f"{copy / MANIFEST}: frames {frames} do not fit its encoders; get the bundle again"
     assert refusal(copy) == told
 
 
 def test_two_encoders_do_not_read_all_frames_as_one(copy: Path) -> None:
     rewrite_manifest(copy, lambda m: m.update(frames="all"))
-    told = f"{copy / MANIFEST}: frames all do not fit its encoders; get the bundle anew"
+    told = f"{copy / MANIFEST}: frames all do not fit its encoders; get the bundle again"
     assert refusal(copy) == told
 
 
@@ -75,7 +75,7 @@ def test_two_encoders_do_not_read_all_frames_as_one(copy: Path) -> None:
 def test_an_unknown_field_is_refused(copy: Path, part: str) -> None:
     rewrite_manifest(copy, lambda manifest: part_of(manifest, part).update(colour="red"))
     message = refusal(copy)
-    assert message.startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert message.startswith(f"{copy / MANIFEST}: cannot be read (")
     assert "`colour`" in message
 
 
@@ -109,12 +109,12 @@ def test_a_manifest_must_list_every_file(copy: Path, name: str) -> None:
 def test_a_manifest_with_text_that_is_not_utf8_is_refused(copy: Path) -> None:
     content = (copy / MANIFEST).read_bytes()
     (copy / MANIFEST).write_bytes(content.replace(b'"tiny"', b'"\xf4iny"'))
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 def test_a_deeply_nested_manifest_is_refused(copy: Path) -> None:
     (copy / MANIFEST).write_bytes(b'{"format": 1, "name": ' + b"[" * 100_000)
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 @pytest.mark.parametrize("field", ["a\nb", "\x1b[31mred"])
@@ -122,7 +122,7 @@ def test_an_unknown_field_of_control_characters_is_refused_in_one_line(
     copy: Path, field: str
 ) -> None:
     rewrite_manifest(copy, lambda manifest: manifest.update({field: 1}))
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 OUT_OF_RANGE: dict[str, Callable[[Json], object]] = {
@@ -150,7 +150,7 @@ OUT_OF_RANGE: dict[str, Callable[[Json], object]] = {
 @pytest.mark.parametrize("edit", OUT_OF_RANGE.values(), ids=OUT_OF_RANGE)
 def test_a_value_out_of_range_is_refused(copy: Path, edit: Callable[[Json], object]) -> None:
     rewrite_manifest(copy, edit)
-    assert refusal(copy).startswith(f"{copy / MANIFEST}: not a bundle manifest (")
+    assert refusal(copy).startswith(f"{copy / MANIFEST}: cannot be read (")
 
 
 @pytest.mark.parametrize("part", ["protein_encoder", "dna_encoder"])
@@ -159,7 +159,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(copy: Path, part: str, h
     rewrite_manifest(copy, set_in(part, heads=heads))
     message = refusal(copy)
     assert message.startswith(f"{copy / MANIFEST}: width ")
-    assert message.endswith(f" does not fit {heads} heads; get the bundle anew")
+    assert message.endswith(f" does not fit {heads} heads; get the bundle again")
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ def test_a_lone_encoder_is_no_bundle(files: Files) -> None:
     [
         ({"format": 2}, "bundle format 2 where"),
         ({"colour": "red"}, "`colour`"),
-        ({"encoder": {"architecture": "bert"}}, "not a bundle manifest ("),
-        ({"encoder": []}, "not a bundle manifest ("),
+        ({"encoder": {"architecture": "bert"}}, "cannot be read ("),
+        ({"encoder": []}, "cannot be read ("),
         ({"provenance": {}}, "does not say where"),
         ({"files": {}}, "must list exactly the files"),
         ({"head": {"hidden": 3}}, "`head`"),

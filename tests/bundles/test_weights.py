@@ -72,7 +72,7 @@ def test_a_header_that_is_none_is_refused(copy: Path, name: str, header: bytes) 
 def test_a_header_of_another_length_is_refused(copy: Path, length: int) -> None:
     content = (copy / HEAD_FILE).read_bytes()
     put(copy, HEAD_FILE, length.to_bytes(8, "little") + content[8:])
-    assert refusal(copy).startswith(f"{copy / HEAD_FILE}: not a readable safetensors file (")
+    assert refusal(copy).startswith(f"{copy / HEAD_FILE}: cannot be read (")
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -81,7 +81,7 @@ def test_weights_that_are_no_safetensors_file_are_refused(
     copy: Path, name: str, content: bytes
 ) -> None:
     put(copy, name, content)
-    assert refusal(copy).startswith(f"{copy / name}: not a readable safetensors file (")
+    assert refusal(copy).startswith(f"{copy / name}: cannot be read (")
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -121,7 +121,7 @@ def test_a_counter_that_is_not_int64_is_refused(copy: Path, dtype: torch.dtype) 
     put(copy, HEAD_FILE, save(tensors | {name: tensors[name].to(dtype)}))
     message = refusal(copy)
     assert message.startswith(f"{copy / HEAD_FILE}: {name} is ")
-    assert message.endswith(" where I64 is needed; get the bundle anew")
+    assert message.endswith(" where I64 is needed; get the bundle again")
 
 
 def test_a_weight_that_is_int64_is_refused(copy: Path) -> None:

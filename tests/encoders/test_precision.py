@@ -58,5 +58,5 @@ def test_weights_that_are_no_numbers_are_found_at_load() -> None:
     network = Esm2(Esm2Config(layers=1, width=32, heads=2)).eval()
     with torch.no_grad():
         network.blocks[0].get_submodule("up").get_parameter("bias").fill_(torch.nan)
-    with pytest.raises(SettingsError, match=r"not finite.* get the bundle anew"):
+    with pytest.raises(SettingsError, match=r"not finite.* get the bundle again"):
         speed_up(network, "fp32")

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from virnucpro.encoders import DnaTokenizer, Tokens, protein_tokens
 from virnucpro.encoders.tokens import ESM2_CLS, ESM2_EOS, ESM2_PAD, ESM2_UNK, ESM2_VOCABULARY
+from virnucpro.errors import BundleError
 
 DATA = Path(__file__).parents[1] / "data"
 RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
@@ -95,7 +96,7 @@ def test_vocabulary_size(ours: DnaTokenizer, published: Tokenizer) -> None:
     ],
 )
 def test_what_is_no_tokenizer_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="not a byte-pair tokenizer"):
+    with pytest.raises(BundleError, match="give a byte-pair tokenizer"):
         DnaTokenizer(content)
 
 

@@ -2,19 +2,17 @@
 
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import msgspec
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.convert import convert_head
-from virnucpro.bundles.digests import Record, record
-from virnucpro.bundles.files import Content, Linked
+from virnucpro.bundles.files import Content, Linked, check_sizes, read_manifest
 from virnucpro.bundles.manifest import Calibration, EncoderManifest, Kind, Manifest, Thresholds
 from virnucpro.bundles.models import Model, load_model
 from virnucpro.bundles.parts import (
@@ -29,10 +27,17 @@ from virnucpro.bundles.parts import (
     read_head,
 )
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, git_blob_id, sha256_of
-from virnucpro.bundles.store import EMBEDDED, Bundle, check_name, load_bundle, write_directory
-from virnucpro.errors import BundleError
+from virnucpro.bundles.store import (
+    DERIVED,
+    EMBEDDED,
+    Bundle,
+    check_name,
+    load_bundle,
+    write_directory,
+)
+from virnucpro.errors import BundleError, reading
 from virnucpro.sequences.chunking import check_chunk_length
-from virnucpro.storage import home
+from virnucpro.storage import home, stores
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"
@@ -77,7 +82,7 @@ def add_bundle(
         metrics={}, files={},
     )  # fmt: skip
     contents = {**protein.contents, **dna.contents, **head.contents}
-    _settle(place, description, contents, {**protein.new, **dna.new})
+    _settle(place, description, contents)
     return load_bundle(place, is_checked=True)  # its digests were taken from the files just now
 
 
@@ -103,12 +108,14 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
         provenance={given.label: part.said}, files={},
     )  # fmt: skip
     _check_sizes(name, description, part.path)
-    _settle(place, description, part.contents, part.new)
+    _settle(place, description, part.contents)
     return load_model(place, is_checked=True)
 
 
 def bundle_with_head(bundle_name: str, head: Path) -> Path:
     """Return the directory of a bundle with another head, made once and then found again.
+
+    The digests of its files are not compared here, but by who uses it (`Bundle.check`).
 
     Args:
         bundle_name: the bundle's name or directory.
@@ -117,11 +124,13 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
     Raises:
         BundleError: when bundle or head are damaged or do not fit together.
     """
-    bundle = load_bundle(bundle_name, is_checked=True)  # what is linked is compared below
+    bundle = load_bundle(bundle_name, is_checked=True)
     if not head.is_file():
         raise BundleError(f"{head}: no such file; give a head such as 500_model.pth")
-    key = hashlib.sha256((bundle.sha256 + sha256_of(head)).encode()).hexdigest()[:16]
-    place = home() / ".derived" / key
+    with reading(head, "give a head such as 500_model.pth", BundleError):
+        key = hashlib.sha256((bundle.sha256 + sha256_of(head)).encode()).hexdigest()[:16]
+    made = [store / DERIVED / key for store in stores()]
+    place = next((place for place in made if place.is_dir()), made[-1])
     if not place.is_dir():
         try:
             return _with_head(bundle, head, place).path
@@ -129,9 +138,11 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
             if not place.is_dir():  # else another process was first
                 raise
     try:
-        return load_bundle(place).path
+        found = load_bundle(place, is_checked=True)
+        check_sizes(place, found.manifest.files)
     except BundleError as error:
-        raise BundleError(f"{error}: remove {place}, it is then made anew") from error
+        raise BundleError(f"{error}: remove {place}, it is then made again") from error
+    return found.path
 
 
 def _with_head(bundle: Bundle, head: Path, place: Path) -> Bundle:
@@ -147,7 +158,7 @@ def _with_head(bundle: Bundle, head: Path, place: Path) -> Bundle:
         metrics={},
         calibration=None,
     )
-    linked = _linked_encoders(bundle)
+    linked = _linked_encoders(bundle, is_checked=True)  # later, by who uses the bundle
     _settle(place, description, {**linked, **part.contents})
     return load_bundle(place, is_checked=True)
 
@@ -205,12 +216,14 @@ def with_trained_head(
     return load_bundle(directory, is_checked=True)
 
 
-def _linked_encoders(bundle: Bundle) -> dict[str, Linked]:
-    return _linked(bundle, (f for f in bundle.manifest.file_names if f != layout.HEAD_FILE))
+def _linked_encoders(bundle: Bundle, *, is_checked: bool = False) -> dict[str, Linked]:
+    encoders = [name for name in bundle.manifest.file_names if name != layout.HEAD_FILE]
+    return _linked(bundle, encoders, is_checked=is_checked)
 
 
-def _linked(bundle: Bundle, files: Iterable[str]) -> dict[str, Linked]:
-    return {file: Linked(bundle.path / file, bundle.manifest.files[file]) for file in files}
+def _linked(bundle: Bundle, files: Iterable[str], *, is_checked: bool = False) -> dict[str, Linked]:
+    described = bundle.manifest.files
+    return {name: Linked(bundle.path / name, described[name], is_checked) for name in files}
 
 
 def _free_place(name: str) -> Path:
@@ -218,10 +231,10 @@ def _free_place(name: str) -> Path:
     check_name(name)
     if name in EMBEDDED:
         raise BundleError(f"{name}: comes with virnucpro; give another name")
-    place = home() / name
-    if place.exists():
-        raise BundleError(f"{place}: is there already; remove it, or give another name")
-    return place
+    for place in (store / name for store in stores()):
+        if place.exists():
+            raise BundleError(f"{place}: is there already; remove it, or give another name")
+    return home() / name
 
 
 def _check_published_head(name: str, head: Path) -> None:
@@ -262,16 +275,14 @@ def _settle(
     place: Path,
     description: Manifest | EncoderManifest,
     contents: Mapping[str, Content],
-    new: Mapping[str, Record] = MappingProxyType({}),
 ) -> None:
-    """Write a directory beside its place, record digests, and move it there whole."""
+    """Write a directory beside its place, check it, and move it there whole."""
+    beside = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         try:
             write_directory(beside, description, contents)
-            beside.chmod(0o755)
-            record(new)
+            read_manifest(beside)  # what was refused later would stay there
             beside.rename(place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)

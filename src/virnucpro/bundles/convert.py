@@ -8,6 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from virnucpro.bundles.architectures import (
+    State,
+    check_dnabert_s,
+    check_esm2,
+    check_rotary,
+    check_sizes,
+    check_types,
+)
 from virnucpro.bundles.registry import ENCODERS
 from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config
@@ -25,22 +33,21 @@ _SLICE = 1 << 22
 
 _LAYER = re.compile(r"\b(?:layers?|blocks)\.([0-9]{1,4})\.")
 
-State = Mapping[str, Tensor]
-
 
 def convert_protein(
-    state: State, config: Mapping[str, Any], where: str
+    state: State, config: Mapping[str, Any] | None, where: str
 ) -> tuple[ProteinEncoder, dict[str, Tensor]]:
     """Turn ESM-2's weights, as transformers or fair-esm name them, into a bundle's.
 
     Args:
         state: published names and tensors.
-        config: of transformers, for sizes that tensors do not show; may be empty.
+        config: transformers' `config.json`, where there is one.
         where: the file, for messages.
 
     Raises:
         BundleError: when they are not the weights of an ESM-2.
     """
+    check_esm2(state, config, where)
     is_fair_esm = any(name.endswith("embed_tokens.weight") for name in state)
     fused = _fused(fuse_fair_esm if is_fair_esm else fuse_transformers, state, "ESM-2", where)
     vocabulary, width = fused["embedding.weight"].shape
@@ -51,13 +58,16 @@ def convert_protein(
         vocabulary=vocabulary,
     )
     _check(fused, Esm2, sizes, where)
+    check_sizes(config, _said_sizes(sizes, 4 * width), where)
+    check_rotary(state, sizes.width // sizes.heads, where)
     return ProteinEncoder(**asdict(sizes)), fused
 
 
 def convert_dna(
-    state: State, config: Mapping[str, Any], where: str
+    state: State, config: Mapping[str, Any] | None, where: str
 ) -> tuple[DnaEncoder, dict[str, Tensor]]:
     """Turn DNABERT-S's weights into a bundle's; see `convert_protein`."""
+    check_dnabert_s(state, config, where)
     fused = _fused(fuse_published, state, "DNABERT-S", where)
     vocabulary, width = fused["embedding.weight"].shape
     sizes = DnabertSConfig(
@@ -68,6 +78,7 @@ def convert_dna(
         vocabulary=vocabulary,
     )
     _check(fused, DnabertS, sizes, where)
+    check_sizes(config, _said_sizes(sizes, sizes.feed_forward), where)
     return DnaEncoder(**asdict(sizes)), fused
 
 
@@ -77,10 +88,21 @@ def convert_head(state: State, where: str) -> tuple[HeadSize, dict[str, Tensor]]
     Raises:
         BundleError: when they are not those of a head.
     """
-    hidden = state["hidden_layer.weight"].shape[0] if "hidden_layer.weight" in state else 0
-    found = state.get("output_layer.weight")
-    if not hidden or found is None or tuple(found.shape) != (2, hidden):
+    first = state.get("hidden_layer.weight")
+    if first is None or first.dim() != 2 or not first.numel():
         raise BundleError(f"{where}: not the weights of a VirNucPro head; give 500_model.pth")
+    check_types(state, where)
+    hidden, features = first.shape
+    norm = ("weight", "bias", "running_mean", "running_var")
+    shapes = {
+        "hidden_layer.weight": (hidden, features),
+        "hidden_layer.bias": (hidden,),
+        "output_layer.weight": (2, hidden),
+        "output_layer.bias": (2,),
+        "bn1.num_batches_tracked": (),
+        **{f"bn1.{name}": (hidden,) for name in norm},
+    }
+    _compare_shapes(state, shapes, "a VirNucPro head", where)
     return HeadSize(hidden=hidden), dict(state)
 
 
@@ -126,13 +148,25 @@ def _layers(state: State, fused: State, where: str) -> int:
         for names in (fused, state)
     )
     if not found == published == set(range(len(found))):
-        raise BundleError(f"{where}: some of its layers are not complete; get it anew")
+        raise BundleError(f"{where}: some of its layers are not complete; get it again")
     return len(found)
 
 
-def _heads(config: Mapping[str, Any], known: Mapping[int, int], width: int, where: str) -> int:
-    heads = config.get("num_attention_heads", known.get(width))
-    if not isinstance(heads, int) or heads < 1 or width % heads:
+def _said_sizes(sizes: Esm2Config | DnabertSConfig, feed_forward: int) -> dict[str, int]:
+    """Return sizes under the names that `config.json` has for them."""
+    return {
+        "num_hidden_layers": sizes.layers,
+        "hidden_size": sizes.width,
+        "intermediate_size": feed_forward,
+        "vocab_size": sizes.vocabulary,
+    }
+
+
+def _heads(
+    config: Mapping[str, Any] | None, known: Mapping[int, int], width: int, where: str
+) -> int:
+    heads = (config or {}).get("num_attention_heads", known.get(width))
+    if type(heads) is not int or heads < 1 or width % (2 * heads):
         raise BundleError(
             f"{where}: no published model has a width of {width}; give a directory with config.json"
         )
@@ -143,10 +177,19 @@ def _check(fused: State, network: Callable[[Any], nn.Module], sizes: object, whe
     """Compare names and shapes with those of the network."""
     with torch.device("meta"):
         expected = network(sizes).state_dict()
-    for name in sorted(expected.keys() | fused.keys()):
-        shapes = [tuple(x[name].shape) if name in x else None for x in (fused, expected)]
-        if shapes[0] != shapes[1]:
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    _compare_shapes(fused, shapes, "the network", where)
+
+
+def _compare_shapes(
+    found: State, expected: Mapping[str, tuple[int, ...]], network: str, where: str
+) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found or name not in expected:
+            fault = "is missing" if name in expected else f"is no tensor of {network}"
+            raise BundleError(f"{where}: {name[:100]} {fault}; get it again")
+        if (have := tuple(found[name].shape)) != expected[name]:
             raise BundleError(
-                f"{where}: {name} has shape {shapes[0]} where the network has {shapes[1]}; "
-                "get it anew"
+                f"{where}: {name[:100]} has shape {have} where {network} has {expected[name]}; "
+                "get it again"
             )

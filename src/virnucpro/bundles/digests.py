@@ -1,32 +1,38 @@
-"""Digests of published files: those that the registry knows, and those recorded on first use.
+"""Digests of published files: those that the registry knows, and those of which it was verified.
 
 What is recorded lies in `.digests.json` beside the bundles: repository and file -> sha256, the
-hub's commit where it is known, and the day.
+hub's commit where it is known, and the day. It is recorded of files whose network gave the
+published outputs (`virnucpro models verify`), never because of their name.
 """
 
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from virnucpro.bundles.foreign import read_short
 from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, sha256_of
-from virnucpro.errors import BundleError
-from virnucpro.storage import home, write_whole
+from virnucpro.errors import BundleError, reading
+from virnucpro.storage import home, stores, write_whole
 
+_FILE = ".digests.json"
+#: Most bytes of it.
+_LONGEST = 1 << 20
 AS_PUBLISHED = "as published"
 UNKNOWN = "no published digest is known of it"
-_FIRST_SEEN = "first seen: recorded"
 #: How provenance says the digest of a file and what is known of it.
-_SAID = re.compile(r"sha256 ([0-9a-f]{64}) \([^()]*\)")
+_SAID = re.compile(r"(\S+) sha256 ([0-9a-f]{64}) \(([^()]*)\)")
+#: What is known of a file in the hub's cache, which was compared with what the hub says of it.
+_OF_HUB = re.compile(r"as [\w.-]+/[\w.-]+ has it at ([\w.-]+)")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file was when it was first seen.
+    """What a file was when its network was verified.
 
     Attributes:
         sha256: of its content.
@@ -39,58 +45,73 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     date: str
 
 
-def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> tuple[str, dict[str, Record]]:
+def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> str:
     """Say the digest of each file and what is known of it.
 
     Args:
         files: of published weights.
         encoder: whose files these must be; None where they may be of any.
 
-    Returns:
-        what to say, and what is to be recorded once the files have proved to be of use.
-
     Raises:
         BundleError: when a file has another digest than the one recorded of it.
     """
-    said, new = [], {}
+    said = []
     for file in files:
         sha256 = sha256_of(file)
         verdict = _verdict(sha256)
         if encoder is not None and verdict != AS_PUBLISHED:
-            key = f"{encoder.repository}/{file.name}"
-            _compare(key, sha256)
+            _compare(f"{encoder.repository}/{file.name}", sha256)
             if verdict == UNKNOWN:
-                verdict = _FIRST_SEEN
-                new[key] = Record(sha256, _commit(file), datetime.now(UTC).date().isoformat())
+                verdict = _of_hub(file, encoder.repository) or UNKNOWN
         said.append(f"{file.name} {say(sha256, verdict)}")
-    return ", ".join(said), new
+    return ", ".join(said)
 
 
-def record(new: Mapping[str, Record]) -> None:
-    """Keep digests of files that were seen for the first time.
+def record(encoder: PublishedEncoder, said: str) -> bool:
+    """Keep the digests of files whose network gave the published outputs.
+
+    Args:
+        encoder: whose files these are.
+        said: provenance of the files.
+
+    Returns:
+        whether there was a digest to keep.
 
     Raises:
-        BundleError: when another process recorded another digest meanwhile.
+        BundleError: when another digest was recorded of a file, or nothing can be recorded.
     """
+    today = datetime.now(UTC).date().isoformat()
+    new: dict[str, Record] = {}
+    for name, sha256, verdict in _SAID.findall(said):
+        if _verdict(sha256) == UNKNOWN:
+            of_hub = _OF_HUB.fullmatch(verdict)
+            commit = of_hub[1] if of_hub else ""
+            new[f"{encoder.repository}/{name}"] = Record(sha256, commit, today)
     if not new:
-        return
-    with _lock():
-        for key, seen in new.items():
-            _compare(key, seen.sha256)
-        content = msgspec.json.encode({**new, **_recorded()}, order="sorted")
-        text = msgspec.json.format(content, indent=2) + b"\n"
-        write_whole(_path(), text, f".{os.getpid()}")
+        return False
+    with reading(_path(), "let it be written", BundleError), _lock():
+        for key, verified in new.items():
+            _compare(key, verified.sha256)
+        content = msgspec.json.encode({**new, **_records(_path())}, order="sorted")
+        write_whole(_path(), msgspec.json.format(content, indent=2) + b"\n", f".{os.getpid()}")
+    return True
 
 
 def judge_again(said: str) -> str:
     """Return what provenance says of files with what is known of their digests now."""
-    return _SAID.sub(lambda match: say(match[1], _verdict(match[1])), said)
+
+    def judged(match: re.Match[str]) -> str:
+        verdict = _verdict(match[2])
+        is_of_hub = verdict == UNKNOWN and _OF_HUB.fullmatch(match[3])
+        return f"{match[1]} {say(match[2], match[3] if is_of_hub else verdict)}"
+
+    return _SAID.sub(judged, said)
 
 
 def is_known(said: str) -> bool:
-    """Tell whether each file of which provenance speaks is as published or as recorded."""
-    digests = _SAID.findall(said)
-    return bool(digests) and all(_verdict(sha256) != UNKNOWN for sha256 in digests)
+    """Tell whether each file of which provenance speaks is published, recorded, or of the hub."""
+    verdicts = [verdict for *_, verdict in _SAID.findall(judge_again(said))]
+    return bool(verdicts) and UNKNOWN not in verdicts
 
 
 def say(sha256: str, verdict: str) -> str:
@@ -117,20 +138,26 @@ def _compare(key: str, sha256: str) -> None:
 
 
 def _recorded() -> dict[str, Record]:
-    try:
-        return msgspec.json.decode(_path().read_bytes(), type=dict[str, Record])
-    except FileNotFoundError:
+    """Return what is recorded in all stores; of one file, the first counts."""
+    found: dict[str, Record] = {}
+    for store in reversed(stores()):
+        found |= _records(store / _FILE)
+    return found
+
+
+def _records(path: Path) -> dict[str, Record]:
+    if not path.exists():
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(
-            f"{_path()}: cannot be read ({error}); remove it, and digests are recorded anew"
-        ) from error
+    with reading(path, "remove it; digests are recorded again", BundleError):
+        return msgspec.json.decode(read_short(path, _LONGEST), type=dict[str, Record])
 
 
-def _commit(file: Path) -> str:
-    """Return the commit of a file in the hub's cache, `snapshots/COMMIT/FILE`."""
-    is_cached = file.parent.parent.name == "snapshots"
-    return file.parent.name if is_cached else ""
+def _of_hub(file: Path, repository: str) -> str | None:
+    """Say the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`."""
+    commit, snapshots, models = (parent.name for parent in list(file.absolute().parents)[:3])
+    if snapshots == "snapshots" and models == f"models--{repository.replace('/', '--')}":
+        return f"as {repository} has it at {commit}"
+    return None
 
 
 @contextmanager
@@ -144,4 +171,4 @@ def _lock() -> Iterator[None]:
 
 
 def _path() -> Path:
-    return home() / ".digests.json"
+    return home() / _FILE

@@ -6,11 +6,14 @@ a mirror.
 """
 
 import os
+import threading
 import urllib.request
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from virnucpro.bundles.assemble import add_bundle, add_encoder
 from virnucpro.bundles.digests import is_known
@@ -23,23 +26,34 @@ from virnucpro.bundles.registry import (
     git_blob_id,
     sha256_of,
 )
-from virnucpro.bundles.store import Bundle, added_bundles, added_encoders
+from virnucpro.bundles.store import Bundle, added_bundles, added_encoders, directories
 from virnucpro.bundles.weights import LAYOUTS, weight_files
-from virnucpro.errors import BundleError
-from virnucpro.storage import home, write_whole
+from virnucpro.errors import BundleError, reading
+from virnucpro.storage import home, stores, write_whole
 
 _HEADS_URL = f"https://raw.githubusercontent.com/{HEADS}/HEAD"
-_SECONDS = 30
+#: How long an answer may take to begin.
+_SECONDS = 10
+#: Where heads that were fetched lie, in a store.
+_HEADS = ".heads"
 #: Most bytes of a head; the published ones have 7 MB.
 _LONGEST_HEAD = 1 << 26
 #: Kind of an encoder -> files beside its weights.
 _OTHERS = {"protein": ("config.json",), "dna": ("config.json", "tokenizer.json")}
 
 
-def fetch(name: str) -> Bundle | Model:
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def fetch(name: str, on_wait: Callable[[str], None] = _quiet) -> Bundle | Model:
     """Get the files of a published bundle or encoder and make it of them; nothing is done twice.
 
     Encoders that are here already, alone or in a published bundle, are linked and not fetched.
+
+    Args:
+        name: of the bundle or encoder.
+        on_wait: is told what is waited for.
 
     Raises:
         BundleError: when there is no such name, or a file cannot be had or is not the published
@@ -47,27 +61,28 @@ def fetch(name: str) -> Bundle | Model:
     """
     if name not in PUBLISHED and name not in ENCODERS:
         raise BundleError(f"{name}: can be fetched: {', '.join([*PUBLISHED, *ENCODERS])}")
-    place = home() / name
-    if not place.is_dir():
+    if name not in directories():
+        place = home() / name
         try:
-            return _make_encoder(name) if name in ENCODERS else _make_bundle(name)
+            return (_make_encoder if name in ENCODERS else _make_bundle)(name, on_wait)
         except BundleError:
             if not place.is_dir():  # else another process was first
                 raise
     return load(name)
 
 
-def _make_encoder(name: str) -> Model:
-    return add_encoder(name, _encoder(name))
+def _make_encoder(name: str, on_wait: Callable[[str], None]) -> Model:
+    return add_encoder(name, _encoder(name, on_wait))
 
 
-def _make_bundle(name: str) -> Bundle:
+def _make_bundle(name: str, on_wait: Callable[[str], None]) -> Bundle:
     published = PUBLISHED[name]
-    encoders = [_encoder(encoder) for encoder in (published.protein, published.dna)]
+    encoders = [_encoder(encoder, on_wait) for encoder in (published.protein, published.dna)]
+    on_wait(f"getting {published.head}")
     return add_bundle(name, [*encoders, fetch_head(published)])
 
 
-def _encoder(name: str) -> str | Path:
+def _encoder(name: str, on_wait: Callable[[str], None]) -> str | Path:
     """Return a published encoder that is here and whose files' digests are known, else fetch it."""
     encoder = ENCODERS[name]
     alone = [name] if name in added_encoders() else []
@@ -79,17 +94,26 @@ def _encoder(name: str) -> str | Path:
     for place in alone + within:
         if is_known(find_encoder(place).manifest.said):
             return place
-    return fetch_model(encoder.repository, encoder.revision, _OTHERS[encoder.kind])
+    return fetch_model(encoder.repository, encoder.revision, _OTHERS[encoder.kind], on_wait)
 
 
-def fetch_model(repository: str, revision: str, others: tuple[str, ...]) -> Path:
+def fetch_model(
+    repository: str, revision: str, others: tuple[str, ...], on_wait: Callable[[str], None] = _quiet
+) -> Path:
     """Return the directory with a model's weights, in the first layout that the repository has.
+
+    What is whole in the cache is taken from there, without network.
 
     Args:
         repository: on the hub.
         revision: a commit or a branch.
         others: files beside the weights.
+        on_wait: is told what is waited for.
     """
+    if (found := _cached(repository, revision, others)) is not None:
+        return found
+    if not _is_offline():
+        _reach(repository, revision, on_wait)
     for layout in LAYOUTS:
         entry = _fetch(repository, revision, layout)
         if entry is not None:
@@ -101,6 +125,57 @@ def fetch_model(repository: str, revision: str, others: tuple[str, ...]) -> Path
         if file != entry.name and _fetch(repository, revision, file) is None:
             raise BundleError(_missing(repository, f"no {file}", revision))
     return entry.parent
+
+
+def _cached(repository: str, revision: str, others: tuple[str, ...]) -> Path | None:
+    """Return the directory of a model of which every file is in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (slow to import)
+
+    def find(file: str) -> Path | None:
+        found = try_to_load_from_cache(repository, file, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    for layout in LAYOUTS:
+        entry = find(layout)
+        if entry is None:
+            continue
+        _check(entry)
+        names = [file.name for file in weight_files(entry) if file.name != layout]
+        files = [find(name) for name in (*names, *others)]
+        if None not in files:
+            for file in filter(None, files):
+                _check(file)
+            return entry.parent
+    return None
+
+
+def _reach(repository: str, revision: str, on_wait: Callable[[str], None]) -> None:
+    """Ask the hub once for a repository; the library would ask for half a minute.
+
+    Raises:
+        BundleError: when there is no answer, or none that leads to files.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 (slow to import)
+    from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
+
+    url = hf_hub_url(repository, LAYOUTS[0], revision=revision)
+    host = urlsplit(url).netloc
+    on_wait(f"asking {host} for {repository} (at most {_SECONDS} s)")
+    faults: list[BaseException] = [TimeoutError(f"no answer within {_SECONDS} s")]
+
+    def ask() -> None:
+        try:
+            with reading(url, "", BundleError), suppress(EntryNotFoundError):
+                get_hf_file_metadata(url, timeout=_SECONDS)
+            faults.clear()
+        except BundleError as error:
+            faults[:] = [error]
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a name knows no limit
+    asking.start()
+    asking.join(_SECONDS)
+    for fault in faults:
+        raise _failure(repository, host, fault) from fault
 
 
 def _fetch(repository: str, revision: str, file: str) -> Path | None:
@@ -116,7 +191,7 @@ def _fetch(repository: str, revision: str, file: str) -> Path | None:
     except errors.LocalEntryNotFoundError as error:
         if _is_offline():
             return None
-        raise _failure(repository, file, error.__cause__ or error) from error
+        raise _failure(repository, file, error) from error
     except (errors.HfHubHTTPError, OSError, ValueError) as error:
         raise _failure(repository, file, error) from error
     _check(path)
@@ -137,6 +212,9 @@ def _missing(repository: str, what: str, revision: str) -> str:
 
 
 def _failure(repository: str, file: str, error: BaseException) -> BundleError:
+    """Say why a file cannot be had, by the innermost cause."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
     said = " ".join(str(error).split())[:200] or type(error).__name__
     return BundleError(
         f"{repository}/{file}: cannot be fetched ({said}); mend that and fetch again, or get the "
@@ -155,9 +233,10 @@ def _check(path: Path) -> None:
 
 def fetch_head(published: Published) -> Path:
     """Return a published head, held to its git blob id."""
-    path = home() / ".heads" / published.head
-    if path.is_file() and git_blob_id(path) == published.head_blob:
-        return path
+    for kept in (store / _HEADS / published.head for store in stores()):
+        if kept.is_file() and git_blob_id(kept) == published.head_blob:
+            return kept
+    path = home() / _HEADS / published.head
     url = f"{os.environ.get('VIRNUCPRO_HEADS_URL', _HEADS_URL)}/{published.head}"
     if not url.startswith(("https://", "http://")):
         raise BundleError(f"{url}: give VIRNUCPRO_HEADS_URL as https://...")

@@ -14,6 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from virnucpro.bundles.foreign import (
+    LONGEST_TOKENIZER,
+    check_header,
+    read_short,
+    regular_size,
+)
 from virnucpro.bundles.manifest import (
     MANIFEST_FILE,
     EncoderManifest,
@@ -23,23 +29,27 @@ from virnucpro.bundles.manifest import (
 )
 from virnucpro.bundles.registry import sha256_of
 from virnucpro.encoders import DnaTokenizer
-from virnucpro.errors import BundleError
+from virnucpro.errors import BundleError, reading
 from virnucpro.storage import write_whole
 
+#: Most bytes of a manifest; that of `compact`, with its calibration, has 27 kB.
+_LONGEST_MANIFEST = 1 << 22
 #: Names that safetensors gives the floating-point types weights may have.
 _FLOATS = ("F16", "BF16", "F32")
 
 
 class Linked(NamedTuple):
-    """A file of another directory, to be linked and not written anew.
+    """A file of another directory, to be linked and not written again.
 
     Attributes:
         path: the file.
         file: what it must be.
+        is_checked: whether its digest is compared elsewhere, or later; its size always is.
     """
 
     path: Path
     file: File
+    is_checked: bool = False
 
 
 #: What a file is made of: tensors, bytes, or a file that is there.
@@ -54,8 +64,7 @@ def read_manifest(directory: Path) -> tuple[Manifest | EncoderManifest, str]:
     """
     where = directory / MANIFEST_FILE
     try:
-        _regular_size(where)
-        content = where.read_bytes()
+        content = read_short(where, _LONGEST_MANIFEST)
     except OSError as error:
         raise BundleError(
             f"{directory}: not a bundle ({where.name}: {error.strerror}); give a bundle's directory"
@@ -95,16 +104,17 @@ def read_tensors(
     Raises:
         BundleError: when names, shapes or types differ, before any tensor is read.
     """
-    try:
-        with safe_open(where, framework="pt") as weights:
-            found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
-            _check_tensors(str(where), found, expected)
-            chosen = list(found if names is None else names)
-            return {name: _kept(weights.get_tensor(name), device, dtype) for name in chosen}
-    except (SafetensorError, OSError) as error:
-        raise BundleError(
-            f"{where}: not a readable safetensors file ({error}); get the bundle anew"
-        ) from error
+    with reading(where, "get the bundle again", BundleError):
+        check_header(where)
+        weights: Any = safe_open(where, framework="pt")
+        found = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+        _check_tensors(str(where), found, expected)
+    kept: dict[str, Tensor] = {}
+    for name in found if names is None else names:
+        with reading(where, "get the bundle again", BundleError):
+            mapped = weights.get_tensor(name)
+        kept[name] = _kept(mapped, device, dtype)  # a device's memory may run short: not its fault
+    return kept
 
 
 def write_file(path: Path, content: Content) -> File:
@@ -116,7 +126,7 @@ def write_file(path: Path, content: Content) -> File:
     """
     if isinstance(content, Linked):
         _link(content.path.resolve(), path)
-        _check_file(path, content.file)
+        (_check_size if content.is_checked else _check_file)(path, content.file)
         return content.file
     if isinstance(content, bytes):
         write_whole(path, content)
@@ -126,7 +136,7 @@ def write_file(path: Path, content: Content) -> File:
         beside.touch()
         mode = stat.S_IMODE(beside.stat().st_mode)  # safetensors makes it the owner's alone
         try:
-            save_file({name: tensor.contiguous() for name, tensor in content.items()}, beside)
+            save_file(_apart(content), beside)
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error), str(path)) from error
         beside.chmod(mode)
@@ -134,8 +144,21 @@ def write_file(path: Path, content: Content) -> File:
     return File(sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of which no two share memory, which safetensors does not write."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in places else tensor.contiguous()
+        places.add(place)
+    return found
+
+
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name; copy it where that cannot be, as on another file system."""
+    with reading(source, "get the bundle again", BundleError):
+        regular_size(source)
     try:
         os.link(source, target)
     except OSError:
@@ -148,42 +171,39 @@ def read_tokenizer(where: Path, vocabulary: int) -> DnaTokenizer:
     Raises:
         BundleError: when the file is no tokenizer, or one of more tokens than the encoder has.
     """
-    try:
-        tokenizer = DnaTokenizer(where.read_bytes())
-    except ValueError as error:
-        raise BundleError(f"{where}: {error}; get the bundle anew") from error
+    with reading(where, "get it again", BundleError):
+        tokenizer = DnaTokenizer(read_short(where, LONGEST_TOKENIZER), str(where))
     if tokenizer.vocabulary_size > vocabulary:
         raise BundleError(
             f"{where}: token ids up to {tokenizer.vocabulary_size - 1} where the manifest's "
-            f"DNA encoder has a vocabulary of {vocabulary}; get the bundle anew"
+            f"DNA encoder has a vocabulary of {vocabulary}; get the bundle again"
         )
     return tokenizer
 
 
-def _regular_size(path: Path) -> int:
-    """Return a file's size; OSError for what may block when it is opened, such as a FIFO."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return status.st_size
+def check_sizes(directory: Path, expected: Mapping[str, File]) -> None:
+    """Compare the sizes of files with those that a manifest says; see `check_files`."""
+    for name, file in expected.items():
+        _check_size(directory / name, file)
+
+
+def _check_size(path: Path, expected: File) -> None:
+    with reading(path, "get the bundle again", BundleError):
+        size = regular_size(path)
+    if size != expected.bytes:
+        raise BundleError(
+            f"{path}: {size} bytes where the manifest says {expected.bytes}; "
+            "the bundle is damaged, get it again"
+        )
 
 
 def _check_file(path: Path, expected: File) -> None:
-    try:
-        if (size := _regular_size(path)) != expected.bytes:
-            raise BundleError(
-                f"{path}: {size} bytes where the manifest says {expected.bytes}; "
-                "the bundle is damaged, get it anew"
-            )
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(
-            f"{path}: cannot be read ({error.strerror}); get the bundle anew"
-        ) from error
+    _check_size(path, expected)
+    with reading(path, "get the bundle again", BundleError):
+        digest = sha256_of(path)
     if digest != expected.sha256:
         raise BundleError(
-            f"{path}: its sha256 is not the manifest's; the bundle is damaged, get it anew"
+            f"{path}: its sha256 is not the manifest's; the bundle is damaged, get it again"
         )
 
 
@@ -202,12 +222,12 @@ def _check_tensors(where: str, found: Mapping[str, Any], expected: Mapping[str, 
         if shape != needed:
             raise BundleError(
                 f"{where}: {name} is {shape} where the manifest's sizes need {needed}; "
-                "get the bundle anew"
+                "get the bundle again"
             )
         dtype = found[name].get_dtype()
         allowed = _FLOATS if expected[name].is_floating_point() else ("I64",)
         if dtype not in allowed:
             raise BundleError(
                 f"{where}: {name} is {dtype} where {' or '.join(allowed)} is needed; "
-                "get the bundle anew"
+                "get the bundle again"
             )

@@ -15,7 +15,7 @@ from virnucpro.bundles.sizes import (
     SixFramesEncoder,
     Width,
 )
-from virnucpro.errors import BundleError, SettingsError
+from virnucpro.errors import BundleError, SettingsError, reading
 from virnucpro.sequences.chunking import LONGEST_CHUNK, SHORTEST_CHUNK
 from virnucpro.sequences.frames import FrameKind
 
@@ -254,7 +254,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest | EncoderManifest:
     Raises:
         BundleError: when it is no manifest, of another format, or inconsistent.
     """
-    try:
+    with reading(where, "get the bundle again", BundleError):
         outline = msgspec.json.decode(content, type=_Outline)
         if outline.format != FORMAT:
             raise BundleError(
@@ -264,10 +264,6 @@ def parse_manifest(content: bytes, where: str) -> Manifest | EncoderManifest:
         if outline.encoder is not None:
             return _checked_encoder(msgspec.json.decode(content, type=EncoderManifest), where)
         return _checked_bundle(msgspec.json.decode(content, type=Manifest), where)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(
-            f"{where}: not a bundle manifest ({error}); get the bundle anew"
-        ) from error
 
 
 def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
@@ -277,7 +273,7 @@ def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
     reads_all, is_alone = manifest.frames == "all", manifest.dna_encoder is None
     if not reads_all == is_alone == isinstance(manifest.protein_encoder, SixFramesEncoder):
         raise BundleError(
-            f"{where}: frames {manifest.frames} do not fit its encoders; get the bundle anew"
+            f"{where}: frames {manifest.frames} do not fit its encoders; get the bundle again"
         )
     return manifest
 
@@ -285,7 +281,7 @@ def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
 def _checked_encoder(manifest: EncoderManifest, where: str) -> EncoderManifest:
     _check_files(manifest.files, ENCODER_FILES[manifest.kind], where)
     if LABELS[manifest.kind] not in manifest.provenance:
-        raise BundleError(f"{where}: does not say where its weights come from; get it anew")
+        raise BundleError(f"{where}: does not say where its weights come from; get it again")
     _check_heads(manifest.encoder, where)
     return manifest
 
@@ -293,7 +289,7 @@ def _checked_encoder(manifest: EncoderManifest, where: str) -> EncoderManifest:
 def _check_files(found: Collection[str], needed: Collection[str], where: str) -> None:
     if set(found) != set(needed):
         raise BundleError(
-            f"{where}: must list exactly the files {', '.join(needed)}; get the bundle anew"
+            f"{where}: must list exactly the files {', '.join(needed)}; get the bundle again"
         )
 
 
@@ -303,10 +299,10 @@ def _check_heads(encoder: BundleEncoder, where: str) -> None:
         for width in (encoder.frame_width, encoder.width):
             if width % size or size % 2:
                 raise BundleError(
-                    f"{where}: width {width} does not fit heads of {size}; get the bundle anew"
+                    f"{where}: width {width} does not fit heads of {size}; get the bundle again"
                 )
     elif not encoder.heads or encoder.width % (2 * encoder.heads):
         raise BundleError(
             f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
-            "get the bundle anew"
+            "get the bundle again"
         )

@@ -100,8 +100,8 @@ def load_model(name: str | os.PathLike[str], *, is_checked: bool = False) -> Mod
     return model
 
 
-def load(name: str | os.PathLike[str]) -> Bundle | Model:
-    """Find a whole bundle or one encoder, and check it.
+def load(name: str | os.PathLike[str], *, is_checked: bool = False) -> Bundle | Model:
+    """Find a whole bundle or one encoder, and check it; see `load_bundle` and `load_model`.
 
     Raises:
         BundleError: when there is no such thing, or it is incomplete or damaged.
@@ -111,7 +111,7 @@ def load(name: str | os.PathLike[str]) -> Bundle | Model:
     is_encoder = kind is not None or place in ENCODERS
     if not is_encoder and directory.is_dir():
         is_encoder = isinstance(read_manifest(directory)[0], EncoderManifest)
-    return load_model(name) if is_encoder else load_bundle(name)
+    return (load_model if is_encoder else load_bundle)(name, is_checked=is_checked)
 
 
 class FoundEncoder(NamedTuple):

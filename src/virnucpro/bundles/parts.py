@@ -1,6 +1,5 @@
 """The parts of a bundle as they are given: published weights, or an encoder that was added."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +12,13 @@ from virnucpro.bundles.convert import convert_dna, convert_head, convert_protein
 from virnucpro.bundles.digests import (
     AS_PUBLISHED,
     UNKNOWN,
-    Record,
     is_known,
     judge,
     judge_again,
     say,
 )
-from virnucpro.bundles.files import Content, Linked
+from virnucpro.bundles.files import Content, Linked, read_tokenizer
+from virnucpro.bundles.foreign import LONGEST_TOKENIZER, read_short
 from virnucpro.bundles.manifest import (
     DNA_FILE,
     HEAD_FILE,
@@ -39,7 +38,7 @@ from virnucpro.bundles.registry import (
 )
 from virnucpro.bundles.store import bundle_path
 from virnucpro.bundles.weights import read_config, read_weights, weight_files
-from virnucpro.errors import BundleError
+from virnucpro.errors import BundleError, reading
 
 #: Keys of the provenance.
 ESM2, DNABERT_S, HEAD = THREE = (LABELS["protein"], LABELS["dna"], "head")
@@ -73,7 +72,6 @@ class Part:
         width: how many numbers of a frame an encoder gives, or a head takes.
         contents: its files.
         said: provenance.
-        new: digests to record once the directory is written.
     """
 
     path: Path
@@ -81,7 +79,6 @@ class Part:
     width: int
     contents: Mapping[str, Content]
     said: str
-    new: Mapping[str, Record] = field(default_factory=dict)
 
 
 def identify(given: str | os.PathLike[str]) -> Given:
@@ -135,14 +132,20 @@ def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
         return _added(given.path, given.manifest, published)
     path, is_dna = given.path, given.label == DNABERT_S
     tokenizer = (path if path.is_dir() else path.parent) / _TOKENIZER
-    contents: dict[str, Content] = {TOKENIZER_FILE: _tokenizer(tokenizer)} if is_dna else {}
-    files = [*weight_files(path), tokenizer] if is_dna else weight_files(path)
-    said, new = judge(files, published)
+    config = read_config(path)
     convert = convert_dna if is_dna else convert_protein
-    sizes, state = convert(given.state, read_config(path), str(path))
-    narrow(state)
-    contents[DNA_FILE if is_dna else PROTEIN_FILE] = state
-    return Part(path, sizes, sizes.width, contents, said, new)
+    with reading(path, "get it again", BundleError):
+        sizes, state = convert(given.state, config, str(path))
+        narrow(state)
+    contents: dict[str, Content] = {DNA_FILE if is_dna else PROTEIN_FILE: state}
+    files = weight_files(path)
+    if is_dna:
+        contents[TOKENIZER_FILE] = _tokenizer(tokenizer, sizes.vocabulary)
+        files = [*files, tokenizer]
+    said = judge(files, published)
+    if config is None and not is_dna:
+        said += "; no config.json says otherwise: computed as ESM-2 is published"
+    return Part(path, sizes, sizes.width, contents, said)
 
 
 def read_head(given: Given) -> Part:
@@ -180,11 +183,9 @@ def _added(path: Path, manifest: EncoderManifest, published: PublishedEncoder | 
     return Part(path, manifest.encoder, manifest.encoder.width, linked, said)
 
 
-def _tokenizer(path: Path) -> bytes:
+def _tokenizer(path: Path, vocabulary: int) -> bytes:
     """Return the tokenizer that lies beside DNABERT-S's weights."""
-    try:
-        content = path.read_bytes()
-        json.loads(content)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: needed beside DNABERT-S's weights; get it too") from error
-    return content
+    if not path.exists():
+        raise BundleError(f"{path}: needed beside DNABERT-S's weights; get it too")
+    read_tokenizer(path, vocabulary)
+    return read_short(path, LONGEST_TOKENIZER)

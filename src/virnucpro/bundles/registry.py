@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from virnucpro.bundles.foreign import open_regular
 from virnucpro.bundles.manifest import Kind
 
 #: Where the heads are, on GitHub.
@@ -87,7 +88,7 @@ PUBLISHED = {
 def git_blob_id(path: Path) -> str:
     """Return the id that git gives a file's content (git-hash-object)."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while part := file.read(1 << 24):
             digest.update(part)
     return digest.hexdigest()
@@ -95,5 +96,5 @@ def git_blob_id(path: Path) -> str:
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

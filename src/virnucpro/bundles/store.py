@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError
-from virnucpro.storage import home, write_whole
+from virnucpro.storage import stores, write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
 DEFAULT = "compact"
+#: Where bundles with another head lie, in a store.
+DERIVED = ".derived"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -51,7 +54,12 @@ class Bundle:
         Raises:
             BundleError: when one is missing or differs.
         """
-        check_files(self.path, self.manifest.files)
+        try:
+            check_files(self.path, self.manifest.files)
+        except BundleError as error:
+            if self.path.parent.name != DERIVED:
+                raise
+            raise BundleError(f"{error}: remove {self.path}, it is then made again") from error
 
     def tensors(
         self,
@@ -110,8 +118,8 @@ def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
     name = os.fspath(name_or_path)
     if name in EMBEDDED:
         return EMBEDDED[name]
-    added = home() / name
-    return added if name == Path(name).name and added.is_dir() else Path(name)
+    added = [store / name for store in stores()] if name == Path(name).name else []
+    return next((place for place in added if place.is_dir()), Path(name))
 
 
 def check_name(name: str) -> None:
@@ -134,8 +142,22 @@ def added_encoders() -> list[str]:
     return [path.name for path in _added() if not (path / layout.HEAD_FILE).exists()]
 
 
+def directories() -> dict[str, Path]:
+    """Return what lies in the stores by name, damaged or not; of one name, the first counts."""
+    found: dict[str, Path] = {}
+    for store in reversed(stores()):
+        with suppress(OSError):  # it may not be there
+            found |= {path.name: path for path in store.iterdir() if _is_bundle(path)}
+    return dict(sorted(found.items()))
+
+
 def _added() -> list[Path]:
-    return sorted(path.parent for path in home().glob("[!.]*/" + layout.MANIFEST_FILE))
+    """Return the directories with a manifest, which may be damaged."""
+    return [path for path in directories().values() if (path / layout.MANIFEST_FILE).exists()]
+
+
+def _is_bundle(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_dir()
 
 
 def write_bundle(

@@ -1,14 +1,23 @@
 """Weights in the files in which they are published: one or several, safetensors or pickled."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from virnucpro.bundles.pickles import read_pickled
-from virnucpro.errors import BundleError
+from virnucpro.bundles.foreign import (
+    LONGEST_CONFIG,
+    LONGEST_INDEX,
+    MOST_TENSORS,
+    check_header,
+    check_shape,
+    open_regular,
+    read_json,
+)
+from virnucpro.bundles.pickles import LEGACY_START, read_pickled
+from virnucpro.errors import BundleError, reading
 
 #: Files of a directory in Hugging Face's layout, the first that is there counts.
 LAYOUTS = (
@@ -17,9 +26,34 @@ LAYOUTS = (
 )  # fmt: skip
 _INDEX = ".index.json"
 _CONFIG = "config.json"
-_ZIP = b"PK\x03\x04"
-#: Most bytes of an index or a configuration.
-_LONGEST_JSON = 1 << 24
+#: Most files of an index.
+_MOST_FILES = 1000
+_PICKLED = (b"PK\x03\x04", LEGACY_START)
+#: What files that are no weights start with -> what they are, and what to do.
+_OTHERS = (
+    (b"version https://git-lfs", "a pointer of git-lfs, not the file; type git lfs pull"),
+    (b"<!doctype html", "a web page, not the file; download the file itself"),
+    (b"<html", "a web page, not the file; download the file itself"),
+    (b"\x89hdf", "weights of TensorFlow or Keras; get PyTorch's or safetensors"),
+    (b"\x1f\x8b", "compressed with gzip; decompress it"),
+    (b"gguf", "weights in GGUF; get PyTorch's or safetensors"),
+    (b"\x80", "a plain pickle, not a checkpoint; save it with torch.save"),
+)
+#: How files that are no weights of PyTorch are called -> what they are.
+_OTHER_NAMES = {
+    "*.msgpack": "weights of Flax",
+    "*.h5": "weights of TensorFlow",
+    "*.pb": "a program of TensorFlow",
+    "*.ckpt.index": "weights of TensorFlow",
+    "*.onnx": "a program of ONNX",
+    "adapter_model.*": "an adapter (LoRA); merge it into its model first",
+}
+_FIRST_BYTES = 64
+#: What wrappers of a network put before every name: DataParallel, torch.compile, Lightning.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
+#: How TensorFlow named what LayerNorm multiplies by and adds; old checkpoints still do.
+_OLD_NORM = re.compile(r"(layer_?norm)\.(gamma|beta)$", re.IGNORECASE)
+_NORM = {"gamma": "weight", "beta": "bias"}
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -52,18 +86,48 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors |= _read_file(file)
     missing = sorted(_places(entry).keys() - tensors.keys()) if _is_index(entry) else []
     if missing:
-        raise BundleError(f"{entry}: {missing[0]} is in none of its files; get them anew")
-    return tensors
+        raise BundleError(f"{entry}: {missing[0][:100]} is in none of its files; get them again")
+    return _usual_names(tensors, path)
+
+
+def read_config(path: Path) -> dict[str, Any] | None:
+    """Return `config.json` of weights in Hugging Face's layout, None where there is none."""
+    directory = path.parent if path.name in LAYOUTS else path
+    config = directory / _CONFIG
+    is_there = config.exists() or config.is_symlink()  # one that leads nowhere is damage
+    return read_json(config, LONGEST_CONFIG) if is_there else None
+
+
+def _usual_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return tensors under the names that the network gives them."""
+    names = list(tensors)
+    while names and (found := [x for x in _WRAPPERS if all(n.startswith(x) for n in names)]):
+        names = [name.removeprefix(found[0]) for name in names]
+    names = [_OLD_NORM.sub(lambda m: f"{m[1]}.{_NORM[m[2].lower()]}", name) for name in names]
+    if len(set(names)) != len(names):
+        raise BundleError(f"{path}: two tensors have the same name; get it again")
+    return dict(zip(names, tensors.values(), strict=True))
 
 
 def _entry(path: Path) -> Path:
     """Return the file that counts in a directory, or the file itself."""
     if not path.is_dir():
+        _refuse_other(path, [path])
         return path
-    found = [path / name for name in LAYOUTS if (path / name).is_file()]
+    found = [path / name for name in LAYOUTS if (path / name).exists()]
     if not found:
+        with reading(path, "give a directory that can be read", BundleError):
+            _refuse_other(path, sorted(path.iterdir()))
         raise BundleError(f"{path}: holds no weights; it needs one of {', '.join(LAYOUTS)}")
     return found[0]
+
+
+def _refuse_other(path: Path, files: list[Path]) -> None:
+    """Name weights of other programs as what they are."""
+    for file in files:
+        for pattern, what in _OTHER_NAMES.items():
+            if file.match(pattern):
+                raise BundleError(f"{path}: {file.name[:100]} is {what}; get PyTorch's weights")
 
 
 def _is_index(path: Path) -> bool:
@@ -71,47 +135,41 @@ def _is_index(path: Path) -> bool:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(len(_ZIP)) == _ZIP
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); get it anew") from error
-    return read_pickled(path) if is_zip else _read_safetensors(path)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Return `config.json` of a directory in Hugging Face's layout, nothing where there is none."""
-    config = path / _CONFIG
-    return _read_json(config) if path.is_dir() and config.is_file() else {}
+    with reading(path, "get it again", BundleError), open_regular(path) as file:
+        start = file.read(_FIRST_BYTES)
+    if start.startswith(_PICKLED):
+        return read_pickled(path)
+    if start[8:9] != b"{":  # safetensors: the length of a JSON object in eight bytes, then that
+        text = start.lstrip().lower()
+        for known, what in _OTHERS:
+            if text.startswith(known):
+                raise BundleError(f"{path}: {what}")
+    return _read_safetensors(path)
 
 
 def _places(path: Path) -> dict[str, str]:
     """Return which file holds which tensor, by an index; the files must lie beside it."""
-    places = _read_json(path).get("weight_map")
+    places = read_json(path, LONGEST_INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(x, str) for x in places.values()):
-        raise BundleError(f"{path}: is no index of weights; get it anew")
-    for name in set(places.values()):
+        raise BundleError(f"{path}: is no index of weights; get it again")
+    names = set(places.values())
+    if len(names) > _MOST_FILES:
+        raise BundleError(f"{path}: names {len(names):,} files; get it again")
+    for name in names:
         if not name or Path(name).name != name or _is_index(Path(name)):
             raise BundleError(
-                f"{path}: names {name[:100]!r}, which is no file beside it; get it anew"
+                f"{path}: names {name[:100]!r}, which is no file beside it; get it again"
             )
     return places
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_LONGEST_JSON))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: cannot be read as JSON; get it anew") from error
-    if not isinstance(found, dict):
-        raise BundleError(f"{path}: cannot be read as JSON; get it anew")
-    return found
-
-
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with reading(path, "give safetensors or a checkpoint of PyTorch", BundleError):
+        check_header(path)
         with safe_open(path, framework="pt") as weights:
-            return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: neither safetensors nor PyTorch ({error})") from error
+            names = list(weights.keys())
+            if len(names) > MOST_TENSORS:
+                raise ValueError(f"more than {MOST_TENSORS:,} tensors")
+            for name in names:
+                check_shape(name, tuple(weights.get_slice(name).get_shape()))
+            return {name: weights.get_tensor(name) for name in names}

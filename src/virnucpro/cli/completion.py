@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.resources import files
 
-from virnucpro.storage import home
+from virnucpro.storage import stores
 
 #: A bundle's manifest, and the head that a lone encoder lacks; as in `bundles.manifest`.
 _MANIFEST, _HEAD = "bundle.json", "head.safetensors"
@@ -42,6 +42,6 @@ def _embedded() -> list[str]:
 
 
 def _added(*, has_head: bool) -> list[str]:
-    manifests = home().glob("[!.]*/" + _MANIFEST)
-    places = [manifest.parent for manifest in manifests]
-    return sorted(p.name for p in places if (p / _HEAD).exists() == has_head)
+    manifests = [path for store in stores() for path in store.glob("[!.]*/" + _MANIFEST)]
+    places = {manifest.parent for manifest in manifests}
+    return sorted({p.name for p in places if (p / _HEAD).exists() == has_head})

@@ -1,7 +1,5 @@
 """`virnucpro models`: bundles and lone encoders of this machine."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,41 +23,31 @@ models = typer.Typer(
 @models.command("list", cls=Settings)
 def list_() -> None:
     """List what `predict --bundle` and `embed --model` take by name, and what can be fetched."""
-    from virnucpro.bundles import load_bundle, load_model  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.bundles.files import check_sizes  # noqa: PLC0415
+    from virnucpro.bundles.models import load  # noqa: PLC0415
     from virnucpro.bundles.registry import ENCODERS, PUBLISHED  # noqa: PLC0415
-    from virnucpro.bundles.store import (  # noqa: PLC0415
-        EMBEDDED,
-        added_bundles,
-        added_encoders,
-    )
+    from virnucpro.bundles.store import EMBEDDED, directories  # noqa: PLC0415
 
-    bundles, encoders = [*EMBEDDED, *added_bundles()], added_encoders()
-    problems: list[str] = []
-    for name in bundles:
-        with _put_aside(problems):
-            bundle = load_bundle(name, is_checked=True)
-            lengths = ", ".join(map(str, bundle.manifest.chunk_lengths))
-            _say(name, "bundle", f"{bundle.manifest.version}, chunks of {lengths} bp", bundle.path)
-    for name in encoders:
-        with _put_aside(problems):
-            model = load_model(name, is_checked=True)
-            sizes = f"{model.config.layers} layers, width {model.config.width}"
-            _say(name, model.kind, sizes, model.path)
+    here = [*EMBEDDED, *directories()]
+    for name in here:
+        try:
+            found = load(name, is_checked=True)
+            if isinstance(found, Bundle):
+                check_sizes(found.path, found.manifest.files)
+                lengths = ", ".join(map(str, found.manifest.chunk_lengths))
+                about = f"{found.manifest.version}, chunks of {lengths} bp"
+                _say(name, "bundle", about, found.path)
+            else:
+                check_sizes(found.path, found.files)
+                about = f"{found.config.layers} layers, width {found.config.width}"
+                _say(name, found.kind, about, found.path)
+        except BundleError as error:
+            _say(name, "damaged", error)
     kinds = dict.fromkeys(PUBLISHED, "bundle") | {name: x.kind for name, x in ENCODERS.items()}
     for name, kind in kinds.items():
-        if name not in bundles + encoders:
+        if name not in here:
             _say(name, kind, f"not here: virnucpro models fetch {name}")
-    if problems:
-        raise BundleError("; ".join(problems))
-
-
-@contextmanager
-def _put_aside(problems: list[str]) -> Iterator[None]:
-    """Keep what is wrong with one bundle or encoder until the others are listed."""
-    try:
-        yield
-    except BundleError as error:
-        problems.append(str(error))
 
 
 def _say(*columns: object) -> None:
@@ -96,7 +84,11 @@ def fetch(
     """Fetch a published bundle or encoder; what was interrupted goes on where it stopped."""
     from virnucpro.bundles.fetch import fetch as fetch_published  # noqa: PLC0415 (loads PyTorch)
 
-    _say_made(name, fetch_published(name), quiet=quiet)
+    def on_wait(what: str) -> None:
+        if not quiet:
+            say(what, err=True)
+
+    _say_made(name, fetch_published(name, on_wait), quiet=quiet)
 
 
 @models.command(cls=Settings)

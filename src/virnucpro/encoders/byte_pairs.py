@@ -17,10 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.encoders.packing import Tokens
+from virnucpro.errors import BundleError, reading
 
 #: Stand for [CLS] and [SEP] in the text of a block; no nucleotide has these letters.
 _OPEN, _CLOSE = "<", ">"
+#: Most tokens of a vocabulary, cells of its table of pairs, and groups of its merges. The published
+#: one has 4,096 tokens, 300 times 279 cells and eight groups.
 _MOST_TOKENS = 1 << 16
+_MOST_PAIRS = 1 << 26
+_MOST_GROUPS = 256
 #: Letters that go through the merges together: few enough for a cache, and for the interpreter's
 #: lock to be free for other threads now and then.
 _SLICE = 1 << 16
@@ -49,17 +54,16 @@ class DnaTokenizer:
 
     Args:
         tokenizer_json: the content of the file.
+        where: its name, for messages.
 
     Raises:
-        ValueError: when the content is not a byte-pair tokenizer with [CLS], [SEP] and [UNK] whose
+        BundleError: when the content is not a byte-pair tokenizer with [CLS], [SEP] and [UNK] whose
             merges make each token once and only of tokens made before.
     """
 
-    def __init__(self, tokenizer_json: bytes) -> None:
-        try:
-            model = json.loads(tokenizer_json)["model"]
-            vocabulary: dict[str, int] = model["vocab"]
-            pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+    def __init__(self, tokenizer_json: bytes, where: str = "dna_tokenizer.json") -> None:
+        with reading(where, "give a byte-pair tokenizer as DNABERT-S has it", BundleError):
+            vocabulary, pairs = _parsed(tokenizer_json)
             self._merges = _tabulate(vocabulary, pairs)
             self._letters = np.full(256, vocabulary["[UNK]"], dtype=np.uint16)
             for token, token_id in vocabulary.items():
@@ -67,8 +71,6 @@ class DnaTokenizer:
                     self._letters[ord(token)] = token_id
             self._cls = self._letters[ord(_OPEN)] = vocabulary["[CLS]"]
             self._letters[ord(_CLOSE)] = vocabulary["[SEP]"]
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise ValueError(f"not a byte-pair tokenizer ({error!r:.200})") from error
         self.vocabulary_size = max(vocabulary.values()) + 1
 
     def __call__(self, dna: Sequence[str]) -> Tokens:
@@ -97,14 +99,27 @@ class DnaTokenizer:
         return Tokens(ids.astype(np.int64), np.append(starts, len(ids)))
 
 
+def _parsed(tokenizer_json: bytes) -> tuple[dict[str, int], list[list[str]]]:
+    """Return the id of each token, and the merges."""
+    model = json.loads(tokenizer_json)["model"]
+    vocabulary, merges = model["vocab"], model["merges"]
+    if any(type(token_id) is not int for token_id in vocabulary.values()):
+        raise ValueError("a token whose id is no whole number")
+    if min(vocabulary.values()) < 0 or max(vocabulary.values()) >= _MOST_TOKENS:
+        raise ValueError(f"token ids must lie in 0..{_MOST_TOKENS - 1}")
+    if len(merges) >= _MOST_TOKENS:
+        raise ValueError(f"{len(merges):,} merges, more than tokens")
+    return vocabulary, [m.split(" ") if isinstance(m, str) else m for m in merges]
+
+
 def _tabulate(vocabulary: dict[str, int], pairs: list[list[str]]) -> _Merges:
     """Check the merges and put them into tables."""
     size = max(vocabulary.values()) + 1
-    if min(vocabulary.values()) < 0 or size > _MOST_TOKENS:
-        raise ValueError(f"token ids must lie in 0..{_MOST_TOKENS - 1}")
     lefts = sorted({vocabulary[a] for a, _ in pairs})
     rights = sorted({vocabulary[b] for _, b in pairs})
     columns = len(rights) + 1
+    if (len(lefts) + 1) * columns > _MOST_PAIRS:
+        raise ValueError(f"{len(lefts):,} times {len(rights):,} pairs of tokens")
     left, right = np.zeros(size, np.int32), np.zeros(size, np.int32)
     left[lefts] = np.arange(1, len(lefts) + 1) * columns
     right[rights] = np.arange(1, columns)
@@ -122,6 +137,8 @@ def _tabulate(vocabulary: dict[str, int], pairs: list[list[str]]) -> _Merges:
         if a in in_group or b in in_group:
             groups.append(place)
             in_group.clear()
+            if len(groups) > _MOST_GROUPS:
+                raise ValueError(f"its merges need more than {_MOST_GROUPS} passes")
         in_group.add(a + b)
     return _Merges(left, right, rank, merged, [*groups, len(pairs)])
 

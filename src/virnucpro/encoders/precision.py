@@ -198,7 +198,7 @@ def speed_up(network: Encoder | SixFrames, precision: str) -> str:
         reasons.append(f"not {way.name}: {reason}")
     raise SettingsError(
         f"{precision} does not work on this {device.type} ({'; '.join(reasons)}); "
-        "give another --precision, or get the bundle anew"
+        "give another --precision, or get the bundle again"
     )
 
 

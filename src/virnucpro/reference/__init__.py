@@ -6,17 +6,19 @@ from typing import Literal
 
 import msgspec
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from virnucpro.bundles.foreign import check_header, read_short
 from virnucpro.bundles.manifest import Kind
 from virnucpro.encoders.pooling import SPECIAL_TOKENS
-from virnucpro.errors import SettingsError
+from virnucpro.errors import SettingsError, reading
 
 PACKAGED = Path(__file__).parent
 REFERENCE_FILE, TENSORS_FILE = "reference.json", "reference.safetensors"
 FORMAT = 1
+#: Most bytes of `reference.json`.
+_LONGEST = 1 << 22
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,12 +147,11 @@ def read_reference(directory: Path = PACKAGED) -> Reference:
     Raises:
         SettingsError: when it holds none.
     """
-    try:
-        content = msgspec.json.decode((directory / REFERENCE_FILE).read_bytes(), type=Content)
+    with reading(directory, "install virnucpro again", SettingsError):
+        content = msgspec.json.decode(
+            read_short(directory / REFERENCE_FILE, _LONGEST), type=Content
+        )
         if content.format != FORMAT:
             raise msgspec.ValidationError(f"format {content.format}, not {FORMAT}")
+        check_header(directory / TENSORS_FILE)
         return Reference(content, load_file(directory / TENSORS_FILE))
-    except (OSError, msgspec.DecodeError, SafetensorError) as error:
-        raise SettingsError(
-            f"{directory}: no reference data ({error}); install virnucpro anew"
-        ) from error

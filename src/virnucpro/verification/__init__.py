@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import Bundle, Model
-from virnucpro.bundles.digests import AS_PUBLISHED
-from virnucpro.bundles.manifest import Kind
+from virnucpro.bundles.digests import AS_PUBLISHED, record
+from virnucpro.bundles.files import read_manifest
+from virnucpro.bundles.manifest import LABELS, Kind
 from virnucpro.bundles.models import load
 from virnucpro.bundles.parts import HEAD
+from virnucpro.bundles.registry import ENCODERS, PUBLISHED
 from virnucpro.encoders.precision import computed_precisions
 from virnucpro.engine.devices import choose_device
 from virnucpro.errors import BundleError, SettingsError
@@ -23,6 +25,9 @@ from virnucpro.reference import PACKAGED, Reference, read_reference
 from virnucpro.verification.compare import BOUNDS, compare_scores, compare_vectors
 from virnucpro.verification.networks import Networks, configs_of, load_networks
 from virnucpro.verification.report import FORMAT, Comparison, Skipped, VerificationReport
+
+#: Precisions in which no other network gives the published outputs within the bounds.
+_TELLING = {"fp32", "bf16", "fp16"}
 
 
 def verify(
@@ -67,6 +72,8 @@ def verify(
             notes += said
             comparisons += rows
     faults = [row.fault for row in comparisons if row.fault]
+    if not faults and _TELLING & {row.precision for row in comparisons}:
+        notes += _recorded(found, recognised)
     return VerificationReport(
         format=FORMAT,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,6 +133,18 @@ def _recognise(name: str, found: Bundle | Model, known: Reference) -> tuple[_Rec
     if isinstance(found, Bundle) and not has_scores:
         notes.append(f"scores: not compared, known are those of {frames.head} alone")
     return _Recognised(encoders, has_scores), notes
+
+
+def _recorded(found: Bundle | Model, recognised: _Recognised) -> list[str]:
+    """Record the digests of files under a published name whose network gave what is published."""
+    notes: list[str] = []
+    own = read_manifest(found.path)[0]
+    for kind, name in recognised.encoders.items():
+        is_named = own.name == name or (own.name in PUBLISHED and isinstance(found, Bundle))
+        said = own.provenance.get(LABELS[kind], "")
+        if is_named and record(ENCODERS[name], said):
+            notes.append(f"{name}: the digests of its files are recorded")
+    return notes
 
 
 def _has_head(bundle: Bundle, known: Reference) -> bool:

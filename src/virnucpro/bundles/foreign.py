@@ -1,0 +1,108 @@
+"""Files of others: only regular ones are opened, and only so much of them is read.
+
+Opening a FIFO waits for a writer, and opening a device may act on it. A size is compared with a
+bound before anything is read.
+"""
+
+import errno
+import json
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from virnucpro.errors import BundleError, reading
+
+#: Most bytes of a configuration; ESM-2's has 800.
+LONGEST_CONFIG = 1 << 20
+#: Most bytes of an index of weights; that of ESM-2 15B has 60 kB.
+LONGEST_INDEX = 1 << 22
+#: Most bytes of a tokenizer; DNABERT-S's has 170 kB.
+LONGEST_TOKENIZER = 1 << 21
+#: Most bytes of the header of a safetensors file; that of ESM-2 15B has 100 kB.
+LONGEST_HEADER = 1 << 22
+#: Most tensors of a checkpoint; ESM-2 15B has 900.
+MOST_TENSORS = 1 << 15
+#: Most dimensions of a tensor.
+MOST_DIMENSIONS = 8
+
+
+def regular_size(path: Path) -> int:
+    """Return a file's size.
+
+    Raises:
+        OSError: when it is no regular file, such as a FIFO, a device or a directory.
+    """
+    return _size_of(path.stat())
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading; nothing else is opened.
+
+    Raises:
+        OSError: when it is not there, or no regular file.
+    """
+    regular_size(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _size_of(os.fstat(descriptor))  # it may be another file by now
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_short(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most so many bytes.
+
+    Raises:
+        OSError: when it is not there, no regular file, or larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes")
+    return content
+
+
+def read_json(path: Path, most: int) -> dict[str, Any]:
+    """Return the object in a JSON file of at most so many bytes.
+
+    Raises:
+        BundleError: when there is none.
+    """
+    with reading(path, "get it again", BundleError):
+        found = json.loads(read_short(path, most))
+        if not isinstance(found, dict):
+            raise ValueError("no object of JSON")  # noqa: TRY004 (about the file)
+        return found
+
+
+def check_header(path: Path) -> None:
+    """Refuse a safetensors file whose header has more bytes than any checkpoint needs.
+
+    Raises:
+        OSError: when the file is no regular one.
+        ValueError: when the header is too long.
+    """
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header says to have {length:,} bytes")
+
+
+def check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of more dimensions than any network needs.
+
+    Raises:
+        ValueError: when it has more.
+    """
+    if len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"{name[:100]} has {len(shape):,} dimensions")
+
+
+def _size_of(status: os.stat_result) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return status.st_size
