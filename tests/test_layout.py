@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src" / "virnucpro"
 ORDER = (
     "importing",
     "errors",
+    "threads",
     "storage",
     "terminal",
     "sequences",

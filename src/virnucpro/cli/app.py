@@ -25,6 +25,7 @@ from virnucpro.cli.schema import schema
 from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError, one_line
+from virnucpro.threads import is_no_thread, no_thread
 
 app = typer.Typer(
     cls=Commands,
@@ -83,6 +84,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("VIRNUCPRO_TRACEBACK"):
             raise
+        if is_no_thread(error):
+            _fail(no_thread())
         _fail(
             f"{type(error).__name__}: {error}; this is a fault of virnucpro: report it with what "
             "VIRNUCPRO_TRACEBACK=1 adds to this message"

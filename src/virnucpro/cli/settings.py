@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED
 from virnucpro.errors import SettingsError, printable
+from virnucpro.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
 #: The parameter that names the file; it is no key of one.
@@ -52,6 +53,7 @@ class Settings(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
         """Do what the command does; a run that is done gets its `config.toml`."""
+        check_threads()
         try:
             returned = super().invoke(ctx)
         except typer.Exit as end:

@@ -126,9 +126,9 @@ class Crew:
         threads = [
             threading.Thread(target=round_.serve, args=(member,), daemon=True) for member in members
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             while round_.error is None and (alive := [t for t in threads if t.is_alive()]):
                 alive[0].join(_PAUSE)  # a signal is answered here
         finally:
@@ -146,9 +146,14 @@ class Crew:
             for member in self.members:
                 member.link.stop()
             return
-        threads = [threading.Thread(target=member.link.stop) for member in self.members]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for member in self.members:
+            thread = threading.Thread(target=member.link.stop)
+            try:
+                thread.start()
+                threads.append(thread)
+            except RuntimeError:  # a limit on threads is reached
+                member.link.stop()
         for thread in threads:
             thread.join()
 

@@ -27,8 +27,9 @@ from virnucpro.engine.executors.links import (
 )
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait
-from virnucpro.errors import VirnucproError
+from virnucpro.errors import RunError, VirnucproError
 from virnucpro.importing import safe_path
+from virnucpro.threads import no_thread
 
 Message = TypeVar("Message")
 #: Seconds between looks whether a wait has taken too long.
@@ -56,14 +57,17 @@ class Process:
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
         self._device = device
         self._pipe, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (this module, no input of anyone)
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), *safe_path()],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment_of(device),
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 (this module, no input of anyone)
+                    [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), *safe_path()],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=environment_of(device),
+                    start_new_session=True,
+                )
+        except BlockingIOError as error:
+            raise RunError(f"a worker on {device} could not be started: {no_thread()}") from error
         inside = "cuda" if device.startswith("cuda") else device
         self._send(Workbench(inside, task, threads))
 
