@@ -22,6 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan(directory: Path, turn: Turn | None = None) -> Plan:
     outputs, how, notes = Outputs(directory), "chunks of 300 bp", ["a note"]
+    notes += [f"{turn.name}: of its own"] if turn else []
     return Plan("predict", outputs, "tiny 1", how, ["cpu"], "cpu", "fp32", 4000, notes, turn)
 
 
@@ -55,8 +56,11 @@ def test_progress_of_several_samples_counts_all_of_them(tmp_path: Path) -> None:
         f"will write in {tmp_path}/SAMPLE, for each of 3 samples:",
     ]
     assert said.count("a note") == 1
+    assert [line for line in said.splitlines() if "of its own" in line] == [
+        f"note: {name}: of its own" for name in ("liver", "gut", "blank")
+    ]
     assert "finished already" not in said
-    assert said.strip().splitlines()[-4:] == [
+    assert [line for line in said.splitlines() if line.startswith("sample")] == [
         "sample 2 of 3 (gut): 2,000 records, 20 records/s, 50%, 5:00 left",
         "sample 2 of 3 (gut): 4,000 records, 20 records/s, 67%, 3:20 left",
         "sample 2 of 3 (gut): all records done, writing files",

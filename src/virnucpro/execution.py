@@ -123,9 +123,10 @@ class Session:
     def _plan(self, job: Job[SummaryT]) -> Plan:
         names = [member.name for member in self.crew.members]
         size = input_bytes(job.inputs)
+        notes = [*job.notes, *map(job.named, job.input_notes), *self.hello.notes]
         return Plan(
             job.command, job.product.outputs, job.weights, job.how, names, self.hello.kind,
-            self.hello.precision, size, [*job.notes, *self.hello.notes], job.turn,
+            self.hello.precision, size, notes, job.turn,
         )  # fmt: skip
 
 
@@ -214,9 +215,13 @@ class Execution(Generic[SummaryT]):
         finally:
             self._monitor.stop()
         for note in self._crew.work.incidents():
-            self._observer.noted(note)
+            self._note(note)
         if skipped := scoring.progress.skipped:
-            self._observer.noted(f"{skipped:,} secondary and supplementary alignments were skipped")
+            self._note(f"{skipped:,} secondary and supplementary alignments were skipped")
+
+    def _note(self, note: str) -> None:
+        """Say what is to be known of this run."""
+        self._observer.noted(self._job.named(note))
 
     def _ready(self, ready: Ready) -> None:
         """Hold all workers to one way to compute."""
@@ -276,6 +281,10 @@ class Execution(Generic[SummaryT]):
         product.conclude(self._run.manifest, summary)
         self._run.finish(sha256(b"".join(scoring.digests)).hexdigest(), self._uses(scored - ready))
         self._store.remove()
+        said = [*self._job.notes, *self._job.input_notes]
+        for note in summary.notes:
+            if note not in said:
+                self._note(f"note: {note}")
         self._job.show()
         return summary
 

@@ -36,6 +36,10 @@ class Outputs(Protocol):
 class Written(Protocol):
     """What `summary.json` holds."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the run."""
+
     def to_json(self) -> bytes:
         """Return the file's content."""
 
@@ -108,7 +112,8 @@ class Job(Generic[SummaryT]):
         check: compares the digests of the weights.
         settings: what else the result depends on.
         how: the settings in words.
-        notes: what the user should know before it starts.
+        notes: what the user should know of the settings before it starts.
+        input_notes: likewise of the inputs.
         turn: which of several runs it is; None where it is the only one.
         show: draws what shows the finished run, where it is missing.
     """
@@ -123,8 +128,13 @@ class Job(Generic[SummaryT]):
     settings: dict[str, int | str | bool]
     how: str
     notes: list[str] = field(default_factory=list)
+    input_notes: list[str] = field(default_factory=list)
     turn: Turn | None = None
     show: Callable[[], None] = lambda: None
+
+    def named(self, line: str) -> str:
+        """Return a line about this run, after the sample's name where it is one of several."""
+        return f"{self.turn.name}: {line}" if self.turn else line
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,8 @@ class Plan:
         kind: what sort of device they are.
         precision: the encoders' arithmetic.
         input_bytes: size of the input, 0 when unknown.
-        notes: what the user should know before it starts.
+        notes: what the user should know before it starts; those of several runs alike come with
+            each of them.
         turn: which of several runs it is; None where it is the only one.
     """
 

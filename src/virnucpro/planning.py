@@ -89,6 +89,7 @@ def prediction_job(
         Path(out), options.legacy, options.compressed, files, options.bam, options.report
     )
     is_by_fdr = options.max_fdr is not None
+    input_notes = repeat_notes(sources) + ([] if options.interleaved else mate_notes(sources))
     return Job(
         command="predict",
         inputs=sources,
@@ -103,6 +104,7 @@ def prediction_job(
             manifest.thresholds.virus,
             calibrating,
             TaggedReads(tuple(sources), reading, weights) if options.bam else None,
+            (*notes, *input_notes),
         ),
         weights=weights,
         weights_sha256=loaded.sha256,
@@ -116,7 +118,8 @@ def prediction_job(
             "max_fdr": str(options.max_fdr) if is_by_fdr else "none",
         },
         how=f"chunks of {length} bp, {drawn} frames",
-        notes=notes + repeat_notes(sources) + ([] if options.interleaved else mate_notes(sources)),
+        notes=notes,
+        input_notes=input_notes,
         show=partial(show, outputs, loaded),
     )  # fmt: skip
 

@@ -53,10 +53,19 @@ class Reporter:
         self._plan: Plan | None = None
         self._progress = Progress()
         self._earlier = _Earlier()
+        self._noted: set[str] = set()
         self._started = self._last_line = time.monotonic()
 
     def planned(self, plan: Plan) -> None:
-        """Say what is about to be done and which files will appear; of several runs once."""
+        """Say what is about to be done and which files will appear; of several runs once.
+
+        Notes are said of each run, those that several have in common once.
+        """
+        for note in plan.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.close()
+                self._say(f"note: {note}", always=True)
         if self._plan is None or plan.turn is None:
             self._announce(plan)
         else:
@@ -64,8 +73,6 @@ class Reporter:
         self._plan, self._progress = plan, Progress()
 
     def _announce(self, plan: Plan) -> None:
-        for note in plan.notes:
-            self._say(f"note: {note}", always=True)
         where = f"{', '.join(plan.devices)} ({plan.kind}, {plan.precision})"
         self._say(f"{plan.command} with {plan.weights} on {where}, {plan.how}")
         if plan.turn is None:

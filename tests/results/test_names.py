@@ -33,9 +33,12 @@ def test_records_of_one_id_are_told_apart_by_name(tmp_path: Path, shards: str) -
         contig(4, "same", 0.9, "same flag=1 same"),
         contig(5, "whole", 0.9),
     ]
-    merge(
+    counts = merge(
         [pieces] if shards == "one shard" else [[p] for p in pieces], Outputs(tmp_path, legacy=True)
     )
+    (note,) = counts.notes
+    assert note.startswith("ids are not unique: 2 times a record has the id of an earlier one, ")
+    assert note.endswith("first same, which is same.record_3 in files that need unique names")
     names = ["a", "same", "same.record_3", "b", "same.record_5", "whole"]
     assert first_cells(tmp_path / "scores.bedgraph") == names
     assert first_cells(tmp_path / "regions.bed") == names[:4]
@@ -65,14 +68,17 @@ def test_mates_of_one_pair_share_their_name_and_those_of_another_have_a_new_one(
         for pair in (0, 1)
         for mate in (1, 2)
     ]
-    merge([pairs], Outputs(tmp_path))
+    notes = merge([pairs], Outputs(tmp_path)).notes
+    assert (
+        ": 1 times a record has the id of an earlier one, first r, which is r.record_2" in notes[0]
+    )
     headers = (tmp_path / "viral.fasta").read_text().splitlines()[::2]
     assert headers == [">r/1 x", ">r/2 x", ">r.record_2/1 x", ">r.record_2/2 x"]
 
 
 @pytest.mark.parametrize("name", ["#1", "track", "track7", "browser.1"])
 def test_ids_that_begin_a_comment_in_bed_are_escaped_there(tmp_path: Path, name: str) -> None:
-    merge([[contig(0, name, 0.1)]], Outputs(tmp_path))
+    assert not merge([[contig(0, name, 0.1)]], Outputs(tmp_path)).notes
     escaped = f"\\x{ord(name[0]):x}{name[1:]}"
     assert first_cells(tmp_path / "regions.bed") == [escaped]
     assert first_cells(tmp_path / "scores.bedgraph") == [escaped]

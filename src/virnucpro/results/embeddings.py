@@ -18,6 +18,7 @@ from virnucpro.results.merge import PROBLEMS_LISTED
 from virnucpro.results.records import lines
 
 FORMAT = 1
+_NO_RECORDS = "the input has no records: no vector is written"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seconds: time of each stage in the attempt that finished; see `predict`'s.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of this attempt over `scoring`.
+        notes: what the user should know of the records.
     """
 
     format: int
@@ -89,6 +91,7 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: dict[str, float]
     records_per_second: float
     tokens_per_second: float
+    notes: list[str] = []
 
     def to_json(self) -> bytes:
         """Return the file's content."""
@@ -181,6 +184,7 @@ class EmbeddingFiles:
             seconds={stage: round(time, 3) for stage, time in seconds.items()},
             records_per_second=round(work.records / scoring, 1),
             tokens_per_second=round(work.tokens / scoring, 1),
+            notes=[] if found.records else [_NO_RECORDS],
         )
 
     def conclude(self, _manifest: RunManifest, _summary: EmbeddingSummary) -> None:

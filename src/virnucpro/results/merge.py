@@ -11,6 +11,7 @@ from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.errors import one_line
+from virnucpro.results.columns import TABLES
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
 from virnucpro.results.multiqc import multiqc_files
@@ -31,6 +32,8 @@ NO_OPEN_FRAME = "no open frame"
 NOT_PROCESSED = "not processed"
 #: Records that cannot be processed are listed up to this many; all are counted.
 PROBLEMS_LISTED = 1000
+#: What is said of an input without a record.
+NO_RECORDS = "the input has no records: tables have their headers alone"
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Counts:
         prevalence_estimated: whether it was estimated from these records.
         records_expected_viral: the sum of their probabilities.
         problems: one line for each record that could not be processed, the first of them.
+        notes: what the user should know of the records.
     """
 
     records: int = 0
@@ -66,12 +70,13 @@ class Counts:
     prevalence_estimated: bool = False
     records_expected_viral: float | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def note(self, found: Probabilities) -> None:
         """Note what the scores of all records mean together."""
-        self.calibrated, self.prevalence = True, found.prevalence
-        self.prevalence_estimated = found.is_estimated
-        self.records_expected_viral = round(found.expected, 3)
+        self.calibrated, self.records_expected_viral = True, round(found.expected, 3)
+        if len(found.kinds) or not found.is_estimated:  # else there is nothing to estimate it from
+            self.prevalence, self.prevalence_estimated = found.prevalence, found.is_estimated
 
     def add(self, shard: Shard, finished: FinishedRecords) -> None:
         """Count a shard and the records that end in it."""
@@ -126,7 +131,8 @@ def merge_shards(
     assembler, names = RecordAssembler(threshold_of), Names(store, shards)
     with PartialFiles() as files:
         frames, chunks, records = (
-            TableWriter(files.open(outputs.path(name))) for name in ("frames", "chunks", "records")
+            TableWriter(files.open(outputs.path(name)), TABLES[f"{name}.tsv"])
+            for name in ("frames", "chunks", "records")
         )
         reads = ReadWriter(files, outputs, store)
         track = ScoreTrack(files.open(outputs.path("track")))
@@ -155,6 +161,7 @@ def merge_shards(
             bam.finish()
         if legacy:
             legacy.finish()
+        counts.notes += [NO_RECORDS] if counts.records == 0 else names.notes()
         for name, content in multiqc_files(outputs.sample, counts.calls).items():
             files.open(outputs.path(name)).write(content)
     return counts

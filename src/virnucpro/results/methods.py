@@ -47,8 +47,10 @@ def _rule(manifest: RunManifest, summary: "Summary") -> str:
             "Records were called viral in the order of their probabilities up to an expected "
             f"false discovery rate of {float(max_fdr):g}"
         )
-    if not summary.calibrated or summary.prevalence is None:
+    if not summary.calibrated:
         return f"{called}; scores were not calibrated."
+    if summary.prevalence is None:
+        return f"{called}; no record had a score."
     origin = "estimated from the records" if summary.prevalence_estimated else "assumed"
     return (
         f"{called}; probabilities are those of the model's calibration for a prevalence of "

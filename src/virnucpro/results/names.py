@@ -26,20 +26,37 @@ class Names:
 
     def __init__(self, store: ShardStore, shards: int) -> None:
         self._repeated = _repeated(store, shards)
-        self._first: dict[str, int] = {}
+        self._first = np.full(len(self._repeated), -1)  # record of each, once it has come
+        self._further, self._example = 0, ""
 
     def of(self, shard: Shard) -> list[str]:
         """Return the name of each piece of a shard; call it for all shards in their order."""
         ids = lines(shard.ids)
         if not len(self._repeated):
             return ids
-        is_repeated = np.isin(_hashes(ids), self._repeated).tolist()
-        numbers = shard.piece_P9[:, 0].tolist()
-        for place, number in compress(enumerate(numbers), is_repeated):
-            name = ids[place]
-            if self._first.setdefault(name, number) != number:
-                ids[place] = f"{name}.record_{number + 1}"
+        hashes = _hashes(ids)
+        among = np.searchsorted(self._repeated, hashes)
+        is_repeated = self._repeated.take(among, mode="clip") == hashes
+        numbers, begins = shard.piece_P9[:, 0].tolist(), _begins(shard).tolist()
+        for place, of in compress(enumerate(among.tolist()), is_repeated.tolist()):
+            name, number = ids[place], numbers[place]
+            if self._first[of] in (-1, number):
+                self._first[of] = number
+                continue
+            ids[place] = f"{name}.record_{number + 1}"
+            self._further += begins[place]
+            self._example = self._example or f"{name}, which is {ids[place]}"
         return ids
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of ids that several records have, once all shards came."""
+        if not self._further:
+            return []
+        note = (
+            f"ids are not unique: {self._further:,} times a record has the id of an earlier one, "
+            f"first {self._example} in files that need unique names"
+        )
+        return [note]
 
 
 def _repeated(store: ShardStore, shards: int) -> NDArray[np.uint64]:
@@ -47,10 +64,16 @@ def _repeated(store: ShardStore, shards: int) -> NDArray[np.uint64]:
     found = [np.empty(0, np.uint64)]
     for index in range(shards):
         shard = decode_shard(store.load(index))
-        _, _, _, first_chunk, _, mate, *_ = shard.piece_P9.T
-        found.append(_hashes(lines(shard.ids))[(first_chunk == 0) & (mate != 2)])
+        found.append(_hashes(lines(shard.ids))[_begins(shard)])
     hashes = np.sort(np.concatenate(found))
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def _begins(shard: Shard) -> NDArray[np.bool_]:
+    """Return which pieces begin their record."""
+    _, _, _, first_chunk, _, mate, *_ = shard.piece_P9.T
+    begins: NDArray[np.bool_] = (first_chunk == 0) & (mate != 2)
+    return begins
 
 
 def _hashes(ids: list[str]) -> NDArray[np.uint64]:

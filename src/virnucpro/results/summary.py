@@ -1,5 +1,6 @@
 """summary.json: what a run found and how fast."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -37,7 +38,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         unscored: unscored records by reason.
         calibrated: whether the bundle says what its scores mean.
         prevalence: share of viruses among the scored records that probabilities are for; null
-            without a calibration.
+            without a calibration, or to be estimated where no record has a score.
         prevalence_estimated: whether it was estimated from these records.
         records_expected_viral: the sum of their probabilities; null without a calibration.
         problems: one line for each record that could not be processed, the first 1,000.
@@ -53,6 +54,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tokens_per_second: tokens of both encoders in this attempt over `scoring`.
         threshold: a record is virus above this probability, or p_virus where the bundle is not
             calibrated; where no --max-fdr says it.
+        notes: what the user should know of the settings, the inputs and the records.
     """
 
     format: int
@@ -80,6 +82,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     records_per_second: float
     tokens_per_second: float
     threshold: float
+    notes: list[str] = []
 
     @classmethod
     def of(
@@ -87,6 +90,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         counts: Counts,
         progress: Progress,
         seconds: dict[str, float],
+        notes: Sequence[str] = (),
         **run: str | float,
     ) -> "Summary":
         """Put counts and times together.
@@ -95,6 +99,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             counts: what the shards hold.
             progress: what this attempt did.
             seconds: time of each stage; must have `scoring`.
+            notes: what was known before.
             run: bundle, device, precision and threshold.
         """
         scoring = max(seconds["scoring"], 1e-9)
@@ -111,6 +116,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "seconds": {stage: round(time, 3) for stage, time in seconds.items()},
                 "records_per_second": round(progress.work.records / scoring, 1),
                 "tokens_per_second": round(progress.work.tokens / scoring, 1),
+                "notes": [*notes, *counts.notes],
             },
             cls,
         )
@@ -129,12 +135,14 @@ class PredictionFiles:
         threshold: a record is virus above this p_virus, or probability where there is one.
         calibrating: how scores become probabilities, where the bundle says it.
         tagged: what `reads.bam` is made of, where it is wanted.
+        notes: what the user should know of the settings and the inputs.
     """
 
     outputs: Outputs
     threshold: float
     calibrating: Calibrating | None = None
     tagged: TaggedReads | None = None
+    notes: tuple[str, ...] = ()
     summary_type = Summary
 
     def merge(self, store: ShardStore, shards: int) -> Counts:
@@ -151,7 +159,7 @@ class PredictionFiles:
         return Summary.of(
             found, progress, seconds,
             bundle=binding.bundle, device=binding.device, precision=binding.precision,
-            threshold=self.threshold,
+            threshold=self.threshold, notes=self.notes,
         )  # fmt: skip
 
     def conclude(self, manifest: RunManifest, summary: Summary) -> None:

@@ -1,5 +1,6 @@
 """frames.tsv, chunks.tsv and records.tsv, written in input order with flat memory."""
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from virnucpro.classify import CALL_NAMES, ROLLUP_NAMES, TIER_NAMES, ChunkScores, frame_calls
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
+from virnucpro.results.columns import Column
 from virnucpro.results.probabilities import Probabilities
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences import DRAWN_NAMES
@@ -19,23 +21,23 @@ class TableWriter:
     """Appends frames of rows to one tab-separated file with a header line.
 
     Args:
-        file: where to write.
+        file: where to write; gets the header at once, so that a table of no rows has one too.
+        columns: of the table.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
         self._file = file
-        self._has_header = False
+        file.write(("\t".join(column.name for column in columns) + "\n").encode())
 
     def write(self, rows: pl.DataFrame) -> None:
         """Append rows; probabilities get 6 decimals, missing values stay empty."""
         rows.write_csv(
             self._file,
             separator="\t",
-            include_header=not self._has_header,
+            include_header=False,
             float_precision=6,
             quote_style="never",
         )
-        self._has_header = True
 
 
 def names(codes: NDArray[np.uint8], vocabulary: tuple[str, ...]) -> pl.Series:

@@ -65,6 +65,11 @@ class FeatureSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """None: records that cannot be processed do not come this far."""
         return []
 
+    @property
+    def notes(self) -> list[str]:
+        """None."""
+        return []
+
     def to_json(self) -> bytes:
         """Return the file's content."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

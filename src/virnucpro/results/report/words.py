@@ -125,13 +125,17 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
     for sample in calibrated:
         summary, of = sample.summary, f"{sample.name}: " if len(samples) > 1 else ""
         known = ", as estimated from the run" if summary.prevalence_estimated else ""
-        viral = share(summary.prevalence or 0, 1)
+        if summary.prevalence is None:
+            parts.append(f"{of}No record has a score.")
+            continue
+        viral = share(summary.prevalence, 1)
         parts.append(f"{of}It holds if {viral} of the scored records are viral{known}.")
         false = sample.found.false_share
         if false is not None and summary.calls["virus"]:
             parts.append(f"About {share(false, 1)} of those called virus are expected to be false.")
-    is_estimated = all(sample.summary.prevalence_estimated for sample in calibrated)
-    parts.append(_ESTIMATED if is_estimated else _ASSUMED)
+    shares = [s.summary.prevalence_estimated for s in calibrated if s.summary.prevalence]
+    if shares:
+        parts.append(_ESTIMATED if all(shares) else _ASSUMED)
     if len(calibrated) < len(samples):
         parts.append("Samples without a calibration have scores alone, which are no probabilities.")
     return "Probabilities are calibrated", Markup(" ").join(parts)
