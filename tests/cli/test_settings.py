@@ -204,7 +204,7 @@ def test_a_run_that_failed_keeps_no_file(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_hold_is_one_line(tmp_path: Path) -> None:
     reads = tmp_path / os.fsdecode(b"\xff.fasta")
     reads.write_text(">read\n" + "ATGGCTGCA" * 40 + "\n")
-    with pytest.raises(InputError, match=r"\\udcff.fasta: its name is not UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"\\xff.fasta: its name is not UTF-8; rename it"):
         checked_inputs(reads, "dna")
     with pytest.raises(InputError, match=r"a\\x00b: cannot be read \(embedded null byte\)"):
         checked_inputs("a\0b", "dna")

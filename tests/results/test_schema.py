@@ -1,5 +1,6 @@
 """What the schemas say is what a run writes."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,13 @@ import jsonschema
 import polars as pl
 import pytest
 
+from made_shards import Chunk, Frame, Piece, merge
 from processes import EXAMPLES, ROOT, run
 from virnucpro.cli import schema as command
 from virnucpro.results.columns import TABLES, TABLES_VERSION, Column
+from virnucpro.results.paths import Outputs
 from virnucpro.results.schema import SCHEMAS, documents
+from virnucpro.sequences.ids import printable_id
 
 OUTPUTS = (ROOT / "docs" / "outputs.md").read_text()
 
@@ -100,6 +104,22 @@ def test_the_tables_schema_is_for_their_columns() -> None:
         for field, column in zip(resource["schema"]["fields"], columns, strict=True):
             assert field["name"] == column.name
             assert field["constraints"]["required"] == (not column.can_be_empty)
+
+
+def test_ids_that_begin_with_a_quotation_mark_are_read_as_the_tables_schema_says(
+    tmp_path: Path,
+) -> None:
+    ids = ['"chr1', "it's", '"whole"', '""', "\x1b", "\0"]
+    chunk = Chunk(0, 9, [Frame("F1", 3, 0.5, 0.5)])
+    pieces = [Piece(n, printable_id(name), 9, [chunk], "") for n, name in enumerate(ids)]
+    merge([pieces], Outputs(tmp_path))
+    for resource in json.loads(documents()["tables.json"])["resources"]:
+        dialect = resource["dialect"]
+        with (tmp_path / resource["path"]).open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file, delimiter=dialect["delimiter"], quotechar=dialect["quoteChar"])
+            header, *found = rows
+        assert header == [field["name"] for field in resource["schema"]["fields"]]
+        assert [row[0] for row in found] == [*ids[:4], "\\x1b", "\\x00"]
 
 
 @pytest.mark.parametrize(

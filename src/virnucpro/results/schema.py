@@ -31,6 +31,8 @@ _TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": "number"},
     "share": {"type": "number", "minimum": 0, "maximum": 1},
 }
+#: A character that no table holds: the format has no other way to say that there are no quotes.
+_NO_QUOTE = "\1"
 #: `name: what it is`, over several lines where the next ones are indented further.
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
@@ -59,7 +61,7 @@ def table_schemas() -> dict[str, Any]:
                 "format": "tsv",
                 "mediatype": "text/tab-separated-values",
                 "encoding": "utf-8",
-                "dialect": {"delimiter": "\t", "quoteChar": "", "doubleQuote": False},
+                "dialect": {"delimiter": "\t", "quoteChar": _NO_QUOTE, "doubleQuote": False},
                 "schema": {"fields": [_field(x) for x in columns], "missingValues": [""]},
             }
             for file_name, columns in TABLES.items()
