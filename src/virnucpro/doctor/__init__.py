@@ -18,6 +18,7 @@ from virnucpro.bundles.store import DEFAULT, EMBEDDED, added_bundles, added_enco
 from virnucpro.doctor.places import places
 from virnucpro.doctor.report import FORMAT, DeviceReport, Package, Problem, Report, Weights
 from virnucpro.encoders import Esm2Config
+from virnucpro.encoders.instructions import instructions
 from virnucpro.encoders.precision import (
     computed_precisions,
     default_precision,
@@ -47,7 +48,7 @@ def doctor() -> Report:
         cores=len(psutil.Process().cpu_affinity())
         if sys.platform == "linux"
         else psutil.cpu_count(),
-        instructions=torch.backends.cpu.get_cpu_capability(),
+        instructions=instructions(),
         packages=_packages(problems),
         devices=_devices(problems),
         weights=_all_weights(problems),

@@ -88,7 +88,8 @@ class Report(msgspec.Struct, frozen=True):
         virnucpro: its version.
         platform: operating system and architecture.
         cores: CPU cores that this process may use.
-        instructions: the widest vector instructions of the CPU that PyTorch uses.
+        instructions: maker of the CPU, its instruction sets that results depend on, and what limits
+            them.
         packages: what it stands on.
         devices: where it can compute.
         weights: bundles and lone encoders.

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 #: Which sequences, and their rows end to end.
 Embedded = tuple[NDArray[np.int64], Tensor]
-#: A pack on a CPU is filled up to a multiple of so many tokens.
-_CPU_ROWS = 64
+#: A pack on a CPU is filled up to a multiple of so many tokens. Libraries have other kernels for
+#: products of few rows (at most 15 were seen, of MKL and of oneDNN's AMX), which round otherwise.
+LEAST_ROWS = 64
 
 
 class Tokens(NamedTuple):
@@ -195,7 +197,7 @@ def encode(
     On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
     never wait for each other within an operation, and results do not depend on their number.
     On a GPU packs are filled up to sixteenths of the budget, on a CPU to multiples of 64 tokens, so
-    that a library that compiles products for their shape sees few.
+    that a library that compiles products for their shape sees few, and on a CPU none of few rows.
 
     Args:
         embed: turns a pack on `device` into the rows of its sequences, end to end.
@@ -231,7 +233,7 @@ def encode(
         parts = (embed_pack(half, pack_sequences(tokens, half, rows)) for half in halves)
         return [one for part in parts for one in part]
 
-    rows = 16 if device.type == "cuda" else _CPU_ROWS
+    rows = 16 if device.type == "cuda" else LEAST_ROWS
     step = max(rows, token_budget // 256 * 16) if device.type == "cuda" else rows
     packs = pack_by_length(tokens, token_budget, step)
     if device.type == "cpu":
@@ -256,6 +258,11 @@ def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.i
     starts[order] = np.cumsum(rows_S[order]) - rows_S[order]
     first = np.cumsum(rows_S) - rows_S
     return np.repeat(starts - first, rows_S) + np.arange(rows_S.sum())
+
+
+def filled_up(rows_SD: Tensor) -> Tensor:
+    """Return rows on a CPU with zeros behind them, up to a multiple of `LEAST_ROWS`."""
+    return pad(rows_SD, (0, 0, 0, -len(rows_SD) % LEAST_ROWS))
 
 
 def to_host(tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from virnucpro.encoders.six_frames import SixFrames, SixFramesConfig
 from virnucpro.encoders.steps import int8
 from virnucpro.encoders.steps.cpu import CpuSteps, pair_rows
 from virnucpro.encoders.trial import Way, device_of, fault_of
-from virnucpro.errors import SettingsError
+from virnucpro.errors import SettingsError, one_line
 
 Encoder = Esm2 | DnabertS
 EncoderConfig = Esm2Config | DnabertSConfig | SixFramesConfig
@@ -103,17 +103,21 @@ def six_frames_default() -> tuple[str, str]:
 
 @cache
 def int8_fault() -> str:
-    """Return why products of 8 bit do not work on this CPU, empty if they do.
-
-    Without instructions for them (VNNI) oneDNN adds in 16 bits, which may be too few.
-    """
+    """Return why products of 8 bit do not work on this CPU, empty if they do."""
     if not torch.backends.mkldnn.is_available():
         return "PyTorch has no oneDNN"
     if not _has_vnni():
         return "it has no instructions for them (AVX-512 VNNI or AVX-VNNI)"
-    network = SixFrames(SixFramesConfig(frame_layers=1, frame_width=64, layers=1, width=64))
-    with one_thread_an_operation():
-        return fault_of(network.eval(), _INT8, "int8")
+    try:
+        return int8.product_fault()
+    except Exception as error:  # noqa: BLE001 (whatever a library without them may raise)
+        return f"{type(error).__name__}: {one_line(str(error))}"
+
+
+def int8_fault_in(network: SixFrames) -> str:
+    """Return why products of 8 bit do not work for a network's weights, empty if they do."""
+    with one_thread_an_operation():  # as packs are computed
+        return fault_of(network, _INT8, "int8")
 
 
 def _has_vnni() -> bool:

@@ -6,13 +6,15 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, cast
 
 import msgspec
 import torch
 
-from virnucpro.bundles import Manifest
+from virnucpro.bundles import Bundle, Manifest
+from virnucpro.classify import load_classifier
 from virnucpro.encoders import DnabertSConfig, Esm2Config
+from virnucpro.encoders.instructions import instructions
 from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.precision import (
     DTYPES,
@@ -20,10 +22,11 @@ from virnucpro.encoders.precision import (
     check_precision,
     default_precision,
     dtype_of,
+    int8_fault_in,
     six_frames_default,
     stored_bits,
 )
-from virnucpro.encoders.six_frames import SixFramesConfig
+from virnucpro.encoders.six_frames import SixFrames, SixFramesConfig
 from virnucpro.errors import SettingsError
 
 #: Tokens of one forward pass on a CPU: few enough that activations stay in its cache (docs/log.md).
@@ -67,7 +70,8 @@ class Device:
     Attributes:
         device: where PyTorch computes.
         precision: a key of `DTYPES`, the encoders' arithmetic.
-        kind: what sort of device; results of one kind and precision are the same bytes.
+        kind: what sort of device, of a CPU its instruction sets; results of one kind and precision
+            are the same bytes.
     """
 
     device: torch.device
@@ -159,21 +163,23 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
     return Device(device, precision, _kind(device))
 
 
-def settle_bundle(name: str, precision: str, bundle: Manifest) -> Settled:
+def settle_bundle(name: str, precision: str, bundle: Bundle) -> Settled:
     """Choose device, precision and the largest budgets for a bundle, before it is loaded.
 
     Args:
         name: of the device; see `choose_device`.
         precision: what the user asked for; `auto` takes what fits the device's memory, and on a CPU
-            int8 where all networks read six frames.
+            int8 where all networks read six frames and are right in it.
         bundle: whose networks will be loaded.
 
     Raises:
         SettingsError: when the device or the precision is not to be had, or nothing fits.
     """
-    configs = [encoder.config() for encoder in bundle.encoders.values()]
+    configs = [encoder.config() for encoder in bundle.manifest.encoders.values()]
     device, notes = _fitting(choose_device(name, precision), precision, configs)
-    return Settled(device, choose_budgets(device, bundle), notes)
+    if device.device.type == "cpu" and precision == "auto":
+        device, notes = _of_six_frames(device, bundle)
+    return Settled(device, choose_budgets(device, bundle.manifest), notes)
 
 
 def settle_encoder(name: str, precision: str, config: Esm2Config | DnabertSConfig) -> Settled:
@@ -201,7 +207,7 @@ def _fitting(
 ) -> tuple[Device, tuple[str, ...]]:
     """Return a device with a precision whose weights fit, and what the user should know."""
     if device.device.type == "cpu":
-        return _of_six_frames(device, asked, configs)
+        return device, ()
     total = torch.cuda.get_device_properties(device.device).total_memory
     precision = fitting_precision(total, device.precision, configs)
     if precision is None or (precision != device.precision and asked != "auto"):
@@ -220,15 +226,19 @@ def _fitting(
     return replace(device, precision=precision), (note,)
 
 
-def _of_six_frames(
-    device: Device, asked: str, configs: Sequence[EncoderConfig]
-) -> tuple[Device, tuple[str, ...]]:
-    """Return a CPU with the precision for its networks, and why it is not their default."""
-    if asked != "auto" or not all(isinstance(config, SixFramesConfig) for config in configs):
+def _of_six_frames(device: Device, bundle: Bundle) -> tuple[Device, tuple[str, ...]]:
+    """Return a CPU with the precision for a bundle, and why it is not the default of its kind."""
+    configs = [encoder.config() for encoder in bundle.manifest.encoders.values()]
+    if not all(isinstance(config, SixFramesConfig) for config in configs):
         return device, ()
     precision, fault = six_frames_default()
-    notes = (f"int8 does not work on this CPU: {fault}; fp32 is computed",) if fault else ()
-    return replace(device, precision=precision), notes
+    if fault:
+        return device, (f"int8 does not work on this CPU: {fault}; fp32 is computed",)
+    network = load_classifier(bundle, device.device, torch.float32).protein_encoder
+    if fault := int8_fault_in(cast("SixFrames", network)):
+        name = bundle.manifest.name
+        return device, (f"int8 does not work for {name} on this CPU: {fault}; fp32 is computed",)
+    return replace(device, precision=precision), ()
 
 
 def fitting_precision(total: int, precision: str, configs: Sequence[EncoderConfig]) -> str | None:
@@ -291,4 +301,4 @@ def _keep_freed_memory() -> None:
 def _kind(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu {platform.machine()} {instructions()}"

@@ -48,7 +48,7 @@ class Prediction:
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose what fits the bundle."""
-        return settle_bundle(device, self.precision, self._bundle(is_checked=is_checked).manifest)
+        return settle_bundle(device, self.precision, self._bundle(is_checked=is_checked))
 
     def worker(self, device: Device, budgets: Budgets) -> Worker:
         """Load the bundle's networks."""

@@ -13,7 +13,7 @@ from virnucpro.bundles import Bundle
 from virnucpro.classify import CALL_NAMES, FrameClassifier, load_classifier
 from virnucpro.classify.consensus import VIRUS
 from virnucpro.encoders import Tokens, protein_tokens
-from virnucpro.encoders.packing import one_thread_an_operation, to_host
+from virnucpro.encoders.packing import filled_up, one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
 from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.engine.blocks import Block
@@ -193,8 +193,10 @@ class Worker:
             dna_SD = model.embed_dna(dna, budgets.dna, cut)
         with clock.timed("head"):
             if not protein_SD.is_cuda:
+                rows = len(protein_SD)
+                filled = (filled_up(part_SD) for part_SD in (protein_SD, dna_SD))
                 with one_thread_an_operation():  # how a product is shared out shows in its bits
-                    return cast("Tensor", model(protein_SD, dna_SD))
+                    return cast("Tensor", model(*filled))[:rows]
             return to_host(model(protein_SD, dna_SD))
 
     @torch.inference_mode()

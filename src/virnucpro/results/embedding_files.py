@@ -6,7 +6,6 @@ one vector, or one for each of its residues (ragged). See docs/outputs.md for th
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.errors import InputError, SettingsError, VirnucproError
+from virnucpro.errors import InputError, SettingsError, reading
 from virnucpro.results.embedding_formats import hdf5, npz, parquet, safetensors
 from virnucpro.results.embedding_formats.parts import Contents, OpenFile, Part, Shape, checked
 from virnucpro.results.files import partial_path
@@ -45,6 +44,8 @@ _MAGIC = {
     "npz": (0, b"PK\x03\x04"),
     "safetensors": (8, b"{"),
 }
+
+_TO_DO = "give a file of embeddings, or run embed again"
 
 
 def write_embeddings(
@@ -89,7 +90,7 @@ def open_embeddings(path: Path) -> "EmbeddingFile":
     Raises:
         InputError: it is none, or damaged.
     """
-    with _refused_when_damaged(path):
+    with reading(path, _TO_DO):
         with path.open("rb") as file:
             begin = file.read(16)
         for format_, (offset, magic) in _MAGIC.items():
@@ -116,6 +117,8 @@ class EmbeddingFile:
     """
 
     def __init__(self, path: Path, format_: str, contents: Contents) -> None:
+        if contents.sequences < 0:
+            raise ValueError("it says that it has fewer than no sequences")
         self.path = path
         self.format = format_
         self.metadata = contents.metadata
@@ -138,7 +141,7 @@ class EmbeddingFile:
         Raises:
             InputError: the file is damaged.
         """
-        with _refused_when_damaged(self.path):
+        with reading(self.path, _TO_DO):
             opened: OpenFile
             with _MODULES[self.format].open_file(self.path) as opened:
                 yield from opened.parts()
@@ -193,19 +196,3 @@ def _unique(ids: list[str]) -> list[str]:
             seen[id_] = 0
         names.append(name)
     return names
-
-
-@contextmanager
-def _refused_when_damaged(path: Path) -> Iterator[None]:
-    """Turn whatever a library says about a damaged file into one line with its path."""
-    try:
-        yield
-    except VirnucproError:
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be read as embeddings: {reason}") from error
-    except Exception as error:  # hostile bytes make libraries raise anything
-        raise InputError(
-            f"{path}: a damaged file of embeddings: {error}; run embed anew"
-        ) from error

@@ -115,7 +115,7 @@ def configs_of(found: Bundle | Model) -> dict[Kind, EncoderConfig]:
 def _settled(found: Bundle | Model, device: str, precision: str) -> Settled:
     """Choose how much is computed at a time, if the weights fit the memory."""
     if isinstance(found, Bundle):
-        settled = settle_bundle(device, precision, found.manifest)
+        settled = settle_bundle(device, precision, found)
     else:
         settled = settle_encoder(device, precision, found.config)
     if settled.device.device.type == "cpu":

@@ -1,8 +1,10 @@
 """The steps in fp32 on a CPU, without gradients: fewer passes over the activations.
 
 Query and key rows are put into pairs at load, so that rotating is one product of complex numbers;
-short sequences attend in two batched products; oneDNN applies GELU as it writes a product, bias and
-residual sum go into the product's target.
+short sequences attend in two batched products; GELU is applied where a product lies, bias and
+residual sum go into the product's target. With `packing.LEAST_ROWS` rows or more, what a row gives
+depends neither on their number nor on its place. Hence oneDNN's product with GELU is not used: its
+kernels change with the number of rows, and round otherwise.
 """
 
 from typing import cast
@@ -20,6 +22,7 @@ from virnucpro.encoders.steps.plain import PlainSteps, Positions, attend
 
 #: Most tokens of a sequence whose attention weights are held, which grow with the square.
 LONGEST_WEIGHTS = 256
+gelu_ = torch.ops.aten.gelu_
 
 
 class CpuSteps(PlainSteps):
@@ -63,14 +66,14 @@ class CpuSteps(PlainSteps):
         return products_by_heads(torch.softmax(products_by_heads(q, k.transpose(2, 3)), 3), v)
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
-        """Multiply and apply GELU at once."""
+        """Multiply, then apply GELU where the product lies."""
         linear = cast("nn.Linear", linear)
-        return Rows(_gelu_product(rows.values, linear.weight, linear.bias))
+        return Rows(gelu_(multiply(rows.values, linear.weight, linear.bias)))
 
     def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
-        """Multiply and apply GELU to the gate at once."""
+        """Multiply, and apply GELU to the gate where it lies."""
         gate, value = cast("nn.Linear", linear).weight.chunk(2)
-        return Rows(_gelu_product(rows.values, gate, None).mul_(multiply(rows.values, value)))
+        return Rows(gelu_(multiply(rows.values, gate)).mul_(multiply(rows.values, value)))
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
@@ -102,11 +105,6 @@ def pair_rows(block: Esm2Block, heads: int) -> None:
     for name in ("weight", "bias"):
         ordered = block.qkv.get_parameter(name).detach()[order]
         setattr(block.qkv, name, nn.Parameter(ordered, requires_grad=False))
-
-
-def _gelu_product(rows_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
-    fused = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 (what PyTorch's compiler calls)
-    return cast("Tensor", fused(rows_TK, weight_NK, bias_N, "gelu", [], "none"))
 
 
 def _add_product(x_TD: Tensor, rows: Rows, linear: nn.Linear) -> Tensor:

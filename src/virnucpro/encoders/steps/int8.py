@@ -196,6 +196,26 @@ def quantise(network: Esm2 | SixFrames) -> None:
         network.add_module("mix", mix)
 
 
+@torch.inference_mode()
+def product_fault() -> str:
+    """Return what is wrong with products of bytes on this CPU, empty if nothing.
+
+    Without instructions for them (VNNI), or told by ONEDNN_MAX_CPU_ISA to use none, oneDNN adds two
+    products in 16 bits, which are too few for the largest.
+    """
+    rows, terms, columns = 64, 64, 32
+    product = Int8Linear(
+        torch.ones(columns, terms), torch.zeros(columns), Grid(1.0, 0), torch.zeros(terms)
+    )
+    found = product(torch.full((rows, terms), 255, dtype=torch.uint8))
+    is_right = torch.allclose(found, torch.full((rows, columns), 255.0 * terms))
+    return (
+        ""
+        if is_right
+        else "products of bytes are not exact, since oneDNN uses no instructions for them"
+    )
+
+
 class _Quantiser:
     """Makes the products and LayerNorms of 8 bit.
 

@@ -80,8 +80,9 @@ class Crew:
         for name, hello in found.items():
             if (hello.kind, hello.precision) != (first.kind, first.precision):
                 raise SettingsError(
-                    f"--device {','.join(found)}: {name} is a {hello.kind}, {next(iter(found))} "
-                    f"a {first.kind}, whose results are not the same bytes; give devices of a kind"
+                    f"--device {','.join(found)}: {name} is a {hello.kind} in {hello.precision}, "
+                    f"{next(iter(found))} a {first.kind} in {first.precision}, "
+                    "whose results are not the same bytes; give devices of a kind"
                 )
         budgets = [hello.budgets for hello in found.values()]
         smallest = Budgets(min(b.protein for b in budgets), min(b.dna for b in budgets))

@@ -91,12 +91,16 @@ class _File:
         return Contents(metadata, self._file.metadata.num_rows, row.list_size, dtype, is_ragged)
 
     def parts(self) -> Iterator[Part]:
-        """Read all sequences in order; ValueError where a value is missing."""
+        """Read all sequences in order; ValueError where a value or a row is missing."""
         contents = self.contents
-        sequences = rows_in(BYTES_AT_ONCE, contents.width, contents.dtype)
+        most = rows_in(BYTES_AT_ONCE, contents.width, contents.dtype)
+        left = contents.sequences
         for group in range(self._file.num_row_groups):
-            for batch in self._file.iter_batches(sequences, row_groups=[group]):
+            for batch in self._file.iter_batches(most, row_groups=[group]):
+                left -= len(batch)
                 yield _part(batch, contents)
+        if left:
+            raise ValueError("it has not as many rows as it says")
 
 
 def _part(batch: "pa.RecordBatch", contents: Contents) -> Part:
