@@ -41,6 +41,10 @@ class LostError(Exception):
     """Records are missing, or values are wrong, although nothing was refused."""
 
 
+class HangError(Exception):
+    """A process did not end in time."""
+
+
 class Case(NamedTuple):
     """One input.
 
@@ -63,11 +67,14 @@ class Fuzzer:
         attempt: tries a case in a directory that all cases of a child process share. It returns
             when the input was taken and all is right, raises `LostError` when records are missing
             or values are wrong, and lets every other error pass.
+        is_apart: whether cases run in a child process, with limits of time and memory; not where
+            `attempt` starts processes itself and limits them.
     """
 
     name: str
     draw: Callable[[random.Random], Case]
     attempt: Callable[[Case, Path], None]
+    is_apart: bool = True
 
     def case(self, seed: int, number: int) -> Case:
         """Return a case, the same each time."""
@@ -119,6 +126,8 @@ def try_one(fuzzer: Fuzzer, case: Case, number: int, folder: Path) -> Ended:
         return _bad(case, number, "memory", "MemoryError")
     except LostError as lost:
         return _bad(case, number, "lost", str(lost))
+    except HangError as hang:
+        return _bad(case, number, "hang", str(hang))
     except Exception as fault:  # noqa: BLE001 (any of them is what we look for)
         error, frame = type(fault).__name__, traceback.extract_tb(fault.__traceback__)[-1]
         place = f"{error} in {Path(frame.filename).name}, line {frame.lineno}"
@@ -132,8 +141,13 @@ def _bad(case: Case, number: int, outcome: str, message: str, place: str = "") -
 
 
 def count(fuzzer: Fuzzer, cases: int, seed: int) -> Counts:
-    """Try cases in child processes, within the limits of time and memory."""
+    """Try cases, in child processes within the limits of time and memory if they are apart."""
     counts, number = Counts(), 0
+    if not fuzzer.is_apart:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(cases):
+                counts.add(try_one(fuzzer, fuzzer.case(seed, number), number, Path(folder)))
+        return counts
     while number < cases:
         with tempfile.TemporaryDirectory() as folder:
             number = _count_some(fuzzer, number, cases, seed, counts, Path(folder))

@@ -2,7 +2,8 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from processes import EXAMPLES, contents, run
 from virnucpro.cli.app import app
+from virnucpro.cli.models import models
 from virnucpro.cli.settings import key
 from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, SettingsError
@@ -49,9 +51,22 @@ def value_of(command: TyperCommand, option: TyperOption) -> tuple[str, Any]:
     return VALUES[list if is_list else kinds[0]]
 
 
-def parsed(command: str, *arguments: str) -> dict[str, Any]:
-    context = COMMANDS[command].make_context(command.rsplit(maxsplit=1)[-1], list(arguments))
-    return {key(p): context.params[str(p.name)] for p in COMMANDS[command].params}
+def parsed(name: str, *arguments: str) -> dict[str, Any]:
+    """Return what the function of a command is called with; what it does is left out."""
+    given: dict[str, Any] = {}
+
+    def noting(function: Callable[..., None]) -> Callable[..., None]:
+        return wraps(function)(lambda **values: given.update(values))
+
+    with pytest.MonkeyPatch.context() as patched:
+        for info in (*app.registered_commands, *models.registered_commands):
+            assert info.callback is not None
+            patched.setattr(info, "callback", noting(info.callback))
+        root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    command = dict(leaves(root))[name]
+    command.invoke(command.make_context(name.rsplit(maxsplit=1)[-1], list(arguments)))
+    return {key(p): given[str(p.name)] for p in command.params}
 
 
 def positional(command: TyperCommand) -> list[str]:
@@ -131,8 +146,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
         ("[predict]\nout = {a = 1}", "out in [predict]: {'a': 1} where text is needed"),
         ("[embed]\nout = 'x'", "has no table [predict]; put the options under that line"),
         ("predict = 3", "has no table [predict]"),
-        ("[predict\n", "no TOML"),
-        ("\x00", "no TOML"),
+        ("[predict\n", "cannot be read (Expected ']'"),
+        ("\x00", "cannot be read ("),
+        ("n = " + "9" * 5000, "cannot be read (Exceeds the limit"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, text: str, said: str) -> None:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED
-from virnucpro.errors import SettingsError, printable
+from virnucpro.errors import SettingsError, printable, reading
 from virnucpro.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
@@ -138,14 +138,8 @@ def read_config(ctx: typer.Context, value: Path | None) -> Path | None:
 
 def _table(path: Path, command: str) -> dict[str, Any]:
     """Return the table of a command."""
-    try:
+    with reading(path, "give --config a file in TOML", SettingsError):
         tables = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error.strerror}); give --config a file in TOML"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: no TOML ({error}); mend it") from error
     found = tables.get(command)
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: has no table [{command}]; put the options under that line")
@@ -195,4 +189,4 @@ def _keep(ctx: Any) -> None:  # noqa: ANN401 (typer's own)
     options = {
         key(p): (str(p.name), ctx.params[p.name]) for p in ctx.command.params if p.name != _FILE
     }
-    keep_config(str(ctx.command.name), options, out)
+    keep_config(str(ctx.command.name), options, Path(out))  # older versions of typer hold text
