@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.assemble import bundle_with_head, with_calibration
+from virnucpro.bundles.assemble import bundle_with_head, place_for_calibrated, with_calibration
 from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration_fit import PREVALENCE, Fit, fit
 from virnucpro.engine.binding import Binding
@@ -57,6 +57,8 @@ def calibrate(
     """
     if (out is None) == (name is None):
         raise SettingsError("give either a directory (-o) or a name (--name) for the new bundle")
+    directory = None if out is None else Path(out)
+    place_for_calibrated(name, directory)
     if head is not None:
         bundle = bundle_with_head(os.fspath(bundle), Path(head))
     loaded = load_bundle(bundle, is_checked=True)  # what is linked is compared when it is
@@ -75,7 +77,6 @@ def calibrate(
     for note in notes:
         on_note(note)
     calibration = _calibration(fitted, binding)
-    directory = None if out is None else Path(out)
     return with_calibration(loaded, calibration, name=name, directory=directory)
 
 

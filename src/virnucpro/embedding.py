@@ -18,11 +18,11 @@ from virnucpro.engine.blocks import Block, records_in_blocks
 from virnucpro.engine.embedding import Embedding
 from virnucpro.engine.embedding_shards import EmbeddingShard
 from virnucpro.engine.executors.crew import Crew, Events
-from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.errors import InputError, RunError, SettingsError, require
 from virnucpro.execution import execute, started_crew
 from virnucpro.inputs import checked_inputs
 from virnucpro.jobs import Executor, Job, Observer
-from virnucpro.results.embedding_files import FORMATS, EmbeddingFile, open_embeddings
+from virnucpro.results.embedding_files import FORMATS, LIBRARIES, EmbeddingFile, open_embeddings
 from virnucpro.results.embeddings import (
     EmbeddingFiles,
     EmbeddingOutputs,
@@ -83,6 +83,8 @@ def embed(
     """
     if file_format not in FORMATS:
         raise SettingsError(f"--format {file_format}: give {', '.join(FORMATS)}")
+    to_do = "pip install --force-reinstall virnucpro, or give another format"
+    require(f"--format {file_format}", to_do, *LIBRARIES[file_format])
     loaded, task = _task(model, layer, pooling, dtype, precision)
     settings: dict[str, int | str | bool] = {
         "letters": loaded.kind, "layer": task.layer, "pooling": pooling, "format": file_format,

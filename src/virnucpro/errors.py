@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 #: Letters of a message that are shown; a longer one loses its middle.
 _LONGEST = 1000
@@ -90,3 +91,23 @@ def reading(name: object, to_do: str, kind: type[VirnucproError] = InputError) -
         said = getattr(error, "strerror", None) or str(error).strip()
         reason = said.split("\n", 1)[0] or type(error).__name__
         raise kind(f"{name}: cannot be read ({reason}); {to_do}") from error
+
+
+def require(what: str, to_do: str, *modules: str) -> None:
+    """Load now what is needed at the end, so that nothing is computed in vain.
+
+    Args:
+        what: needs them, for the message.
+        to_do: what the user should do.
+        modules: to load.
+
+    Raises:
+        SettingsError: when one cannot be loaded, whatever it raises.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise SettingsError(f"{what} needs {module} ({error}); {to_do}") from error

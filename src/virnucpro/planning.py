@@ -16,7 +16,7 @@ from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
 from virnucpro.inputs import AnyPath, check_for_bam, checked_inputs, mate_notes, repeat_notes
 from virnucpro.jobs import Job
-from virnucpro.reporting import show
+from virnucpro.reporting import check_show, show
 from virnucpro.results.paths import READ_CALLS, Outputs, ReadFiles, ReadFormat
 from virnucpro.results.probabilities import Calibrating
 from virnucpro.results.reads import TaggedReads
@@ -108,7 +108,7 @@ def prediction_job(
         ),
         weights=weights,
         weights_sha256=loaded.sha256,
-        check=loaded.check,
+        check=partial(_check, loaded, outputs),
         settings={
             "chunk_length": length, "frames": drawn, "block_chunks": options.block_chunks,
             "legacy": options.legacy, "compressed": options.compressed,
@@ -122,6 +122,13 @@ def prediction_job(
         input_notes=input_notes,
         show=partial(show, outputs, loaded),
     )  # fmt: skip
+
+
+def _check(bundle: Bundle, outputs: Outputs) -> None:
+    """Compare the digests of the weights, and load what draws the report if it is missing."""
+    bundle.check()
+    if outputs.report and not outputs.path("report").is_file():
+        check_show()
 
 
 def _read_files(write: Sequence[str], reads: str, sources: Sequence[Source]) -> ReadFiles:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.engine.run import MANIFEST_FILE, read_run
-from virnucpro.errors import BundleError, RunError, SettingsError
+from virnucpro.errors import BundleError, RunError, SettingsError, require
 from virnucpro.inputs import AnyPath
 from virnucpro.results.paths import Outputs, SheetOutputs
-from virnucpro.storage import as_text, write_whole
+from virnucpro.storage import as_text, check_place, write_whole
 
 _CARD_FILE = "README.md"
 #: A directory of runs holds this beside them.
@@ -49,9 +49,20 @@ def report(
     page = given[0] / "report.html" if out is None else Path(out)
     directories = [directory for place in given for directory in _runs_in(place)]
     asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
+    check_place(page)
     _check_is_ours(page)
     _draw(page, directories, asked_for)
     return page
+
+
+def check_show() -> None:
+    """Load what draws a report.
+
+    Raises:
+        SettingsError: when it cannot be loaded.
+    """
+    to_do = "pip install --force-reinstall virnucpro, or give --no-report"
+    require("the report", to_do, "virnucpro.results.report")
 
 
 def show(outputs: Outputs, bundle: Bundle) -> None:

@@ -10,7 +10,7 @@ from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
 from virnucpro.execution import execute_all
 from virnucpro.jobs import Executor, Observer, Turn
 from virnucpro.planning import PredictOptions, named_bundle, prediction_job
-from virnucpro.reporting import show_samples
+from virnucpro.reporting import check_show, show_samples
 from virnucpro.results.paths import ReadFormat, SheetOutputs
 from virnucpro.results.samples import SampleSummaries, check_directory, write_tables
 from virnucpro.sequences.frames import FrameKind
@@ -95,6 +95,8 @@ def predict_samples(
     }
     outputs = SheetOutputs(Path(out), compressed, report)
     check_directory(outputs)
+    if report:
+        check_show()
     size = input_bytes([source for job in runs.values() for source in job.inputs])
     jobs = [
         replace(

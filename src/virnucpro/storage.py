@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from virnucpro.errors import SettingsError
+from virnucpro.errors import RunError, SettingsError
 
 _BY_EFFECTIVE_ID = os.access in os.supports_effective_ids
 
@@ -51,6 +51,20 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_place(path: Path) -> None:
+    """Refuse the place of a file that could not be written when the work is done.
+
+    Raises:
+        RunError: when its directory is missing or not writable, or it is a directory itself.
+    """
+    if path.is_dir():
+        raise RunError(f"{path}: is a directory; give a file")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent}: is no directory; make it, or give a file elsewhere")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RunError(f"{path.parent}: is not writable; give a file elsewhere")
 
 
 def as_text(path: str | Path) -> str:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from processes import EXAMPLES, ROOT, run
+from virnucpro.cli.app import app
 
 MODULE = [sys.executable, "-m", "virnucpro"]
 
@@ -116,3 +118,13 @@ def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
         },
     )  # fmt: skip
     assert done.stdout.splitlines() == list(asked.values()), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["schema", "\x1b[31m"], ["\u202e"], ["schema", "tables", "\x1b[31m"], ["cite", "--\u202e"]],
+)
+def test_wrong_usage_quotes_nothing_that_a_terminal_obeys(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, arguments, env={"NO_COLOR": "1"})
+    assert done.exit_code == 2
+    assert not [c for c in done.output if c != "\n" and not c.isprintable()]

@@ -254,8 +254,8 @@ def test_nothing_else_is_overwritten(predictions: Path, labels: Labels, tmp_path
 def test_a_missing_extra_is_named(
     predictions: Path, labels: Labels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(SettingsError, match=r"scikit-learn; pip install 'virnucpro\[train\]'"):
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(SettingsError, match=r"needs sklearn.* pip install 'virnucpro\[train\]'"):
         evaluate(predictions, labels("a 1", "b 0"))
 
 

@@ -181,16 +181,25 @@ def with_calibration(
     Raises:
         BundleError: when the name or the directory is taken.
     """
-    old = bundle.manifest
+    old, place = bundle.manifest, place_for_calibrated(name, directory)
+    called = name or old.name.removesuffix(_CALIBRATED)[: 100 - len(_CALIBRATED)] + _CALIBRATED
+    description = msgspec.structs.replace(old, name=called, calibration=calibration)
+    _settle(place, description, _linked(bundle, bundle.manifest.file_names))
+    return load_bundle(place, is_checked=True)
+
+
+def place_for_calibrated(name: str | None, directory: Path | None) -> Path:
+    """Return where a calibrated bundle goes, by its name or its directory.
+
+    Raises:
+        BundleError: when the name or the directory is taken.
+    """
     if name in PUBLISHED or name in ENCODERS:
         raise BundleError(f"{name}: comes without a calibration; give the bundle another name")
     place = _free_place(name) if name is not None else directory
     if place is None or place.exists():
         raise BundleError(f"{place}: is there already; give a new directory")
-    called = name or old.name.removesuffix(_CALIBRATED)[: 100 - len(_CALIBRATED)] + _CALIBRATED
-    description = msgspec.structs.replace(old, name=called, calibration=calibration)
-    _settle(place, description, _linked(bundle, bundle.manifest.file_names))
-    return load_bundle(place, is_checked=True)
+    return place
 
 
 def with_trained_head(

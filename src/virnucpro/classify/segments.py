@@ -12,6 +12,7 @@ from itertools import pairwise, starmap
 from typing import NamedTuple
 
 import numpy as np
+from fastcpd import detect_mean
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
@@ -89,8 +90,6 @@ def _stretches(values_C: Float64) -> Iterator[Segment]:
 
 def _changes(values_C: Float64) -> list[int]:
     """Return the indices before which the mean changes, neither end among them."""
-    from fastcpd import detect_mean  # noqa: PLC0415 (most runs do without)
-
     found = detect_mean(
         values_C[:, np.newaxis],
         beta=_PENALTY,

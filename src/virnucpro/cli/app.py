@@ -79,6 +79,8 @@ def main() -> None:
     except OSError as error:
         where = error.filename or "the output directory"
         _fail(f"{where}: {error.strerror or error}; mend that, the same command then continues")
+    except ImportError as error:
+        _fail(f"the installation is broken ({error}); pip install --force-reinstall virnucpro")
     except MemoryError:
         _fail("there is too little memory; give it more, the same command then continues")
     except Exception as error:

@@ -42,9 +42,11 @@ def bench(
 ) -> None:
     """Measure how fast this machine is, with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.storage import write_whole  # noqa: PLC0415
+    from virnucpro.storage import check_place, write_whole  # noqa: PLC0415
     from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
+    if json is not None:
+        check_place(json)
     console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
     progress = Terminal(stderr=True, quiet=quiet)
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
@@ -63,6 +64,8 @@ def answered(run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool) -
     """
     from virnucpro.engine.executors.launched import Rank  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.telemetry import Reporter  # noqa: PLC0415
+
+    import_module("virnucpro.results.config")  # is needed at the end, and must be there
 
     signal.signal(signal.SIGTERM, _terminate)
     is_first = executor != "launched" or Rank.here().index == 0

@@ -16,12 +16,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED
-from virnucpro.errors import SettingsError, printable, reading
+from virnucpro.errors import SettingsError, one_line, reading
 from virnucpro.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
 #: The parameter that names the file; it is no key of one.
 _FILE = "_config"
+#: What all errors of usage are.
+_UsageError: Any = typer.BadParameter.__base__
 #: What a value of the file may be, in words.
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -72,11 +74,11 @@ class Commands(TyperGroup):
         _name_variables(self, PREFIX)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
-        """Do what was asked for; what is said of wrong usage is made printable."""
+        """Do what a command does; what it says of wrong usage is printable, whatever it quotes."""
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = printable(error.message)
+        except _UsageError as error:
+            error.message = one_line(error.message)
             raise
 
 

@@ -44,10 +44,12 @@ def verify(
 
     Exit status 0 says as published, 1 that it is not.
     """
-    from virnucpro.storage import write_whole  # noqa: PLC0415
+    from virnucpro.storage import check_place, write_whole  # noqa: PLC0415
     from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
     from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
 
+    if json is not None:
+        check_place(json)
     console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
     progress = Terminal(stderr=True, quiet=quiet)
     report = compare(

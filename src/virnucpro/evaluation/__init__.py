@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from virnucpro.errors import SettingsError
+from virnucpro.errors import SettingsError, require
 from virnucpro.evaluation.bootstrap import intervals
 from virnucpro.evaluation.files import refuse_other_content, write_files
 from virnucpro.evaluation.records import Part, Records, parts_of
@@ -53,7 +52,7 @@ def evaluate(
         RunError: `out` holds something else.
         SettingsError: a setting has no meaning, or scikit-learn or matplotlib are missing.
     """
-    _require_extra()
+    require("evaluate", "pip install 'virnucpro[train]'", "sklearn.metrics", "matplotlib.figure")
     if bootstrap < 0 or seed < 0:
         raise SettingsError(f"--bootstrap {bootstrap}, --seed {seed}: give 0 or more")
     table, label_files = predictions_path(Path(predictions)), label_paths(labels)
@@ -69,17 +68,12 @@ def evaluate(
     )
     if out is not None:
         refuse_other_content(Path(out), asked)
+        Path(out).mkdir(parents=True, exist_ok=True)
     records = Records.of(found.rows, has_probability=found.probability_column is not None)
     evaluation = _evaluated(records, found, asked)
     if out is not None:
         write_files(Path(out), evaluation, records)
     return evaluation
-
-
-def _require_extra() -> None:
-    for module, package in (("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")):
-        if find_spec(module) is None:
-            raise SettingsError(f"evaluate needs {package}; pip install 'virnucpro[train]'")
 
 
 def _evaluated(records: Records, found: Matched, asked: Asked) -> Evaluation:

@@ -60,6 +60,5 @@ def write_files(out: Path, evaluation: Evaluation, records: Records) -> None:
         precision_recall_picture(evaluation, records),
         reliability_picture(evaluation),
     )
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in zip(FILES, contents, strict=True):
         write_whole(out / name, content)

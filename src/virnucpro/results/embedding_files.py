@@ -22,7 +22,15 @@ from virnucpro.storage import sync_directory
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "EmbeddingFile", "Part", "Shape", "open_embeddings", "write_embeddings"]
+__all__ = [
+    "FORMATS",
+    "LIBRARIES",
+    "EmbeddingFile",
+    "Part",
+    "Shape",
+    "open_embeddings",
+    "write_embeddings",
+]
 
 #: The name of the file in an output directory, for each format.
 FORMATS = {
@@ -31,6 +39,8 @@ FORMATS = {
     "npz": "embeddings.npz",
     "safetensors": "embeddings.safetensors",
 }
+#: What writes each, which is loaded when it is needed.
+LIBRARIES = {"parquet": ("pyarrow.parquet",), "hdf5": ("h5py",), "npz": (), "safetensors": ()}
 _MODULES: dict[str, ModuleType] = {
     "parquet": parquet,
     "hdf5": hdf5,

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from virnucpro.classify.consensus import UNSCORED, Float64, Int64
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
 from virnucpro.errors import one_line
+from virnucpro.results.bam import BamWriter
 from virnucpro.results.columns import TABLES
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.legacy import LegacyFiles
@@ -23,9 +23,6 @@ from virnucpro.results.records import FinishedRecords, RecordAssembler, lines
 from virnucpro.results.regions import RegionFiles
 from virnucpro.results.tables import TableWriter, chunk_rows, frame_rows, record_rows
 from virnucpro.results.tracks import ScoreTrack
-
-if TYPE_CHECKING:
-    from virnucpro.results.bam import BamWriter
 
 #: Why a record has no score, beside those that cannot be processed.
 NO_OPEN_FRAME = "no open frame"
@@ -172,6 +169,4 @@ def _bam_writer(
 ) -> "BamWriter | None":
     if tagged is None:
         return None
-    from virnucpro.results.bam import BamWriter  # noqa: PLC0415 (loads htslib)
-
     return BamWriter(files.open(outputs.path("bam")), tagged)

@@ -1,9 +1,8 @@
 """The picture of a training's curves."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from virnucpro.errors import SettingsError
+from virnucpro.errors import require
 from virnucpro.results.files import PartialFiles
 from virnucpro.training.heads import Epoch
 
@@ -15,10 +14,10 @@ def check_extra() -> None:
     """Refuse to begin what could not be finished.
 
     Raises:
-        SettingsError: when matplotlib is not installed.
+        SettingsError: when matplotlib cannot be loaded.
     """
-    if find_spec("matplotlib") is None:
-        raise SettingsError("train needs matplotlib; pip install 'virnucpro[train]'")
+    modules = "matplotlib.figure", "matplotlib.backends.backend_agg"
+    require("train", "pip install 'virnucpro[train]'", *modules)
 
 
 def draw_curves(epochs: list[Epoch], best: int, path: Path) -> None:
