@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import bundles
 import harness
 import sheets
 from harness import Case, Fuzzer, LostError, count, try_one
 from virnucpro.errors import InputError
 
-SAMPLES = [(sheets.FUZZER, 200)]
+SAMPLES = [(sheets.FUZZER, 200), (bundles.FUZZER, 300)]
 
 
 @pytest.mark.parametrize(("fuzzer", "cases"), SAMPLES, ids=[f.name for f, _ in SAMPLES])

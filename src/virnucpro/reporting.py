@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.foreign import read_short
 from virnucpro.engine.run import MANIFEST_FILE, read_run
 from virnucpro.errors import BundleError, RunError, SettingsError, require
 from virnucpro.inputs import AnyPath
@@ -13,6 +14,8 @@ from virnucpro.results.paths import Outputs, SheetOutputs
 from virnucpro.storage import as_text, check_place, write_whole
 
 _CARD_FILE = "README.md"
+#: Most bytes of a card that is shown, which a hostile one makes slow; that of `compact` has 9 kB.
+_LONGEST_CARD = 1 << 15
 #: A directory of runs holds this beside them.
 _SHEET_FILE = "samples.tsv"
 #: How a report that virnucpro has drawn begins.
@@ -132,7 +135,10 @@ def _card(directory: Path, bundle: Bundle | None) -> str:
     card = bundle.path / _CARD_FILE
     if bundle.sha256 != wanted or not card.is_file():
         return ""
-    return card.read_text("utf-8", errors="replace")
+    try:
+        return read_short(card, _LONGEST_CARD).decode("utf-8", errors="replace")
+    except OSError as error:
+        return f"The card, {_CARD_FILE}, is not shown: {error.strerror}."
 
 
 def _check_is_ours(page: Path) -> None:

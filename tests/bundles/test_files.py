@@ -173,7 +173,7 @@ def flipped(content: bytes, places: int, data: st.DataObject) -> bytes:
     return bytes(changed)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.data())
 def test_a_flipped_bit_of_the_manifest_is_no_crash(
     tiny_bundle: Bundle, scratch: Path, data: st.DataObject
@@ -185,7 +185,7 @@ def test_a_flipped_bit_of_the_manifest_is_no_crash(
         assert str(directory) in refusal(directory)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.data())
 def test_a_flipped_bit_of_a_header_is_no_crash(
     tiny_bundle: Bundle, scratch: Path, data: st.DataObject

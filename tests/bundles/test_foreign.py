@@ -4,17 +4,17 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from processes import run
 from published_files import DNA_WIDTH, WIDTH, Files, MLPClassifier
 from virnucpro.bundles import load_bundle
 from virnucpro.bundles.assemble import add_bundle, add_encoder, bundle_with_head
@@ -226,10 +226,16 @@ def test_the_digests_of_a_bundles_files_are_taken_once(
     assert bundle.path != taken[-1].parent
 
 
+def test_names_that_no_file_system_takes(tmp_path: Path) -> None:
+    for name in ("a" * 5000, "a\0b", f"{tmp_path}/{'a' * 300}"):
+        refused(partial(load_bundle, name))
+        refused(partial(add_encoder, "mine", name))
+        refused(partial(bundle_with_head, "compact-pair", Path(name)))
+
+
 def test_a_fifo_is_refused_from_the_command_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    command = [sys.executable, "-m", "virnucpro", "models", "add", "mine", str(tmp_path / "fifo")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run("models", "add", "mine", tmp_path / "fifo")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "fifo: cannot be read (not a regular file)" in done.stderr

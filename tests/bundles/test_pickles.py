@@ -231,7 +231,7 @@ def test_a_missing_file_is_one_line(place: Path) -> None:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_bytes_changed_anywhere_are_refused_or_read(tmp_path: Path, data: st.DataObject) -> None:

@@ -125,9 +125,9 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
         BundleError: when bundle or head are damaged or do not fit together.
     """
     bundle = load_bundle(bundle_name, is_checked=True)
-    if not head.is_file():
-        raise BundleError(f"{head}: no such file; give a head such as 500_model.pth")
     with reading(head, "give a head such as 500_model.pth", BundleError):
+        if not head.is_file():
+            raise BundleError(f"{head}: no such file; give a head such as 500_model.pth")
         key = hashlib.sha256((bundle.sha256 + sha256_of(head)).encode()).hexdigest()[:16]
     made = [store / DERIVED / key for store in stores()]
     place = next((place for place in made if place.is_dir()), made[-1])

@@ -23,7 +23,7 @@ from virnucpro.bundles.files import (
 from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
-from virnucpro.errors import BundleError
+from virnucpro.errors import BundleError, reading
 from virnucpro.storage import stores, write_whole
 
 #: Bundles inside the package.
@@ -118,8 +118,9 @@ def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
     name = os.fspath(name_or_path)
     if name in EMBEDDED:
         return EMBEDDED[name]
-    added = [store / name for store in stores()] if name == Path(name).name else []
-    return next((place for place in added if place.is_dir()), Path(name))
+    with reading(name, "give a bundle's name or directory", BundleError):
+        added = [store / name for store in stores()] if name == Path(name).name else []
+        return next((place for place in (*added, Path(name)) if place.is_dir()), Path(name))
 
 
 def check_name(name: str) -> None:
