@@ -12,6 +12,7 @@ ORDER = (
     "importing",
     "errors",
     "threads",
+    "forking",
     "storage",
     "terminal",
     "sequences",

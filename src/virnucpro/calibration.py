@@ -16,6 +16,7 @@ from virnucpro.engine.binding import Binding
 from virnucpro.engine.run import read_run
 from virnucpro.errors import InputError, RunError, SettingsError, reading
 from virnucpro.evaluation.tables import label_paths, labelled_records
+from virnucpro.forking import check_fork
 from virnucpro.results.paths import Outputs
 from virnucpro.sequences.tables import quoted
 
@@ -55,6 +56,7 @@ def calibrate(
         BundleError: the bundle is damaged, or the new one's place is taken.
         SettingsError: it is not clear where the new bundle should go.
     """
+    check_fork()
     if (out is None) == (name is None):
         raise SettingsError("give either a directory (-o) or a name (--name) for the new bundle")
     directory = None if out is None else Path(out)

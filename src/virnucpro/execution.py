@@ -23,6 +23,7 @@ from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait, announced
 from virnucpro.errors import RunError, SettingsError
+from virnucpro.forking import check_fork
 from virnucpro.jobs import Executor, Job, Observer, OneAtATime, Plan, Silence, SummaryT
 from virnucpro.storage import write_whole
 
@@ -135,6 +136,7 @@ def started_crew(
     task: Task, device: str, executor: Executor, noted: Callable[[str], None] = lambda _: None
 ) -> Iterator[Crew]:
     """Start workers, and let go of them whatever happens; `noted` takes lines for the user."""
+    check_fork()
     crew = Crew(_places(executor, device, task, noted))
     try:
         yield crew

@@ -9,6 +9,7 @@ from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.foreign import read_short
 from virnucpro.engine.run import MANIFEST_FILE, read_run
 from virnucpro.errors import BundleError, RunError, SettingsError, require
+from virnucpro.forking import check_fork
 from virnucpro.inputs import AnyPath
 from virnucpro.results.paths import Outputs, SheetOutputs
 from virnucpro.storage import as_text, check_place, write_whole
@@ -44,6 +45,7 @@ def report(
         SettingsError: when several runs are given and no `out`.
         BundleError: when `bundle` is none.
     """
+    check_fork()
     given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(run) for run in runs]
     if not given:
         raise SettingsError("no run: give the output directory of virnucpro predict")

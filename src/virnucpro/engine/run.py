@@ -21,6 +21,7 @@ from virnucpro.engine.binding import Binding, differences
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse
 from virnucpro.errors import RunError
+from virnucpro.forking import close_in_children
 from virnucpro.storage import write_once, write_whole
 
 FORMAT = 1
@@ -165,7 +166,7 @@ def open_run(
         raise RunError(
             f"{directory}: cannot be written ({error.strerror}); give another directory"
         ) from error
-    with lock:
+    with close_in_children(lock):
         is_first = _lock(lock, fcntl.LOCK_EX)
         if not is_first and not (is_shared and _lock_patiently(lock, fcntl.LOCK_SH)):
             raise RunError(

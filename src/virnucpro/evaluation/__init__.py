@@ -14,6 +14,7 @@ from virnucpro.evaluation.files import refuse_other_content, write_files
 from virnucpro.evaluation.records import Part, Records, parts_of
 from virnucpro.evaluation.report import FORMAT, Asked, Estimate, Evaluation, Group
 from virnucpro.evaluation.tables import Matched, label_paths, matched, predictions_path
+from virnucpro.forking import check_fork
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -52,6 +53,7 @@ def evaluate(
         RunError: `out` holds something else.
         SettingsError: a setting has no meaning, or scikit-learn or matplotlib are missing.
     """
+    check_fork()
     require("evaluate", "pip install 'virnucpro[train]'", "sklearn.metrics", "matplotlib.figure")
     if bootstrap < 0 or seed < 0:
         raise SettingsError(f"--bootstrap {bootstrap}, --seed {seed}: give 0 or more")

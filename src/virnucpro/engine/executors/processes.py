@@ -28,6 +28,7 @@ from virnucpro.engine.executors.links import (
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait
 from virnucpro.errors import RunError, VirnucproError
+from virnucpro.forking import close_in_children
 from virnucpro.importing import safe_path
 from virnucpro.threads import no_thread
 
@@ -56,7 +57,8 @@ class Process:
 
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
         self._device = device
-        self._pipe, theirs = Pipe()
+        ours, theirs = Pipe()
+        self._pipe = close_in_children(ours)
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 (this module, no input of anyone)
