@@ -9,11 +9,12 @@ import pytest
 
 import bundles
 import harness
+import labels
 import sheets
 from harness import Case, Fuzzer, LostError, count, try_one
 from virnucpro.errors import InputError
 
-SAMPLES = [(sheets.FUZZER, 200), (bundles.FUZZER, 300)]
+SAMPLES = [(sheets.FUZZER, 200), (bundles.FUZZER, 300), (labels.FUZZER, 200)]
 
 
 @pytest.mark.parametrize(("fuzzer", "cases"), SAMPLES, ids=[f.name for f, _ in SAMPLES])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from virnucpro.errors import InputError
 from virnucpro.inputs import checked_inputs
 from virnucpro.sequences.reader import STDIN
+from virnucpro.sequences.tables import encoding_of
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -99,11 +100,13 @@ def _text(sheet: str) -> str:
     try:
         with Path(sheet).open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding_of(content))
     except OSError as error:
         raise InputError(f"{sheet}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{sheet}: is no table in UTF-8; give a CSV or TSV file") from error
+        raise InputError(
+            f"{sheet}: is no table in UTF-8 or UTF-16; save it as CSV or TSV in UTF-8"
+        ) from error
     if len(content) > _MOST_BYTES or "\0" in text:
         raise InputError(f"{sheet}: is no sample sheet; give a CSV or TSV file of samples")
     return text

@@ -53,6 +53,7 @@ class TextTable:
     name: str
     columns: list[str]
     _rows: Iterator[tuple[int, Cells]]
+    _has_quotes: bool
 
     def __iter__(self) -> Iterator[tuple[int, Cells]]:
         """Yield the line and the cells of each row; a cell has no blanks at its ends."""
@@ -61,7 +62,8 @@ class TextTable:
             if not any(cells):
                 continue
             if before is None:  # R writes the numbers of rows in a column without a name
-                before = int(len(cells) == width + 1 and cells[0].isdigit() and cells[-1] != "")
+                is_more = len(cells) == width + 1 and (self._has_quotes or cells[-1] != "")
+                before = int(is_more and cells[0].isdigit())
             del cells[:before]
             while len(cells) > width and not cells[-1]:
                 cells.pop()
@@ -131,9 +133,10 @@ def open_table(
         if not fits(columns):
             shown = ", ".join(columns[:_NAMED]) + ", ..." * (len(columns) > _NAMED)
             raise InputError(f"{name}, line 1: needs columns {needs}; it has {shown or 'none'}")
-        is_quoted = delimiter != "\t" or header.lstrip().startswith('"')
-        rows = _quoted(lines, delimiter, name) if is_quoted else _plain(lines)
-        yield TextTable(name, columns, rows)
+        has_quotes = header.startswith('"')
+        may_have = has_quotes or delimiter != "\t"
+        rows = _quoted(lines, delimiter, name) if may_have else _plain(lines)
+        yield TextTable(name, columns, rows, has_quotes)
 
 
 def _lines(text: TextIO, name: str) -> Iterator[str]:
