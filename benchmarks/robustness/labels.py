@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import Case, Fuzzer, LostError, main
@@ -82,8 +83,10 @@ def _text(chance: random.Random, rows: list[list[str]]) -> str:
             for number, row in enumerate((HEADER, *rows))
         )  # fmt: skip
     file = io.StringIO()
-    quoting = csv.QUOTE_ALL if how == "all" else csv.QUOTE_MINIMAL
-    writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=end)
+    if how == "all":
+        writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator=end)
+    else:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator=end)
     writer.writerows([HEADER, *rows])
     return file.getvalue()
 
@@ -96,8 +99,14 @@ def attempt(case: Case, folder: Path) -> None:
     """Read a table both ways; a whole one says what its ids say."""
     path = folder / "labels"
     path.write_bytes(case.data)
-    refusals, found, rows = [], dict[str, Label](), list[tuple[str, ...]]()
-    for read in (lambda: found.update(read_labels(path)), lambda: rows.extend(_evaluated(path))):
+    refusals: list[InputError] = []
+    found: dict[str, Label] = {}
+    rows: list[tuple[str, ...]] = []
+    readers: tuple[Callable[[], None], ...] = (
+        lambda: found.update(read_labels(path)),
+        lambda: rows.extend(_evaluated(path)),
+    )
+    for read in readers:
         try:
             read()
         except InputError as refused:

@@ -76,6 +76,20 @@ def test_mates_of_one_pair_share_their_name_and_those_of_another_have_a_new_one(
     assert headers == [">r/1 x", ">r/2 x", ">r.record_2/1 x", ">r.record_2/2 x"]
 
 
+def test_notes_problems_and_pages_show_long_ids_without_their_middle(tmp_path: Path) -> None:
+    name = "x" * 10**6
+    lost = Piece(2, name, 0, [], "", problem=f"reads.fa: record 3 ({name}): has no bases")
+    counts = merge([[contig(0, name, 0.1), contig(1, name, 0.9), lost]], Outputs(tmp_path))
+    texts = [*counts.notes, *counts.problems]
+    found = aggregate(Outputs(tmp_path))
+    texts += [viral.record for viral in found.viral]
+    texts += [region.record for region in found.regions]
+    assert len(texts) == 4
+    assert all(len(text) < 1100 for text in texts)
+    assert counts.problems[0].startswith("reads.fa: record 3 (x")
+    assert counts.problems[0].endswith("x): has no bases")
+
+
 @pytest.mark.parametrize("name", ["#1", "track", "track7", "browser.1"])
 def test_ids_that_begin_a_comment_in_bed_are_escaped_there(tmp_path: Path, name: str) -> None:
     assert not merge([[contig(0, name, 0.1)]], Outputs(tmp_path)).notes

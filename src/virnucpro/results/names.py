@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from virnucpro.engine.shards import Shard, decode_shard
 from virnucpro.engine.store import ShardStore
+from virnucpro.errors import shortened
 from virnucpro.results.records import lines
 
 #: BED and bedGraph take lines that begin so for comments or settings.
 _NO_DATA = ("#", "track", "browser")
+#: Letters of a name that a note shows.
+_NAMED = 100
 
 
 class Names:
@@ -45,7 +48,9 @@ class Names:
                 continue
             ids[place] = f"{name}.record_{number + 1}"
             self._further += begins[place]
-            self._example = self._example or f"{name}, which is {ids[place]}"
+            if not self._example:
+                one, other = (shortened(text, _NAMED) for text in (name, ids[place]))
+                self._example = f"{one}, which is {other}"
         return ids
 
     def notes(self) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.segments import LEAST_CHUNKS
-from virnucpro.errors import RunError, reading
+from virnucpro.errors import RunError, reading, shortened
 from virnucpro.results.paths import Outputs
 from virnucpro.results.report.listed import TIERS, Point, Region, Spans, Viral
 from virnucpro.results.report.reading import TO_DO, Types, batches
@@ -26,6 +26,9 @@ SHORT = 100
 #: Viral records listed, and as many regions; most points of a record's track, where further chunks
 #: are averaged, and most regions on it, where further ones are not shaded.
 LISTED, POINTS = 250, 300
+
+#: Letters of an id that the page shows.
+_LONGEST_ID = 300
 
 Int64 = NDArray[np.int64]
 
@@ -128,7 +131,8 @@ def aggregate(outputs: Outputs) -> Found:
     names = [name for name in Viral._fields if name not in ("track", "regions")]
     found.viral = [
         msgspec.convert(
-            [*map(row.get, names), tracks.get(_place(row), ()), spans.get(_place(row), ())], Viral
+            [*map(_shown(row).get, names), tracks.get(_place(row), ()), spans.get(_place(row), ())],
+            Viral,
         )
         for row in viral
     ]
@@ -146,7 +150,7 @@ def aggregate(outputs: Outputs) -> Found:
         score = region["score"] / 1000
         found.regions.append(
             Region(
-                host["record"], host["call"], start, end, score, len(scored), tracks[first],
+                _shown(host)["record"], host["call"], start, end, score, len(scored), tracks[first],
                 spans[first],
             )
         )  # fmt: skip
@@ -209,6 +213,11 @@ def _count(outputs: Outputs, found: Found, wanted: set[int]) -> tuple[list[Row],
             found.false_share = max(found.false_share or 0.0, *viral["fdr"].drop_nulls())
         best = _most_confident(pl.concat([best, viral]) if len(best) else viral)
     return best.to_dicts(), hosts
+
+
+def _shown(row: Row) -> Row:
+    """Return a record as the page shows it."""
+    return row | {"record": shortened(row["record"], _LONGEST_ID)}
 
 
 def _place(row: Row) -> int:
