@@ -12,13 +12,16 @@ import gzip
 import io
 import lzma
 import random
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.errors import InputError
 from virnucpro.evaluation.tables import labelled_records
 from virnucpro.training.sources import Label, read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WHOLE = "whole"
 HEADER = ["id", "is_virus", "class", "source"]
