@@ -13,12 +13,23 @@ import pytest
 import torch
 from esm.data import Alphabet
 from esm.model.esm1 import ProteinBertModel
+from esm.model.esm2 import ESM2
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import EsmForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, EsmForMaskedLM
 
-from published_files import HEADS, LAYERS, WIDTH, Files, esm2_config
+from published_files import (
+    DNA_HEADS,
+    DNA_LAYERS,
+    DNA_WIDTH,
+    HEADS,
+    LAYERS,
+    WIDTH,
+    Files,
+    esm2_config,
+)
 from virnucpro.bundles.assemble import add_encoder
+from virnucpro.bundles.files import read_manifest
 from virnucpro.bundles.manifest import PROTEIN_FILE
 from virnucpro.errors import BundleError
 
@@ -53,6 +64,17 @@ def fair_esm(path: Path, *, norm_before: bool) -> Path:
     return path
 
 
+def bert(directory: Path) -> Path:
+    """Write a BERT of four-letter words, as DNABERT is one."""
+    config = BertConfig(
+        vocab_size=4101, hidden_size=24, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=48,
+    )  # fmt: skip
+    directory.mkdir()
+    BertForMaskedLM(config).save_pretrained(directory)
+    return directory
+
+
 ABSOLUTE: dict[str, Any] = {"position_embedding_type": "absolute"}
 LOOK_ALIKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "ESM-1b": (lambda p: transformers(p, **ABSOLUTE, emb_layer_norm_before=True), "is an ESM-1b"),
@@ -71,6 +93,7 @@ LOOK_ALIKES: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: transformers(p, with_config=False, vocab_size=4107),
         "is Nucleotide Transformer",
     ),
+    "BERT": (bert, "is a BERT, such as ProtBert or DNABERT; virnucpro computes"),
     "SaProt": (lambda p: transformers(p, vocab_size=446), "is SaProt"),
     "token_dropout": (
         lambda p: transformers(p, token_dropout=False),
@@ -121,6 +144,55 @@ def test_it_is_named_and_not_taken(tmp_path: Path, home: Path, name: str) -> Non
     said = refused(given, home)
     assert said.startswith(f"{given}: ")
     assert told in said
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("with_config", [True, False])
+def test_the_names_of_the_published_files_are_taken(
+    files: Files, tmp_path: Path, *, with_config: bool
+) -> None:
+    plain = add_encoder("plain", files.esm2).path / PROTEIN_FILE
+    path = files.esm2 / "model.safetensors"
+    state = load_file(path)
+    frequencies = state.pop("esm.rotary_embeddings.inv_freq")
+    for layer in range(LAYERS):  # as ESM-2 is on the hub: frequencies a layer, unused positions
+        name = f"esm.encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq"
+        state[name] = frequencies.clone()
+    state["esm.embeddings.position_embeddings.weight"] = torch.ones(1026, WIDTH)
+    state["esm.embeddings.position_ids"] = torch.arange(1026)[None]
+    save_file(state, path)
+    if not with_config:
+        (files.esm2 / "config.json").unlink()
+    made = add_encoder("published", files.esm2)
+    assert (made.path / PROTEIN_FILE).read_bytes() == plain.read_bytes()
+    told = "no config.json says otherwise" in read_manifest(made.path)[0].provenance["ESM-2"]
+    assert told is not with_config
+
+    fair = ESM2(num_layers=LAYERS, embed_dim=WIDTH, attention_heads=HEADS).state_dict()
+    heads = ("lm_head.", "contact_head.")
+    named = {
+        f"encoder.{'' if name.startswith(heads) else 'sentence_encoder.'}{name}": tensor
+        for name, tensor in fair.items()
+    }
+    torch.save({"cfg": {"model": Namespace(arch="esm2")}, "model": named}, tmp_path / "esm2.pt")
+    assert add_encoder("fair", tmp_path / "esm2.pt").config.width == WIDTH
+
+
+@pytest.mark.usefixtures("home")
+def test_the_published_configuration_of_dnabert_s_is_taken(files: Files) -> None:
+    path = files.dna / "config.json"
+    said = {
+        "alibi_starting_size": 512, "architectures": ["BertForMaskedLM"], "hidden_act": "gelu",
+        "hidden_size": DNA_WIDTH, "intermediate_size": 192, "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 512, "model_type": "bert", "num_attention_heads": DNA_HEADS,
+        "num_hidden_layers": DNA_LAYERS, "position_embedding_type": "absolute",
+        "type_vocab_size": 2, "vocab_size": 4096,
+    }  # fmt: skip
+    path.write_text(json.dumps(said))
+    assert add_encoder("mine", files.dna).kind == "dna"
+    path.write_text(json.dumps(said | {"layer_norm_eps": 1e-5}))
+    with pytest.raises(BundleError, match="is not DNABERT-S: "):
+        add_encoder("other", files.dna)
 
 
 @pytest.mark.parametrize(

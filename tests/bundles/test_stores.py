@@ -101,6 +101,8 @@ def test_what_is_damaged_is_listed_with_the_reason(files: Files, home: Path) -> 
     (home / "headless" / HEAD_FILE).unlink()
     (home / "lost" / "bundle.json").unlink()
     (home / "red\x1b[31m").mkdir()
+    (home / "red\x1b[31m" / "bundle.json").touch()
+    (home / "pictures").mkdir()  # no bundle at all
     found = listed()
     assert found["good"].startswith("bundle 1, chunks of 500 bp")
     for name, reason in {
@@ -108,10 +110,11 @@ def test_what_is_damaged_is_listed_with_the_reason(files: Files, home: Path) -> 
         "short": f"{home / 'short' / DNA_FILE}: 5 bytes where",
         "headless": f"{HEAD_FILE}: cannot be read (No such file",
         "lost": "not a bundle (bundle.json: No such file",
-        r"red\x1b[31m": "not a bundle",
+        r"red\x1b[31m": "bundle.json: cannot be read (Input data was truncated)",
     }.items():
         assert found[name].startswith("damaged ")
         assert reason in found[name]
+    assert "pictures" not in found
     assert found["virnucpro-500"].startswith("bundle not here: virnucpro models fetch")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from virnucpro.bundles.foreign import read_short
-from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, sha256_of
+from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, git_blob_id, sha256_of
 from virnucpro.errors import BundleError, reading
 from virnucpro.storage import home, stores, write_whole
 
@@ -62,7 +62,7 @@ def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> str:
         if encoder is not None and verdict != AS_PUBLISHED:
             _compare(f"{encoder.repository}/{file.name}", sha256)
             if verdict == UNKNOWN:
-                verdict = _of_hub(file, encoder.repository) or UNKNOWN
+                verdict = _of_hub(file, sha256, encoder.repository) or UNKNOWN
         said.append(f"{file.name} {say(sha256, verdict)}")
     return ", ".join(said)
 
@@ -152,10 +152,14 @@ def _records(path: Path) -> dict[str, Record]:
         return msgspec.json.decode(read_short(path, _LONGEST), type=dict[str, Record])
 
 
-def _of_hub(file: Path, repository: str) -> str | None:
-    """Say the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`."""
+def _of_hub(file: Path, sha256: str, repository: str) -> str | None:
+    """Say the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`.
+
+    It is a link to a file whose name is the digest that the hub says.
+    """
     commit, snapshots, models = (parent.name for parent in list(file.absolute().parents)[:3])
-    if snapshots == "snapshots" and models == f"models--{repository.replace('/', '--')}":
+    is_there = snapshots == "snapshots" and models == f"models--{repository.replace('/', '--')}"
+    if is_there and file.resolve().name in (sha256, git_blob_id(file)):
         return f"as {repository} has it at {commit}"
     return None
 

@@ -31,6 +31,10 @@ EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-
 DEFAULT = "compact"
 #: Where bundles with another head lie, in a store.
 DERIVED = ".derived"
+_FILES = (
+    layout.MANIFEST_FILE, layout.HEAD_FILE,
+    *(name for names in layout.ENCODER_FILES.values() for name in names),
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -158,7 +162,9 @@ def _added() -> list[Path]:
 
 
 def _is_bundle(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_dir()
+    """Tell whether a directory has a file of a bundle; others may lie there too."""
+    is_open = not path.name.startswith(".") and path.is_dir()
+    return is_open and any((path / name).exists() for name in _FILES)
 
 
 def write_bundle(
