@@ -56,6 +56,10 @@ class InputError(VirnucproError):
     """An input file cannot be read as FASTA, FASTQ or BAM of the kind that is asked for."""
 
 
+class DamagedError(InputError):
+    """The content of an input is damaged or ends early, be the file what it should be."""
+
+
 class BundleError(VirnucproError):
     """A bundle is unknown, incomplete, damaged or of another format."""
 

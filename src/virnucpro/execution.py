@@ -18,11 +18,11 @@ from virnucpro.engine.executors.links import Hello, Ready
 from virnucpro.engine.executors.members import Place
 from virnucpro.engine.monitor import DeviceUse, Monitor, use_of
 from virnucpro.engine.run import Run, open_run, read_json
-from virnucpro.engine.scoring import Scoring
+from virnucpro.engine.scoring import Scoring, check_records
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait, announced
-from virnucpro.errors import RunError, SettingsError
+from virnucpro.errors import InputError, RunError, SettingsError
 from virnucpro.forking import check_fork
 from virnucpro.jobs import Executor, Job, Observer, OneAtATime, Plan, Silence, SummaryT
 from virnucpro.storage import write_whole
@@ -42,15 +42,19 @@ def execute(
         executor: who hands blocks to devices.
         observer: is told how the run goes, never by two threads at once.
     """
-    return execute_all([job], device, executor, observer)[0]
+    (found,) = execute_all([job], device, executor, observer)
+    if isinstance(found, InputError):  # as that of one job of several would be
+        raise found
+    return found
 
 
 def execute_all(
     jobs: Sequence[Job[SummaryT]], device: str, executor: Executor, observer: Observer | None
-) -> list[SummaryT]:
+) -> list[SummaryT | InputError]:
     """Do jobs one after the other with the same workers, who load their networks once.
 
-    Each is a run of its own, as if it were the only one.
+    Each is a run of its own, as if it were the only one. One of several whose inputs cannot be
+    read does not stop the others: what is wrong is returned in place of its summary.
 
     Args:
         jobs: what to do, at least one; they differ in inputs and outputs alone.
@@ -60,14 +64,20 @@ def execute_all(
     """
     started = time.perf_counter()
     is_shared = executor == "launched"
-    summaries: dict[int, SummaryT] = {}
+    summaries: dict[int, SummaryT | InputError] = {}
     told = OneAtATime(observer or Silence())
     with started_crew(jobs[0].task, device, executor, told.noted) as crew:
         with announced(told.noted, lambda: "the digests of the weights"):
             jobs[0].check()  # while the workers come up
         session = Session(crew, crew.hello(told.noted), told, is_shared)
         for index in launched.order(len(jobs)) if is_shared else range(len(jobs)):
-            summaries[index] = session.execute(jobs[index], started)
+            try:
+                summaries[index] = session.execute(jobs[index], started)
+            except InputError as error:
+                if jobs[index].turn is None:
+                    raise
+                told.noted(jobs[index].named(f"{error}; the other samples go on"))
+                summaries[index] = error
             started = time.perf_counter()
         session.tell_finished(len(jobs))
     return [summaries[index] for index in range(len(jobs))]
@@ -107,12 +117,16 @@ class Session:
             if run.is_finished and outputs.are_complete():
                 before = run.manifest.binding.inputs
                 if may_be_others(before, binding.inputs, run.manifest.started):
-                    _check_records(run, job)
+                    check_records(job.inputs, job.task, run)
                 self.observer.already_finished()
                 self.finished.extend([job.turn.name] if job.turn else [])
                 job.show()
                 return _finished(run, job)
-            return Execution(run, job, plan, self, started).go()
+            try:
+                return Execution(run, job, plan, self, started).go()
+            except InputError as error:
+                run.keep_problem(str(error))
+                raise
 
     def tell_finished(self, samples: int) -> None:
         """Say how many of the samples there was nothing left to do for."""
@@ -211,11 +225,15 @@ class Execution(Generic[SummaryT]):
 
         events = Events(done, scoring.put_aside, self._ready, self._observer.noted)
         blocks = scoring.blocks() if claims is None else scoring.claimed_blocks(claims)
+        if self._job.turn is not None:  # the workers go on to the next sample
+            blocks = scoring.until_damage(blocks)
         self._monitor.start()
         try:
             self._crew.run(blocks, self._run.manifest.budgets, events)
         finally:
             self._monitor.stop()
+        if scoring.damage is not None:
+            raise scoring.damage
         for note in self._crew.work.incidents():
             self._note(note)
         if skipped := scoring.progress.skipped:
@@ -289,18 +307,6 @@ class Execution(Generic[SummaryT]):
                 self._note(f"note: {note}")
         self._job.show()
         return summary
-
-
-def _check_records(run: Run, job: Job[SummaryT]) -> None:
-    """Refuse inputs whose records are not those of a finished run."""
-    digest = sha256()
-    for block in job.task.cut(job.inputs):
-        digest.update(block.digest())
-    if digest.hexdigest() != run.manifest.records_sha256:
-        raise RunError(
-            f"{run.directory}: is finished, but the input has other records now; "
-            "give a new directory"
-        )
 
 
 def _finished(run: Run, job: Job[SummaryT]) -> SummaryT:

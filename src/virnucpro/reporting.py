@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from virnucpro.bundles import Bundle, load_bundle
@@ -52,11 +52,13 @@ def report(
     if out is None and len(given) > 1:
         raise SettingsError("several runs: give -o FILE, where their report is to be written")
     page = given[0] / "report.html" if out is None else Path(out)
-    directories = [directory for place in given for directory in _runs_in(place)]
+    runs_in = [_runs_in(place) for place in given]
+    directories = [directory for whole, _ in runs_in for directory in whole]
+    damaged = [directory.name for _, others in runs_in for directory in others]
     asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
     check_place(page)
     _check_is_ours(page)
-    _draw(page, directories, asked_for)
+    _draw(page, directories, asked_for, damaged)
     return page
 
 
@@ -77,12 +79,17 @@ def show(outputs: Outputs, bundle: Bundle) -> None:
         _draw(page, [outputs.directory], bundle)
 
 
-def show_samples(outputs: SheetOutputs, samples: Sequence[str], bundle: Bundle) -> None:
-    """Draw the page that compares the samples of a sheet."""
-    _draw(outputs.path("report"), [outputs.directory / name for name in samples], bundle)
+def show_samples(
+    outputs: SheetOutputs, samples: Iterable[str], damaged: Iterable[str], bundle: Bundle
+) -> None:
+    """Draw the page that compares the samples of a sheet, and names those that are damaged."""
+    runs = [outputs.directory / name for name in samples]
+    _draw(outputs.path("report"), runs, bundle, list(damaged))
 
 
-def _draw(page: Path, directories: Sequence[Path], bundle: Bundle | None) -> None:
+def _draw(
+    page: Path, directories: Sequence[Path], bundle: Bundle | None, damaged: Sequence[str] = ()
+) -> None:
     """Draw a page; `bundle` is one that is known to be that of some runs."""
     # Loads Altair, which nothing else needs.
     from virnucpro.results.report import page_of, read_sample  # noqa: PLC0415
@@ -92,7 +99,7 @@ def _draw(page: Path, directories: Sequence[Path], bundle: Bundle | None) -> Non
         read_sample(directory, name, _card(directory, bundle))
         for directory, name in zip(directories, names, strict=True)
     ]
-    content = page_of(samples, methods=_methods(directories))
+    content = page_of(samples, methods=_methods(directories), damaged=damaged)
     # Of several launched processes each has a name of its own for what it writes.
     write_whole(page, content, f".{os.getpid()}")
 
@@ -103,12 +110,15 @@ def _methods(directories: Sequence[Path]) -> str | None:
     return path.read_text("utf-8") if len(directories) == 1 and path.is_file() else None
 
 
-def _runs_in(place: Path) -> list[Path]:
-    """Return a run's directory, or those of the runs beside a sheet of samples."""
+def _runs_in(place: Path) -> tuple[list[Path], list[Path]]:
+    """Return a run's directory, or those of a sheet's samples: whole ones, and damaged ones."""
     if (place / MANIFEST_FILE).exists() or not (place / _SHEET_FILE).is_file():
-        return [place]
-    found = sorted(path.parent for path in place.glob(f"*/{MANIFEST_FILE}"))
-    if not found:
+        return [place], []
+    found: tuple[list[Path], list[Path]] = [], []
+    for path in sorted(place.glob(f"*/{MANIFEST_FILE}")):
+        manifest = read_run(path.parent)
+        found[bool(manifest and manifest.problem)].append(path.parent)
+    if not found[0]:
         raise RunError(f"{place}: has a {_SHEET_FILE} but no run; run virnucpro predict on it")
     return found
 

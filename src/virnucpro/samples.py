@@ -4,17 +4,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
+from virnucpro.errors import InputError
 from virnucpro.execution import execute_all
-from virnucpro.jobs import Executor, Observer, Turn
+from virnucpro.jobs import Executor, Job, Observer, Turn
 from virnucpro.planning import PredictOptions, named_bundle, prediction_job
 from virnucpro.reporting import check_show, show_samples
 from virnucpro.results.paths import ReadFormat, SheetOutputs
 from virnucpro.results.samples import SampleSummaries, check_directory, write_tables
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.sheet import read_sheet
+
+if TYPE_CHECKING:
+    from virnucpro.results.summary import Summary
 
 
 def predict_samples(
@@ -44,7 +48,8 @@ def predict_samples(
 
     A sample's run lies in `out/SAMPLE`: the files that `predict` writes there alone but for its
     report. Beside them come `samples.tsv`, a line a sample, and `records.tsv` of all. The same call
-    continues after an interruption, and does what the sheet has gained.
+    continues after an interruption, and does what the sheet has gained. A sample whose files are
+    damaged does not stop the others; the same call tries it again.
 
     Args:
         sheet: CSV or TSV with the columns `sample` (the name of its folder) and `files` or
@@ -72,11 +77,12 @@ def predict_samples(
         observer: is told how the runs go, never by two threads at once.
 
     Returns:
-        what the `summary.json` of each sample holds.
+        what the `summary.json` of each sample holds, and what is wrong with those whose files
+            are damaged.
 
     Raises:
-        InputError: the sheet makes no sense, or a file is missing, before anything starts; or a
-            file turns out to be damaged.
+        InputError: the sheet makes no sense, or a file is missing or something else, before
+            anything starts.
         BundleError: the bundle is unknown, incomplete or damaged.
         RunError: `out` or a sample's folder holds something else.
         SettingsError: a setting does not fit this machine or this bundle.
@@ -87,12 +93,16 @@ def predict_samples(
         interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
         reads, bam, compressed, report=False, block_chunks=block_chunks,
     )  # fmt: skip
-    runs = {
-        sample.name: prediction_job(
-            *named, sample.files, sample.mates, Path(out) / sample.name, options
-        )
-        for sample in found.samples
-    }
+    runs: dict[str, Job[Summary]] = {}
+    damaged: dict[str, str] = {}
+    for sample in found.samples:
+        folder = Path(out) / sample.name
+        try:
+            job = prediction_job(*named, sample.files, sample.mates, folder, options)
+        except InputError as error:
+            damaged[sample.name] = str(error)
+        else:
+            runs[sample.name] = job
     outputs = SheetOutputs(Path(out), compressed, report)
     check_directory(outputs)
     if report:
@@ -106,9 +116,15 @@ def predict_samples(
         )
         for number, (name, job) in enumerate(runs.items(), start=1)
     ]
-    done = execute_all(jobs, device, executor, observer)
-    summaries = SampleSummaries(dict(zip(runs, done, strict=True)))
-    tables = {name: job.product.outputs.path("records") for name, job in runs.items()}
-    if write_tables(outputs, summaries, tables) and report:
-        show_samples(outputs, list(runs), named[1])
+    done: dict[str, Summary] = {}
+    ends = execute_all(jobs, device, executor, observer) if jobs else []
+    for name, end in zip(runs, ends, strict=True):
+        if isinstance(end, InputError):
+            damaged[name] = str(end)
+        else:
+            done[name] = end
+    summaries = SampleSummaries(done, damaged)
+    tables = {name: runs[name].product.outputs.path("records") for name in done}
+    if write_tables(outputs, summaries, tables) and report and done:
+        show_samples(outputs, done, damaged, named[1])
     return summaries

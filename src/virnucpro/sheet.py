@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virnucpro.errors import InputError
+from virnucpro.errors import DamagedError, InputError
 from virnucpro.inputs import checked_inputs
 from virnucpro.sequences.reader import STDIN
 from virnucpro.sequences.tables import encoding_of
@@ -181,6 +181,8 @@ def _checked(cell: str, folder: Path) -> str:
     path = str(folder / cell)
     try:
         checked_inputs(path, "dna")
+    except DamagedError:
+        return path  # which stops no other sample
     except OSError as error:
         raise InputError(f"{path[:200]}: cannot be read ({error.strerror})") from error
     except InputError as error:

@@ -14,8 +14,9 @@ def told(summary: Summary | SampleSummaries, outputs: Outputs) -> str:
     """
     if isinstance(summary, SampleSummaries):
         tables = SheetOutputs(outputs.directory, outputs.compressed)
+        damaged = f"{len(summary.damaged):,} damaged, " if summary.damaged else ""
         return (
-            f"{len(summary.samples):,} samples, {_calls(summary)}\n"
+            f"{len(summary.samples):,} samples, {damaged}{_calls(summary)}\n"
             f"look first at {_page(outputs)}{tables.path('samples')}"
         )
     return (

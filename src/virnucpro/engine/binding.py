@@ -132,6 +132,11 @@ def differences(old: Binding, new: Binding) -> list[str]:
     ]
 
 
+def have_other_inputs_alone(old: Binding, new: Binding) -> bool:
+    """Tell whether two bindings differ in nothing but their inputs."""
+    return not differences(msgspec.structs.replace(old, inputs=new.inputs), new)
+
+
 def may_be_others(old: Sequence[Input], new: Sequence[Input], since: str) -> bool:
     """Tell whether inputs known by the same may hold other records behind their first MiB.
 

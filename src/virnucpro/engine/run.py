@@ -17,9 +17,10 @@ from typing import Literal, TextIO, TypeVar
 
 import msgspec
 
-from virnucpro.engine.binding import Binding, differences
+from virnucpro.engine.binding import Binding, differences, have_other_inputs_alone
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse
+from virnucpro.engine.store import ShardStore
 from virnucpro.errors import RunError
 from virnucpro.forking import close_in_children
 from virnucpro.storage import write_once, write_whole
@@ -61,6 +62,7 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         budgets: most tokens of a forward pass, chosen when the run was first started.
         started: when the run was first started, UTC.
         finished: when its tables were written, UTC; empty before.
+        problem: why the last attempt could not read the inputs to their end; else empty.
         records_sha256: digest over all records read; empty before.
         ways: how the encoders are computed, a line each; empty before.
         devices: what each device did in the attempt that finished.
@@ -73,9 +75,15 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     budgets: Budgets
     started: str
     finished: str = ""
+    problem: str = ""
     records_sha256: str = ""
     ways: list[str] = []
     devices: list[DeviceUse] = []
+
+    @classmethod
+    def new(cls, binding: Binding, budgets: Budgets) -> "RunManifest":
+        """Return that of a run that starts now."""
+        return cls(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
 
 
 class Run:
@@ -125,6 +133,17 @@ class Run:
             )
         self.manifest.ways = ways
 
+    def keep_problem(self, problem: str) -> None:
+        """Say that the inputs cannot be read: those that replace them may start the run again."""
+        self.manifest.problem = problem
+        self.save()
+
+    def start_again(self, binding: Binding, budgets: Budgets) -> None:
+        """Start again with other inputs in place of those that could not be read."""
+        ShardStore(self.shards).remove()
+        self.manifest = RunManifest.new(binding, budgets)
+        self.save()
+
     def refresh(self) -> None:
         """Read again whether the run is finished: another process may have finished it."""
         found = read_run(self.directory)
@@ -134,7 +153,7 @@ class Run:
     def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
         """Say that all tables are written."""
         self.manifest.devices = devices
-        self.manifest.status = "finished"
+        self.manifest.status, self.manifest.problem = "finished", ""
         self.manifest.finished = _now()
         self.manifest.records_sha256 = records_sha256
         self.save()
@@ -173,7 +192,7 @@ def open_run(
                 f"{directory}: another process is running in it; wait for it, "
                 "or give another directory"
             )
-        run = _continue(directory, binding)
+        run = _continue(directory, binding, budgets)
         if run is None:
             run = _start(directory, binding, budgets)
         if is_shared and is_first:
@@ -215,8 +234,7 @@ def _start(directory: Path, binding: Binding, budgets: Budgets) -> Run:
             f"{directory}: is not empty and holds no run of virnucpro ({strangers[0]}, ...); "
             "give a new directory"
         )
-    manifest = RunManifest(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
-    run = Run(directory, manifest)
+    run = Run(directory, RunManifest.new(binding, budgets))
     run.save()
     return run
 
@@ -249,17 +267,20 @@ def read_json(path: Path, kind: type[JsonT], to_do: str) -> JsonT:
         raise RunError(f"{path}: cannot be read ({reason}); {to_do}") from error
 
 
-def _continue(directory: Path, binding: Binding) -> Run | None:
+def _continue(directory: Path, binding: Binding, budgets: Budgets) -> Run | None:
     manifest = read_run(directory)
     if manifest is None:
         return None
     found = differences(manifest.binding, binding)
-    if found:
+    run = Run(directory, manifest)
+    if found and manifest.problem and have_other_inputs_alone(manifest.binding, binding):
+        run.start_again(binding, budgets)
+    elif found:
         raise RunError(
             f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
             "or repeat that command to continue it"
         )
-    return Run(directory, manifest)
+    return run
 
 
 def _now() -> str:

@@ -1,5 +1,6 @@
 """The blocks of a run: which are done, whose turn is next, and how far the run is."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from virnucpro.engine.blocks import Block
 from virnucpro.engine.claims import Claims
 from virnucpro.engine.executors.crew import Crew
 from virnucpro.engine.monitor import Monitor, Reading
+from virnucpro.engine.run import Run
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait, announced
 from virnucpro.engine.work import Work
-from virnucpro.errors import RunError
+from virnucpro.errors import InputError, RunError
 from virnucpro.sequences.fragments import Source
 
 
@@ -55,6 +57,7 @@ class Scoring:
     Attributes:
         digests: of each block's records, in order; complete once all blocks were read.
         progress: how far the run is.
+        damage: why `until_damage` ended early; None where it did not.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Scoring:
         self._skipped = 0
         self.digests: list[bytes] = []
         self.progress = Progress()
+        self.damage: InputError | None = None
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks that have no shard.
@@ -117,6 +121,13 @@ class Scoring:
                 missing -= claimed
                 again = self._task.cut(self._inputs)
                 yield from (block for block in again if block.index in claimed)
+
+    def until_damage(self, blocks: Iterator[Block | None]) -> Iterator[Block | None]:
+        """Yield blocks as far as the input can be read; `damage` says why it cannot further on."""
+        try:
+            yield from blocks
+        except InputError as error:
+            self.damage = error
 
     def _read(self) -> Iterator[Block]:
         """Cut the input, and note of each block what must be known once its shard is there."""
@@ -190,3 +201,19 @@ class Scoring:
                 self._skipped,
             )
             self._on_progress(self.progress)
+
+
+def check_records(inputs: list[Source], task: Task, run: Run) -> None:
+    """Refuse inputs whose records are not those of a finished run.
+
+    Raises:
+        RunError: when they differ.
+    """
+    digest = hashlib.sha256()
+    for block in task.cut(inputs):
+        digest.update(block.digest())
+    if digest.hexdigest() != run.manifest.records_sha256:
+        raise RunError(
+            f"{run.directory}: is finished, but the input has other records now; "
+            "give a new directory"
+        )

@@ -4,12 +4,13 @@ import fcntl
 import gzip
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from virnucpro.classify import CALL_NAMES
-from virnucpro.errors import RunError
+from virnucpro.errors import RunError, one_line
+from virnucpro.results.columns import TABLES
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.merge import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.results.paths import SheetOutputs
@@ -20,7 +21,7 @@ _LOCK_FILE = ".lock"
 _COLUMNS = (
     "sample", "records", "bases", "chunks", "open_frames", "virus", "other", "unscored",
     "no_open_frame", "not_processed", "prevalence", "expected_viral", "seconds",
-    "records_per_second",
+    "records_per_second", "problem",
 )  # fmt: skip
 
 
@@ -30,9 +31,11 @@ class SampleSummaries:
 
     Attributes:
         samples: the summary of each, by name, in the order of the sheet.
+        damaged: what is wrong with each whose files cannot be read to their end, by name.
     """
 
     samples: Mapping[str, Summary]
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -52,16 +55,18 @@ class SampleSummaries:
 
     @property
     def problems(self) -> list[str]:
-        """A line for each record that could not be processed, the first 1,000 of each sample."""
-        return [
+        """A line for each sample, and the first 1,000 records of others, not processed."""
+        return [f"{name}: {problem}" for name, problem in self.damaged.items()] + [
             f"{name}: {problem}"
             for name, summary in self.samples.items()
             for problem in summary.problems
         ]
 
     def table(self) -> bytes:
-        """Return the content of `samples.tsv`."""
+        """Return the content of `samples.tsv`; those that are damaged come last."""
         rows = [_COLUMNS, *(_row(name, summary) for name, summary in self.samples.items())]
+        nothing = [""] * (len(_COLUMNS) - 2)
+        rows += [[name, *nothing, one_line(why)] for name, why in self.damaged.items()]
         return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
@@ -86,6 +91,7 @@ def _row(name: str, summary: Summary) -> list[str]:
         "" if expected is None else f"{expected:.3f}",
         f"{summary.seconds['scoring'] + summary.seconds['tables']:.3f}",
         f"{summary.records_per_second:.1f}",
+        "",
     ]
 
 
@@ -119,23 +125,24 @@ def write_tables(
         whether they were written.
     """
     table = summaries.table()
+    outputs.directory.mkdir(parents=True, exist_ok=True)
     with (outputs.directory / _LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # launched processes end together
         if outputs.are_complete() and outputs.path("samples").read_bytes() == table:
             return False
         with PartialFiles() as files:
             records = files.open(outputs.path("records"))
-            for number, (name, path) in enumerate(tables.items()):
-                _append_records(records, name, path, has_header=number == 0)
+            header = ("sample", *(column.name for column in TABLES["records.tsv"]))
+            records.write(("\t".join(header) + "\n").encode())
+            for name, path in tables.items():
+                _append_records(records, name, path)
             files.open(outputs.path("samples")).write(table)
     return True
 
 
-def _append_records(file: BinaryIO, sample: str, path: Path, *, has_header: bool) -> None:
+def _append_records(file: BinaryIO, sample: str, path: Path) -> None:
     """Copy a sample's table of records line by line, with its name before each."""
     with cast("BinaryIO", gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as table:
-        header = next(table, b"")
-        if has_header:
-            file.write(b"sample\t" + header)
+        next(table, b"")  # the header
         name = sample.encode() + b"\t"
         file.writelines(name + line for line in table)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, cast
 import dnaio
 from xopen import xopen
 
-from virnucpro.errors import InputError
+from virnucpro.errors import DamagedError, InputError
 from virnucpro.sequences.ids import printable_id
 from virnucpro.sequences.nucleotides import foreign_letters
 from virnucpro.sequences.proteins import foreign_residues
@@ -180,14 +180,14 @@ class SequenceFile:
         except dnaio.FileFormatError as error:
             line = f", line {error.line + 1}" if error.line is not None else ""
             what = shorten(str(error.message), _LONGEST_REASON)
-            raise InputError(f"{self.name}: record {self._read + 1}{line}: {what}") from error
+            raise DamagedError(f"{self.name}: record {self._read + 1}{line}: {what}") from error
         except EOFError as error:
-            raise InputError(
+            raise DamagedError(
                 f"{self.name}: the compressed data ends early, after record {self._read}; "
                 "is the file complete?"
             ) from error
         except OSError as error:
-            raise InputError(
+            raise DamagedError(
                 f"{self.name}: damaged after record {self._read} ({error}); get it anew"
             ) from error
 
@@ -225,7 +225,7 @@ class SequenceFile:
         with self._damage_named():
             yield from self._bam
         if self._ends_marked and self._stored.tail != BGZF_END:
-            raise InputError(
+            raise DamagedError(
                 f"{self.name}: the end that BAM files have is missing after record {self._read}; "
                 "is the file complete?"
             )

@@ -30,12 +30,15 @@ Entry = TypeVar("Entry", Viral, Region)
 _Drawn: TypeAlias = tuple[tuple[Point, ...], Spans]
 
 
-def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
+def page_of(
+    samples: Sequence[Sample], *, methods: str | None = None, damaged: Sequence[str] = ()
+) -> bytes:
     """Return the report of one finished run, or of several side by side.
 
     Args:
         samples: one or more.
         methods: a paragraph for the methods section of a paper.
+        damaged: names of samples that are left out, since their files are damaged.
     """
     script, style = ((_PLACE / name).read_text("utf-8") for name in ("page.js", "page.css"))
     environment = jinja2.Environment(
@@ -54,7 +57,7 @@ def page_of(samples: Sequence[Sample], *, methods: str | None = None) -> bytes:
         one=samples[0] if len(samples) == 1 else None,
         title="Which records are viral" + (f": {samples[0].name}" if len(samples) == 1 else ""),
         verdict=words.verdict(samples[0]) if len(samples) == 1 else words.verdict_of_all(samples),
-        doubt=words.doubt(samples),
+        doubt=words.doubt(samples, damaged),
         meanings=words.meanings(samples),
         reasons=words.REASONS,
         settings={sample.name: words.settings(sample) for sample in samples},

@@ -77,10 +77,11 @@ def verdict(sample: Sample) -> str:
     return found + _inside(sample.found.region_count or 0)
 
 
-def doubt(samples: Sequence[Sample]) -> str:
-    """Return how far to trust the verdict, in a sentence or two."""
+def doubt(samples: Sequence[Sample], damaged: Sequence[str] = ()) -> str:
+    """Return how far to trust the verdict, and what is left out, in a sentence or two."""
     unscored = sum(s.summary.calls["unscored"] for s in samples)
-    found = f"{unscored:,} could not be scored. " if unscored else ""
+    found = f"Left out, since their files are damaged: {', '.join(damaged)}. " if damaged else ""
+    found += f"{unscored:,} could not be scored. " if unscored else ""
     if all(s.summary.calibrated for s in samples):
         return found + "Some calls are false; how many to expect is said below."
     return found + "Scores are not calibrated, and some calls are false: they are leads to confirm."
