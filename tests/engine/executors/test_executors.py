@@ -1,5 +1,6 @@
 """Every executor, any number of workers: the same bytes, whatever dies."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,6 +20,19 @@ TORCHRUN = [
     *(sys.executable, "-P", "-m", "torch.distributed.run"),
     *("--standalone", "--nproc-per-node=2", "--module"),
 ]
+#: Has the first block and the tables claimed by another rank.
+OTHER_RANK = """
+import virnucpro.engine.waiting
+from virnucpro.engine.claims import Claims
+
+virnucpro.engine.waiting._FIRST = 0.2
+make = Claims.__init__
+def make_second(self, directory):
+    for name in ("00000000", "-0000001"):
+        (directory / f"{name}.claim").touch()
+    make(self, directory)
+Claims.__init__ = make_second
+"""
 
 
 def finished(out: Path, device: str, *options: str) -> dict[str, bytes]:
@@ -59,19 +73,11 @@ def torchrun(out: Path) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def test_torchrun_imports_nothing_of_the_users(
+def test_torchrun_with_a_rank_killed_continues_and_imports_nothing_of_the_users(
     unbroken: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = poisoned(tmp_path / "here", *POISONS[:-1])  # Python itself takes the last one
     monkeypatch.chdir(here)
-    process = torchrun(tmp_path / "out")
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert_same_files(contents(tmp_path / "out"), unbroken)
-    assert imported(here) == []
-
-
-def test_torchrun_with_a_rank_killed_continues(unbroken: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = torchrun(out)
     _wait_for_shards(out, first, 5)
@@ -82,6 +88,7 @@ def test_torchrun_with_a_rank_killed_continues(unbroken: dict[str, bytes], tmp_p
     _, said = again.communicate()
     assert again.returncode == 0, said
     assert_same_files(contents(out), unbroken)
+    assert imported(here) == []
 
 
 def test_a_rank_that_dies_leaves_its_blocks_to_the_others(
@@ -124,6 +131,66 @@ def test_a_launched_run_and_a_local_one_exclude_each_other(
     launched.communicate()
     assert local.returncode == 1
     assert "another process is running in it" in local.stderr
+
+
+def test_what_another_rank_has_in_hand_is_waited_for_aloud_and_can_be_left_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as another rank
+        waiting = start(
+            "predict", EXAMPLES[1], "-o", out, *OPTIONS, "--executor", "launched",
+            "--device", "cpu", before=OTHER_RANK,
+        )  # fmt: skip
+        _wait_for_words(waiting, f"waiting for the blocks of {out / 'shards'}")
+        (out / "shards" / "00000000.claim").unlink()
+        _wait_for_words(waiting, f"waiting for the tables of {out}")
+        stopped = time.monotonic()
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(30) == 130
+        assert time.monotonic() - stopped < 1.5
+
+
+def test_a_silent_pipe_is_waited_for_aloud_and_can_be_left_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "reads.fasta"
+    os.mkfifo(pipe)
+    writing = os.open(pipe, os.O_RDWR)  # so that reading waits
+    os.write(writing, b">a\nACGT\n")
+    patience = "import virnucpro.engine.waiting as w; w._FIRST = 0.2"
+    waiting = start("predict", pipe, "-o", tmp_path / "out", "--device", "cpu", before=patience)
+    _wait_for_words(waiting, f"waiting for more records ({pipe})")
+    stopped = time.monotonic()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(30) == 130
+    assert time.monotonic() - stopped < 1.5
+    os.close(writing)
+
+
+def test_workers_that_do_not_come_up_are_waited_for_aloud_and_can_be_left_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif '-c' in sys.orig_argv: time.sleep(60)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    patience = "import virnucpro.engine.waiting as w; w._FIRST = 0.2"
+    options = ["-o", tmp_path / "out", "--device", "cpu,cpu"]
+    waiting = start("predict", EXAMPLES[1], *options, before=patience)
+    _wait_for_words(waiting, "waiting for the worker on cpu, process ")
+    stopped = time.monotonic()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(30) == 130
+    assert time.monotonic() - stopped < 1.5
+
+
+def _wait_for_words(process: Forked, words: str) -> None:
+    while words not in process.errors():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
 
 
 def _wait_for_shards(out: Path, process: "Forked | subprocess.Popen[str]", count: int) -> None:

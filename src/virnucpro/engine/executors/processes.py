@@ -56,7 +56,7 @@ class Process:
     """
 
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
-        self._device = device
+        self._device, self._is_started = device, False
         ours, theirs = Pipe()
         self._pipe = close_in_children(ours)
         try:
@@ -90,7 +90,9 @@ class Process:
     def start(self, budgets: Budgets) -> Ready:
         """Let it load its networks."""
         self._send(budgets)
-        return self._expect(Ready, Wait(self.awaited))
+        ready = self._expect(Ready, Wait(self.awaited))
+        self._is_started = True
+        return ready
 
     def send(self, block: Block) -> None:
         """Write a block into the pipe, which the worker always reads."""
@@ -101,10 +103,10 @@ class Process:
         return self._expect(Result)
 
     def stop(self) -> None:
-        """Close the pipe, which ends the worker; kill it if it does not."""
+        """Close the pipe, which ends the worker; kill it if it does not, or is not up yet."""
         self._pipe.close()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(_PATIENCE if self._is_started else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
