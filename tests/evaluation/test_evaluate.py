@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,15 @@ def test_nothing_else_is_overwritten(predictions: Path, labels: Labels, tmp_path
     with pytest.raises(RunError, match=r"holds evaluation\.json of something else"):
         evaluate(predictions, labels("a 1", "b 0"), tmp_path / "out")
     assert (tmp_path / "out" / "roc.png").read_text() == "precious"
+
+
+def test_names_of_files_may_be_no_text(predictions: Path, labels: Labels, tmp_path: Path) -> None:
+    named = [tmp_path / os.fsdecode(name) for name in (b"p\xff.tsv", b"l\xff\x1b.tsv")]
+    for path, given in zip(named, (predictions, labels("a 1", "b 0")), strict=True):
+        path.write_bytes(given.read_bytes())
+    evaluate(*named, tmp_path / "out", bootstrap=0)
+    asked = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())["asked"]
+    assert asked["predictions"] == f"{tmp_path}/p\\xff.tsv"
 
 
 def test_a_missing_extra_is_named(

@@ -15,6 +15,7 @@ from virnucpro.evaluation.records import Part, Records, parts_of
 from virnucpro.evaluation.report import FORMAT, Asked, Estimate, Evaluation, Group
 from virnucpro.evaluation.tables import Matched, label_paths, matched, predictions_path
 from virnucpro.forking import check_fork
+from virnucpro.storage import as_text
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -60,9 +61,9 @@ def evaluate(
     table, label_files = predictions_path(Path(predictions)), label_paths(labels)
     found = matched(table, label_files, score_column)
     asked = Asked(
-        predictions=str(table),
+        predictions=as_text(table),
         predictions_sha256=sha256(table.read_bytes()).hexdigest(),
-        labels=[str(path) for path in label_files],
+        labels=[as_text(path) for path in label_files],
         labels_sha256=[sha256(path.read_bytes()).hexdigest() for path in label_files],
         score_column=score_column,
         bootstrap=bootstrap,

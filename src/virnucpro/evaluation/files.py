@@ -1,10 +1,11 @@
 """The files of an evaluation; each appears whole."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from virnucpro.errors import RunError
+from virnucpro.errors import RunError, reading
 from virnucpro.evaluation.records import Records
 from virnucpro.evaluation.report import Asked, Evaluation
 from virnucpro.storage import write_whole
@@ -39,10 +40,9 @@ def refuse_other_content(out: Path, asked: Asked) -> None:
 
 
 def _asked_before(path: Path) -> Asked | None:
-    try:
+    with suppress(RunError), reading(path, "give a new directory", RunError):
         return msgspec.json.decode(path.read_bytes(), type=_Earlier).asked
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return None
 
 
 def write_files(out: Path, evaluation: Evaluation, records: Records) -> None:

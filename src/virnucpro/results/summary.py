@@ -32,7 +32,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         records: records read.
         bases: their letters.
         chunks: chunks cut.
-        chunks_unscored: of these, chunks without an open frame.
+        chunks_unscored: of these, chunks without a score.
         open_frames: frames scored.
         calls: records by call.
         unscored: unscored records by reason.
