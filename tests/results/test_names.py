@@ -37,7 +37,7 @@ def test_records_of_one_id_are_told_apart_by_name(tmp_path: Path, shards: str) -
         [pieces] if shards == "one shard" else [[p] for p in pieces], Outputs(tmp_path, legacy=True)
     )
     (note,) = counts.notes
-    assert note.startswith("ids are not unique: 2 times a record has the id of an earlier one, ")
+    assert note.startswith("ids are not unique: 2 records have the id of an earlier one, ")
     assert note.endswith("first same, which is same.record_3 in files that need unique names")
     names = ["a", "same", "same.record_3", "b", "same.record_5", "whole"]
     assert first_cells(tmp_path / "scores.bedgraph") == names
@@ -69,9 +69,7 @@ def test_mates_of_one_pair_share_their_name_and_those_of_another_have_a_new_one(
         for mate in (1, 2)
     ]
     notes = merge([pairs], Outputs(tmp_path)).notes
-    assert (
-        ": 1 times a record has the id of an earlier one, first r, which is r.record_2" in notes[0]
-    )
+    assert ": 1 record has the id of an earlier one, first r, which is r.record_2" in notes[0]
     headers = (tmp_path / "viral.fasta").read_text().splitlines()[::2]
     assert headers == [">r/1 x", ">r/2 x", ">r.record_2/1 x", ">r.record_2/2 x"]
 

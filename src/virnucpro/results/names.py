@@ -57,8 +57,9 @@ class Names:
         """Return what is to be said of ids that several records have, once all shards came."""
         if not self._further:
             return []
+        have = "record has" if self._further == 1 else "records have"
         note = (
-            f"ids are not unique: {self._further:,} times a record has the id of an earlier one, "
+            f"ids are not unique: {self._further:,} {have} the id of an earlier one, "
             f"first {self._example} in files that need unique names"
         )
         return [note]
