@@ -1,5 +1,6 @@
 # `make demo` predicts the example reads, `make test` runs the tests, `make lint` the checks,
-# `make docs` writes the site into site/.
+# `make docs` writes the site into site/. `make test-instructions` runs the tests of what must hold on
+# every CPU as one with AVX2 computes, `make test-random` the property-based tests with new examples.
 # Each sets up .venv in this directory first, from the locked versions; for the tests, which start
 # many processes, it is compiled by all cores.
 
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-instructions test-random lint docs clean
 
 demo: $(VENV)/.runtime
 	rm -rf demo-output
@@ -17,6 +18,14 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-instructions: $(VENV)/.dev
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2_VNNI MKL_ENABLE_INSTRUCTIONS=AVX2 \
+		$(BIN)/python -m pytest -q tests/encoders/test_same_bytes.py tests/encoders/test_int8.py
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q tests/docs/test_commands.py -k "in_order and start"
+
+test-random: $(VENV)/.dev
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default --numprocesses auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

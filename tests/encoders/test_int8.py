@@ -259,7 +259,7 @@ def test_a_run_is_not_continued_with_other_instructions(
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     refused = run(*command)
     assert refused.returncode == 1
-    assert re.search(r"device was cpu .* ONEDNN_MAX_CPU_ISA=AVX2, is cpu ", refused.stderr)
+    assert re.search(r"device was cpu .* ONEDNN_MAX_CPU_ISA=AVX2.*, is cpu ", refused.stderr)
 
 
 def test_instructions_name_what_a_cpu_has_and_what_limits_it(
