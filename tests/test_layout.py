@@ -14,6 +14,7 @@ ORDER = (
     "threads",
     "forking",
     "storage",
+    "directories",
     "terminal",
     "sequences",
     "encoders",

@@ -12,6 +12,7 @@ from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head, place_for_calibrated, with_calibration
 from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration_fit import PREVALENCE, Fit, fit
+from virnucpro.directories import checked_out
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.run import read_run
 from virnucpro.errors import InputError, RunError, SettingsError, reading
@@ -59,7 +60,7 @@ def calibrate(
     check_fork()
     if (out is None) == (name is None):
         raise SettingsError("give either a directory (-o) or a name (--name) for the new bundle")
-    directory = None if out is None else Path(out)
+    directory = None if out is None else checked_out(out)
     place_for_calibrated(name, directory)
     if head is not None:
         bundle = bundle_with_head(os.fspath(bundle), Path(head))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from virnucpro.bundles.loading import chosen_layer
 from virnucpro.bundles.models import Model, load_model
+from virnucpro.directories import checked_out
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.engine.blocks import Block, records_in_blocks
 from virnucpro.engine.embedding import Embedding
@@ -99,7 +100,7 @@ def embed(
         inputs=checked_inputs(inputs, loaded.kind),
         task=task,
         product=EmbeddingFiles(
-            EmbeddingOutputs(Path(out), file_format),
+            EmbeddingOutputs(checked_out(out), file_format),
             loaded.config.width,
             task.dtype,
             pooling == "tokens",

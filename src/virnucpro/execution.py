@@ -223,7 +223,8 @@ class Execution(Generic[SummaryT]):
             if claims is not None:
                 claims.release(block.index)
 
-        events = Events(done, scoring.put_aside, self._ready, self._observer.noted)
+        watch = self._run.watch.check
+        events = Events(done, scoring.put_aside, self._ready, self._observer.noted, watch)
         blocks = scoring.blocks() if claims is None else scoring.claimed_blocks(claims)
         if self._job.turn is not None:  # the workers go on to the next sample
             blocks = scoring.until_damage(blocks)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.store import check_name
 from virnucpro.classify import load_classifier
+from virnucpro.directories import checked_out, own_directory
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.devices import choose_device
 from virnucpro.engine.features import Features
@@ -24,7 +25,7 @@ from virnucpro.sequences.frames import FrameKind
 from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
 from virnucpro.training.curves import check_extra
 from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
-from virnucpro.training.files import bind, write_records, write_results
+from virnucpro.training.files import bound, write_records, write_results
 from virnucpro.training.genbank import CodingIndex
 from virnucpro.training.groups import Grouping, Split, group_by, split
 from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
@@ -118,7 +119,7 @@ def train(
             f"--coding-only: {plan.encoders.manifest.name} reads all frames as one; "
             "give --encoders compact-pair, or a bundle with published encoders"
         )
-    directory = Path(out)
+    directory = checked_out(out)
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     labelled = read_classes(given, Path(labels) if labels is not None else None)
     parts = split(labelled.records, group_by(labelled.records, group), dev_share, seed)
@@ -130,26 +131,33 @@ def train(
         "frames": plan.frames, "group": group, "dev_share": dev_share, "coding_only": coding_only,
         "name": name, **asdict(plan.recipe),
     }  # fmt: skip
-    bind(directory, labelled, settings)
-    write_records(directory / RECORDS_FILE, labelled)
-    kind = choose_device(device.split(",", maxsplit=1)[0])
-    trained: FittedHead | Tuned
-    if isinstance(plan.recipe, Tuning):
-        dev = held_out(labelled.records, parts.dev, plan.chunk_length)
-        trained = _tuned(directory, plan, plan.recipe, labelled, parts, dev, kind.device, on_epoch)
-        learned = count_chunks(labelled.records, parts.train, plan.chunk_length)
-        outcome = outcome_of_network(trained, dev, learned)
-    else:
-        features = _extracted(directory, plan, device, precision, executor, observer)
-        train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
-        trained = fit_head(train_part, dev_part, plan.recipe, kind.device, on_epoch)
-        outcome = outcome_of_head(trained, features, train_part, dev_part)
-    report = report_of(outcome, labelled, parts, plan.recipe)
-    write_results(
-        directory, plan.encoders, trained, report,
-        name=name, frames=plan.frames, chunk_length=plan.chunk_length,
-    )  # fmt: skip
-    return report
+    with bound(directory, labelled, settings) as watch:
+
+        def told(epoch: Epoch) -> None:
+            watch.check()
+            on_epoch(epoch)
+
+        write_records(directory / RECORDS_FILE, labelled)
+        kind = choose_device(device.split(",", maxsplit=1)[0])
+        trained: FittedHead | Tuned
+        if isinstance(plan.recipe, Tuning):
+            dev = held_out(labelled.records, parts.dev, plan.chunk_length)
+            trained = _tuned(
+                directory, plan, plan.recipe, labelled, parts, dev, kind.device, told, watch.check
+            )
+            learned = count_chunks(labelled.records, parts.train, plan.chunk_length)
+            outcome = outcome_of_network(trained, dev, learned)
+        else:
+            features = _extracted(directory, plan, device, precision, executor, observer)
+            train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
+            trained = fit_head(train_part, dev_part, plan.recipe, kind.device, told)
+            outcome = outcome_of_head(trained, features, train_part, dev_part)
+        report = report_of(outcome, labelled, parts, plan.recipe)
+        write_results(
+            directory, plan.encoders, trained, report,
+            name=name, frames=plan.frames, chunk_length=plan.chunk_length,
+        )  # fmt: skip
+        return report
 
 
 def _tuned(
@@ -161,6 +169,7 @@ def _tuned(
     dev: HeldOut,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
+    on_step: Callable[[], None],
 ) -> Tuned:
     """Train the network of the bundle further, or go on with it."""
     bundle = plan.encoders
@@ -169,7 +178,7 @@ def _tuned(
     train = [labelled.records[i] for i in parts.train.tolist()]
     classifier = load_classifier(bundle, torch.device("cpu"), torch.float32)
     checkpoint = directory / CHECKPOINT_FILE
-    return tune(classifier, train, dev, tuning, device, checkpoint, on_epoch)
+    return tune(classifier, train, dev, tuning, device, checkpoint, on_epoch, on_step)
 
 
 def _check_parts(labelled: Labelled, parts: Split, *, coding_only: bool) -> None:
@@ -249,6 +258,7 @@ def _extracted(
         settings={"chunk_length": plan.chunk_length, "frames": plan.frames},
         how=f"chunks of {plan.chunk_length} bp, {plan.frames} frames",
     )
+    own_directory(directory / FEATURES)
     summary = execute(job, device, executor, observer)
     if not summary.frames:
         raise InputError(

@@ -11,6 +11,7 @@ from virnucpro.bundles import Bundle, Manifest, load_bundle
 from virnucpro.bundles.assemble import bundle_with_head
 from virnucpro.bundles.manifest import Calibration
 from virnucpro.classify.calibration import least_score
+from virnucpro.directories import checked_out
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.engine.prediction import Prediction
 from virnucpro.errors import SettingsError
@@ -86,7 +87,7 @@ def prediction_job(
         check_for_bam(sources)
     weights = f"{manifest.name} {manifest.version}"
     outputs = Outputs(
-        Path(out), options.legacy, options.compressed, files, options.bam, options.report
+        checked_out(out), options.legacy, options.compressed, files, options.bam, options.report
     )
     is_by_fdr = options.max_fdr is not None
     input_notes = repeat_notes(sources) + ([] if options.interleaved else mate_notes(sources))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.foreign import read_short
+from virnucpro.directories import checked_out
 from virnucpro.engine.run import MANIFEST_FILE, read_run
 from virnucpro.errors import BundleError, RunError, SettingsError, require
 from virnucpro.forking import check_fork
@@ -51,13 +52,13 @@ def report(
         raise SettingsError("no run: give the output directory of virnucpro predict")
     if out is None and len(given) > 1:
         raise SettingsError("several runs: give -o FILE, where their report is to be written")
-    page = given[0] / "report.html" if out is None else Path(out)
+    page = given[0] / "report.html" if out is None else checked_out(out)
     runs_in = [_runs_in(place) for place in given]
     directories = [directory for whole, _ in runs_in for directory in whole]
     damaged = [directory.name for _, others in runs_in for directory in others]
     asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
     check_place(page)
-    _check_is_ours(page)
+    check_page(page)
     _draw(page, directories, asked_for, damaged)
     return page
 
@@ -100,8 +101,7 @@ def _draw(
         for directory, name in zip(directories, names, strict=True)
     ]
     content = page_of(samples, methods=_methods(directories), damaged=damaged)
-    # Of several launched processes each has a name of its own for what it writes.
-    write_whole(page, content, f".{os.getpid()}")
+    write_whole(page, content)
 
 
 def _methods(directories: Sequence[Path]) -> str | None:
@@ -153,8 +153,12 @@ def _card(directory: Path, bundle: Bundle | None) -> str:
         return f"The card, {_CARD_FILE}, is not shown: {error.strerror}."
 
 
-def _check_is_ours(page: Path) -> None:
-    """Refuse to write over what is no report."""
+def check_page(page: Path) -> None:
+    """Refuse to write over what is no report.
+
+    Raises:
+        RunError: when there is something else.
+    """
     if page.is_file():
         with page.open("rb") as file:
             is_report = _MADE_BY in file.read(_BEGINNING)

@@ -3,15 +3,15 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from virnucpro.directories import checked_out
 from virnucpro.engine.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
 from virnucpro.errors import InputError
 from virnucpro.execution import execute_all
 from virnucpro.jobs import Executor, Job, Observer, Turn
 from virnucpro.planning import PredictOptions, named_bundle, prediction_job
-from virnucpro.reporting import check_show, show_samples
+from virnucpro.reporting import check_page, check_show, show_samples
 from virnucpro.results.paths import ReadFormat, SheetOutputs
 from virnucpro.results.samples import SampleSummaries, check_directory, write_tables
 from virnucpro.sequences.frames import FrameKind
@@ -87,7 +87,7 @@ def predict_samples(
         RunError: `out` or a sample's folder holds something else.
         SettingsError: a setting does not fit this machine or this bundle.
     """
-    found = read_sheet(sheet)
+    directory, found = checked_out(out), read_sheet(sheet)
     named = named_bundle(bundle, head)
     options = PredictOptions(
         interleaved, chunk_length, frames, prevalence, max_fdr, precision, legacy, tuple(write),
@@ -96,16 +96,17 @@ def predict_samples(
     runs: dict[str, Job[Summary]] = {}
     damaged: dict[str, str] = {}
     for sample in found.samples:
-        folder = Path(out) / sample.name
+        folder = directory / sample.name
         try:
             job = prediction_job(*named, sample.files, sample.mates, folder, options)
         except InputError as error:
             damaged[sample.name] = str(error)
         else:
             runs[sample.name] = job
-    outputs = SheetOutputs(Path(out), compressed, report)
-    check_directory(outputs)
+    outputs = SheetOutputs(directory, compressed, report)
+    check_directory(outputs, runs)
     if report:
+        check_page(outputs.path("report"))
         check_show()
     size = input_bytes([source for job in runs.values() for source in job.inputs])
     jobs = [

@@ -1,52 +1,151 @@
-"""Files that are there whole or not at all, and where those of the user lie."""
+"""Every file that the program writes: there whole or not at all, and never through a link.
 
+A file is written under a name that nobody else has, synced, and renamed. Where users' files lie is
+said here too.
+"""
+
+import io
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from virnucpro.errors import RunError, SettingsError
+
+#: How the names of files end that are not whole yet.
+_PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
+#: How HDF5's library, and those in Rust, say what the system said.
+_SYSTEM_SAID = re.compile(r"(?:errno =|os error) (\d+)")
 
 _BY_EFFECTIVE_ID = os.access in os.supports_effective_ids
 
 
-def write_whole(path: Path, content: bytes, writer: str = "") -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part.
+def partial_path(path: Path) -> Path:
+    """Return a name that nobody else has, for a file until it is whole."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def is_partial(name: str, of: str = "") -> bool:
+    """Tell whether a name is one that `partial_path` gives, perhaps of a certain file."""
+    found = _PARTIAL.search(name)
+    return found is not None and (not of or name[: found.start()] == of)
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove what writers that were killed left in a directory of ours."""
+    for path in list(directory.iterdir()):
+        if is_partial(path.name):
+            path.unlink(missing_ok=True)
+
+
+def open_new(path: Path, shown: Path | None = None) -> BinaryIO:
+    """Create a file and open it for writing.
 
     Args:
-        path: where to.
-        content: the whole of it.
-        writer: a name of its own for each of several writers of the same file.
+        path: of the file; FileExistsError when there is one, or a link.
+        shown: what errors call it.
     """
-    beside = path.with_name(f"{path.name}{writer}.partial")
-    _write_synced(beside, content)
-    beside.replace(path)
-    sync_directory(path.parent)
+    shown = shown or path
+    with naming(shown, path):
+        return io.BufferedWriter(_NewFile(path, shown))
+
+
+def open_nameless(shown: Path) -> BinaryIO:
+    """Open a new file for reading and writing that has no name and is gone when it is closed.
+
+    Args:
+        shown: the file that it helps to make; it lies in the same directory, and errors name it.
+    """
+    path = partial_path(shown)
+    with naming(shown, path):
+        file = _NewFile(path, shown, "x+")
+        path.unlink()
+        return io.BufferedRandom(file)
+
+
+class _NewFile(io.FileIO):
+    """A new file whose errors say what is shown of it."""
+
+    def __init__(self, path: Path, shown: Path, mode: str = "x") -> None:
+        self._shown = shown
+        super().__init__(path, mode)
+
+    def write(self, content: Any, /) -> int:  # noqa: ANN401 (any buffer)
+        with naming(self._shown):
+            return super().write(content)
+
+
+@contextmanager
+def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
+    """Let an error of the system that names no file name this one.
+
+    Args:
+        path: of the file.
+        alias: another name of it, which errors do not show.
+    """
+    try:
+        yield
+    except OSError as error:
+        text = str(error)
+        said = _SYSTEM_SAID.search(text)
+        number = int(said[1]) if said else error.errno
+        error.strerror = os.strerror(number) if number else text
+        if error.filename is None or error.filename == os.fspath(alias or ""):
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of a new, empty file, which becomes `path` if the block ends well.
+
+    A crash leaves either the old content or the new, never a part.
+    """
+    beside = partial_path(path)
+    try:
+        open_new(beside, path).close()
+        with naming(path, beside):
+            yield beside
+            sync(beside)
+            beside.replace(path)
+            sync(path.parent)
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        file.write(content)
 
 
 def write_once(path: Path, content: bytes) -> None:
     """Write a file whole unless it is there; of several writers at once, one does."""
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    _write_synced(beside, content)
+    beside = partial_path(path)
     try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        if not path.exists():
-            beside.rename(path)
-    beside.unlink(missing_ok=True)
+        with naming(path, beside), open_new(beside, path) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not os.path.lexists(path):
+                beside.rename(path)
+        sync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the content of a file, or renames in a directory, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW * (not path.is_dir()))
     try:
         os.fsync(descriptor)
     finally:

@@ -95,7 +95,7 @@ def test_the_same_classifier_gives_the_same_bytes(tokenizer_json: bytes, tmp_pat
 
 def test_a_bundle_is_written_over_another(tokenizer_json: bytes, copy: Path) -> None:
     (copy / HEAD_FILE).unlink()
-    (copy / f"{MANIFEST}.partial").write_bytes(b"left behind")
+    (copy / f"{MANIFEST}.0123abcd.partial").write_bytes(b"left behind")
     written = export(random_classifier(), tokenizer_json, copy)
     assert load_bundle(copy) == written
     assert {path.name for path in copy.iterdir()} == {MANIFEST, *FILES}

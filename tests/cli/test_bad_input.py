@@ -126,7 +126,7 @@ def test_every_mate_that_cannot_be_processed_is_counted_and_none_draws_on_the_te
             "the directory that this is typed in is gone",
         ),
         ("def fails(*_, **__): raise MemoryError", "there is too little memory; give it more"),
-        ("def fails(*_, **__): raise OSError('two\\nlines')", "directory: two\\nlines; mend that"),
+        ("def fails(*_, **__): raise OSError('two\\nlines')", "error: two\\nlines; mend that"),
     ],
     ids=["closed input", "no directory", "no memory", "a library's lines"],
 )

@@ -1,6 +1,7 @@
 """Kill -9 at random moments and run again: the same bytes as an unbroken run."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_run_killed_while_writing_tables_continues(
     out = tmp_path / "out"
     process = start("predict", *EXAMPLES, "-o", out, *OPTIONS)
     while process.poll() is None:
-        if list(out.glob("*.partial")) and (out / "frames.tsv.partial").exists():
+        if list(out.glob("frames.tsv.*.partial")):
             process.kill()
             break
     process.communicate()
@@ -73,6 +74,25 @@ def test_a_damaged_shard_is_computed_again(unbroken: dict[str, bytes], tmp_path:
     flipped.write_bytes(content)
     cut.write_bytes(cut.read_bytes()[:-7])
     assert_same_files(finished(out), unbroken)
+
+
+def test_an_output_directory_that_is_moved_away_ends_the_run_at_once(tmp_path: Path) -> None:
+    out, away = tmp_path / "out", tmp_path / "away"
+    process = start("predict", *EXAMPLES * 20, "-o", out, *OPTIONS, "--quiet")
+    while process.poll() is None and not list((out / "shards").glob("*.shard")):
+        time.sleep(0.002)
+    out.rename(away)
+    moved = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    *notes, last = said.splitlines()
+    assert process.returncode == 1
+    assert last == (
+        f"virnucpro: error: {out}: was removed or replaced while the run went on; run again"
+    )
+    assert all(note.startswith("note: ") for note in notes)
+    assert time.monotonic() - moved < 5  # a second, and what a busy machine adds
+    assert not out.exists()
+    assert not list(away.glob("*.tsv*"))
 
 
 def test_a_second_process_in_the_same_directory_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, RunError, VirnucproError
 from virnucpro.training.card import Report, card_of
 from virnucpro.training.features import FeatureSet
-from virnucpro.training.files import bind
+from virnucpro.training.files import bound
 from virnucpro.training.heads import ORIGINAL, Examples, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
 
@@ -144,18 +144,25 @@ def test_other_sequences_in_the_same_directory_are_refused(
 
 def test_a_directory_is_held_to_its_sequences_and_labels(data: Path, tmp_path: Path) -> None:
     given = read_classes([data])
-    (tmp_path / "settings.json.partial").write_text("of one that was killed")
+    left = tmp_path / "settings.json.0123abcd.partial"
+    left.write_text("of one that was killed")
+
+    def bind(directory: Path, labelled: Labelled) -> None:
+        with bound(directory, labelled, {"seed": 1}):
+            pass
+
     for _ in range(2):
-        bind(tmp_path, given, {"seed": 1})
+        bind(tmp_path, given)
+    assert not left.exists()
     first, *others = given.records
     swapped = Labelled([replace(first, is_virus=not first.is_virus), *others])
     with pytest.raises(RunError, match=r"holds another training \(sequences was 48 "):
-        bind(tmp_path, swapped, {"seed": 1})
+        bind(tmp_path, swapped)
     (tmp_path / "settings.json").write_text("// of an editor")
     with pytest.raises(RunError, match=r"settings\.json: is of no training .*; give a new"):
-        bind(tmp_path, given, {"seed": 1})
+        bind(tmp_path, given)
     with pytest.raises(RunError, match="is not empty and holds no training"):
-        bind(data, given, {"seed": 1})
+        bind(data, given)
 
 
 @pytest.mark.parametrize(

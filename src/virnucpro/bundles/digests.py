@@ -6,7 +6,6 @@ published outputs (`virnucpro models verify`), never because of their name.
 """
 
 import fcntl
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -93,7 +92,7 @@ def record(encoder: PublishedEncoder, said: str) -> bool:
         for key, verified in new.items():
             _compare(key, verified.sha256)
         content = msgspec.json.encode({**new, **_records(_path())}, order="sorted")
-        write_whole(_path(), msgspec.json.format(content, indent=2) + b"\n", f".{os.getpid()}")
+        write_whole(_path(), msgspec.json.format(content, indent=2) + b"\n")
     return True
 
 
@@ -168,7 +167,7 @@ def _of_hub(file: Path, sha256: str, repository: str) -> str | None:
 def _lock() -> Iterator[None]:
     """Let one process at a time add to the records."""
     home().mkdir(parents=True, exist_ok=True)
-    with _path().with_suffix(".lock").open("w") as lock:
+    with _path().with_suffix(".lock").open("a") as lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

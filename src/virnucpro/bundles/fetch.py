@@ -244,7 +244,7 @@ def fetch_head(published: Published) -> Path:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 (checked)
             content = answer.read(_LONGEST_HEAD)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content, f".{os.getpid()}")
+        write_whole(path, content)
     except (OSError, ValueError, HTTPException) as error:
         raise _failure(HEADS, published.head, error) from error
     if git_blob_id(path) != published.head_blob:

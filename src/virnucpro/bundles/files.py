@@ -1,6 +1,5 @@
 """The files of a bundle or of a lone encoder: checked against a manifest, read, written."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -30,7 +29,7 @@ from virnucpro.bundles.manifest import (
 from virnucpro.bundles.registry import sha256_of
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import write_whole
+from virnucpro.storage import replacing, write_whole
 
 #: Most bytes of a manifest; that of `compact`, with its calibration, has 27 kB.
 _LONGEST_MANIFEST = 1 << 22
@@ -131,16 +130,13 @@ def write_file(path: Path, content: Content) -> File:
     if isinstance(content, bytes):
         write_whole(path, content)
     else:
-        beside = path.with_name(f"{path.name}.partial")
-        beside.unlink(missing_ok=True)
-        beside.touch()
-        mode = stat.S_IMODE(beside.stat().st_mode)  # safetensors makes it the owner's alone
-        try:
-            save_file(_apart(content), beside)
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error), str(path)) from error
-        beside.chmod(mode)
-        beside.replace(path)
+        with replacing(path) as beside:
+            mode = stat.S_IMODE(beside.stat().st_mode)  # safetensors makes it the owner's alone
+            try:
+                save_file(_apart(content), beside)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+            beside.chmod(mode)
     return File(sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
@@ -159,10 +155,12 @@ def _link(source: Path, target: Path) -> None:
     """Give a file a second name; copy it where that cannot be, as on another file system."""
     with reading(source, "get the bundle again", BundleError):
         regular_size(source)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    with replacing(target) as beside:
+        beside.unlink()
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)
 
 
 def read_tokenizer(where: Path, vocabulary: int) -> DnaTokenizer:

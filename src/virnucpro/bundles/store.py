@@ -24,7 +24,7 @@ from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import stores, write_whole
+from virnucpro.storage import remove_partial, stores, write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
@@ -201,6 +201,7 @@ def write_directory(
         OSError: when there is no space, or no right to write.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    remove_partial(directory)
     files = {name: write_file(directory / name, content) for name, content in contents.items()}
     write_manifest(directory, msgspec.structs.replace(description, files=files))
 

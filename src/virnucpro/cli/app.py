@@ -77,8 +77,8 @@ def main() -> None:
     except VirnucproError as error:
         _fail(str(error))
     except OSError as error:
-        where = error.filename or "the output directory"
-        _fail(f"{where}: {error.strerror or error}; mend that, the same command then continues")
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        _fail(f"{where}{error.strerror or error}; mend that, the same command then continues")
     except ImportError as error:
         _fail(f"the installation is broken ({error}); pip install --force-reinstall virnucpro")
     except MemoryError:

@@ -7,6 +7,7 @@ import typer
 
 from virnucpro.cli import completion, options
 from virnucpro.cli.say import note, say
+from virnucpro.directories import checked_out
 
 
 def calibrate(
@@ -30,7 +31,14 @@ def calibrate(
         Path | None, typer.Option(help="The head that the run was made with, if it had --head.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Directory of the new bundle.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            parser=checked_out,
+            metavar="DIRECTORY",
+            help="Directory of the new bundle.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What predict --bundle takes the new bundle by.")

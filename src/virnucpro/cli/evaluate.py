@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.directories import checked_out
 from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
@@ -58,7 +59,13 @@ def evaluate(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Directory for JSON, TSV and pictures; else none."),
+        typer.Option(
+            "-o",
+            "--out",
+            parser=checked_out,
+            metavar="DIRECTORY",
+            help="Directory for JSON, TSV and pictures; else none.",
+        ),
     ] = None,
     bootstrap: Annotated[
         int, typer.Option(help="Resamples of source genomes for the intervals; 0 for none.", min=0)

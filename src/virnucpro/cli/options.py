@@ -7,9 +7,17 @@ import typer
 
 from virnucpro.cli.completion import words
 from virnucpro.cli.settings import read_config
+from virnucpro.directories import checked_out
 
 Out = Annotated[
-    Path, typer.Option("-o", "--out", help="Output directory, new or of the same command before.")
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        parser=checked_out,
+        metavar="DIRECTORY",
+        help="Output directory, new or of the same command before.",
+    ),
 ]
 Frames = Annotated[
     str | None,

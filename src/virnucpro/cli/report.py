@@ -7,6 +7,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.say import say
+from virnucpro.directories import checked_out
 
 
 def report(
@@ -19,7 +20,13 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="The page; by default report.html of the one run."),
+        typer.Option(
+            "-o",
+            "--out",
+            parser=checked_out,
+            metavar="FILE",
+            help="The page; by default report.html of the one run.",
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,

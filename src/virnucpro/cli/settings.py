@@ -6,8 +6,10 @@ environment, and `chunk-length` under `[predict]` in the file.
 """
 
 import difflib
+import logging
 import os
 import tomllib
+import warnings
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -15,8 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from virnucpro.cli.exits import SOME_NOT_PROCESSED
-from virnucpro.errors import SettingsError, one_line, reading
+from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, leave
+from virnucpro.errors import InputError, SettingsError, one_line, reading
 from virnucpro.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
@@ -54,16 +56,35 @@ class Settings(TyperCommand):
             raise SettingsError(f"{where}: {error.message}") from error
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
-        """Do what the command does; a run that is done gets its `config.toml`."""
+        """Do what the command does; a run that is done gets its `config.toml`.
+
+        Raises:
+            InputError: when a file ends early, which typer takes for an answer that the user does
+                not give.
+        """
         check_threads()
+        if ctx.params.get("quiet"):
+            _silence_libraries()
         try:
             returned = super().invoke(ctx)
         except typer.Exit as end:
             if end.exit_code == SOME_NOT_PROCESSED:
                 _keep(ctx)
             raise
+        except EOFError as error:
+            raise InputError(f"a file ends early ({error}); get it again") from error
+        except KeyboardInterrupt:
+            typer.echo("virnucpro: stopped", err=True)
+            leave(STOPPED)
         _keep(ctx)
         return returned
+
+
+def _silence_libraries() -> None:
+    """Keep warnings and progress of libraries from the terminal, those of workers too."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    os.environ |= {"PYTHONWARNINGS": "ignore", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
 class Commands(TyperGroup):

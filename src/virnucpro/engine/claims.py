@@ -76,7 +76,7 @@ class Claims:
 
     def _make(self, path: Path) -> bool:
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except (FileExistsError, FileNotFoundError):  # held, or the run is finished
             return False
         return True

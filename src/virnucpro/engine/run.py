@@ -4,31 +4,28 @@
 same command continues it; another one is refused with the difference named.
 """
 
-import fcntl
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TextIO, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
+from virnucpro.directories import Lock, Watch, own_directory
 from virnucpro.engine.binding import Binding, differences, have_other_inputs_alone
 from virnucpro.engine.devices import Budgets
 from virnucpro.engine.monitor import DeviceUse
 from virnucpro.engine.store import ShardStore
 from virnucpro.errors import RunError
-from virnucpro.forking import close_in_children
-from virnucpro.storage import write_once, write_whole
+from virnucpro.storage import is_partial, remove_partial, write_once, write_whole
 
 FORMAT = 1
 MANIFEST_FILE = "run.json"
 SHARDS = "shards"
-_LOCK_FILE = ".lock"
 _WAYS_FILE = "ways.json"
 #: Seconds that a process waits for the one that starts a run they share.
 _START_SECONDS = 10.0
@@ -85,6 +82,10 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         """Return that of a run that starts now."""
         return cls(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
 
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
 
 class Run:
     """An output directory that this process owns; made by `open_run`.
@@ -92,11 +93,13 @@ class Run:
     Attributes:
         directory: the output directory.
         manifest: what `run.json` says.
+        watch: notices that the directory is gone.
     """
 
     def __init__(self, directory: Path, manifest: RunManifest) -> None:
         self.directory = directory
         self.manifest = manifest
+        self.watch = Watch(directory)
 
     @property
     def shards(self) -> Path:
@@ -110,8 +113,7 @@ class Run:
 
     def save(self) -> None:
         """Write `run.json`."""
-        text = msgspec.json.format(msgspec.json.encode(self.manifest), indent=2)
-        write_whole(self.directory / MANIFEST_FILE, text + b"\n")
+        write_whole(self.directory / MANIFEST_FILE, self.manifest.to_json())
 
     def keep_ways(self, ways: list[str]) -> None:
         """Keep how the encoders are computed, so that all shards come from one way.
@@ -122,7 +124,7 @@ class Run:
         Raises:
             RunError: when another process or an earlier attempt computes in another way.
         """
-        self.shards.mkdir(exist_ok=True)
+        own_directory(self.shards)
         path = self.shards / _WAYS_FILE
         write_once(path, msgspec.json.encode(ways))
         before = read_json(path, list[str], "give a new directory")
@@ -165,7 +167,7 @@ def open_run(
 ) -> Iterator[Run]:
     """Start a run in a new or empty directory, or continue the same one.
 
-    The lock is the kernel's: it goes with the process, however that ends.
+    Nothing in the directory is touched before `run.json` says that it is ours.
 
     Args:
         directory: the output directory.
@@ -180,63 +182,70 @@ def open_run(
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / _LOCK_FILE).open("w+")  # NFS shares no lock that cannot be read
+        if read_own_run(directory, binding) is None:
+            _start(directory, binding, budgets)
+            read_own_run(directory, binding)  # another process may have been first
+        lock = Lock(directory)
     except OSError as error:
         raise RunError(
             f"{directory}: cannot be written ({error.strerror}); give another directory"
         ) from error
-    with close_in_children(lock):
-        is_first = _lock(lock, fcntl.LOCK_EX)
-        if not is_first and not (is_shared and _lock_patiently(lock, fcntl.LOCK_SH)):
+    with lock:
+        is_first = lock.take()
+        if not is_first and not (is_shared and lock.take(is_shared=True, seconds=_START_SECONDS)):
             raise RunError(
                 f"{directory}: another process is running in it; wait for it, "
                 "or give another directory"
             )
-        run = _continue(directory, binding, budgets)
-        if run is None:
-            run = _start(directory, binding, budgets)
+        manifest = read_own_run(directory, binding)
+        if manifest is None:
+            raise RunError(f"{directory / MANIFEST_FILE}: is gone; run again")
+        run = Run(directory, manifest)
+        if is_first:
+            remove_partial(directory)
+        if differences(manifest.binding, binding):
+            run.start_again(binding, budgets)
         if is_shared and is_first:
             for claim in run.shards.glob("*.claim"):
                 claim.unlink()
-            _lock(lock, fcntl.LOCK_SH)
+            lock.take(is_shared=True)
         yield run
 
 
-def _lock(lock: TextIO, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise RunError(
-            f"{lock.name}: cannot be locked ({error.strerror}); give a directory on a file system "
-            "with locks"
-        ) from error
-    return True
-
-
-def _lock_patiently(lock: TextIO, kind: int) -> bool:
-    """Try while another process may be starting the run."""
-    deadline = time.monotonic() + _START_SECONDS
-    while not _lock(lock, kind):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _start(directory: Path, binding: Binding, budgets: Budgets) -> Run:
-    own = {_LOCK_FILE, MANIFEST_FILE + ".partial"}
-    strangers = [p.name for p in directory.iterdir() if p.name not in own]
+def _start(directory: Path, binding: Binding, budgets: Budgets) -> None:
+    """Write `run.json` into an empty directory; of several that start at once, one does."""
+    names = [path.name for path in directory.iterdir()]
+    strangers = [name for name in names if not is_partial(name, of=MANIFEST_FILE)]
+    if MANIFEST_FILE in strangers:  # another process was first
+        return
     if strangers:
-        (directory / _LOCK_FILE).unlink()
         raise RunError(
-            f"{directory}: is not empty and holds no run of virnucpro ({strangers[0]}, ...); "
+            f"{directory}: is not empty and holds no run of virnucpro ({min(strangers)}, ...); "
             "give a new directory"
         )
-    run = Run(directory, RunManifest.new(binding, budgets))
-    run.save()
-    return run
+    write_once(directory / MANIFEST_FILE, RunManifest.new(binding, budgets).to_json())
+
+
+def read_own_run(directory: Path, binding: Binding) -> RunManifest | None:
+    """Return what `run.json` says where it is of this run; None where there is none.
+
+    A run whose inputs could not be read is that of other inputs too.
+
+    Raises:
+        RunError: when it is a link or cannot be read, or is of another run.
+    """
+    path = directory / MANIFEST_FILE
+    if path.is_symlink():
+        raise RunError(f"{path}: is a link, no file of this run; give a new directory")
+    manifest = read_run(directory)
+    if manifest is None or not (found := differences(manifest.binding, binding)):
+        return manifest
+    if manifest.problem and have_other_inputs_alone(manifest.binding, binding):
+        return manifest
+    raise RunError(
+        f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
+        "or repeat that command to continue it"
+    )
 
 
 def read_run(directory: Path) -> RunManifest | None:
@@ -265,22 +274,6 @@ def read_json(path: Path, kind: type[JsonT], to_do: str) -> JsonT:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{path}: cannot be read ({reason}); {to_do}") from error
-
-
-def _continue(directory: Path, binding: Binding, budgets: Budgets) -> Run | None:
-    manifest = read_run(directory)
-    if manifest is None:
-        return None
-    found = differences(manifest.binding, binding)
-    run = Run(directory, manifest)
-    if found and manifest.problem and have_other_inputs_alone(manifest.binding, binding):
-        run.start_again(binding, budgets)
-    elif found:
-        raise RunError(
-            f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
-            "or repeat that command to continue it"
-        )
-    return run
 
 
 def _now() -> str:

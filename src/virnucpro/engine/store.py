@@ -6,13 +6,13 @@ does not match its digest counts as missing and is computed again.
 """
 
 import hashlib
-import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from virnucpro.directories import own_directory
 from virnucpro.errors import RunError
-from virnucpro.storage import write_whole
+from virnucpro.storage import naming, write_whole
 
 _DIGEST_BYTES = 32
 
@@ -26,8 +26,7 @@ class ShardStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._writer = f".{secrets.token_hex(4)}"  # several processes may share the directory
-        directory.mkdir(exist_ok=True)
+        own_directory(directory)
 
     @property
     def is_there(self) -> bool:
@@ -40,12 +39,14 @@ class ShardStore:
     def write(self, index: int, block_digest: bytes, shard: bytes) -> None:
         """Write the encoded shard of a block, whole or not at all."""
         content = block_digest + shard
-        write_whole(self._path(index), hashlib.sha256(content).digest() + content, self._writer)
+        write_whole(self._path(index), hashlib.sha256(content).digest() + content)
 
     def read(self, index: int) -> tuple[bytes, bytes] | None:
         """Return a block's digest and its shard's content; None when missing or damaged."""
+        path = self._path(index)
         try:
-            content = self._path(index).read_bytes()
+            with naming(path):
+                content = path.read_bytes()
         except FileNotFoundError:
             return None
         digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -57,12 +58,16 @@ class ShardStore:
         """Return the content of a shard that must be there and whole."""
         found = self.read(index)
         if found is None:
+            if not self._path(index).exists():
+                raise RunError(f"{self._path(index)}: is gone; run again")
             raise RunError(f"{self._path(index)}: damaged since it was written; run again")
         return found[1]
 
     def remove(self) -> None:
         """Delete all shards, and what a kill left of an earlier deletion."""
         gone = self.directory.with_name(self.directory.name + ".gone")
+        if gone.is_symlink():
+            gone.unlink()
         shutil.rmtree(gone, ignore_errors=True)
         with suppress(FileNotFoundError):  # another process was first
             self.directory.rename(gone)  # so that nobody can add to it

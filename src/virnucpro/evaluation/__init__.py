@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from virnucpro.directories import checked_out
 from virnucpro.errors import SettingsError, require
 from virnucpro.evaluation.bootstrap import intervals
 from virnucpro.evaluation.files import refuse_other_content, write_files
@@ -56,6 +57,7 @@ def evaluate(
     """
     check_fork()
     require("evaluate", "pip install 'virnucpro[train]'", "sklearn.metrics", "matplotlib.figure")
+    directory = None if out is None else checked_out(out)
     if bootstrap < 0 or seed < 0:
         raise SettingsError(f"--bootstrap {bootstrap}, --seed {seed}: give 0 or more")
     table, label_files = predictions_path(Path(predictions)), label_paths(labels)
@@ -69,13 +71,13 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
     )
-    if out is not None:
-        refuse_other_content(Path(out), asked)
-        Path(out).mkdir(parents=True, exist_ok=True)
+    if directory is not None:
+        refuse_other_content(directory, asked)
+        directory.mkdir(parents=True, exist_ok=True)
     records = Records.of(found.rows, has_probability=found.probability_column is not None)
     evaluation = _evaluated(records, found, asked)
-    if out is not None:
-        write_files(Path(out), evaluation, records)
+    if directory is not None:
+        write_files(directory, evaluation, records)
     return evaluation
 
 

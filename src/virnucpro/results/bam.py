@@ -5,7 +5,7 @@ a read is kept.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ from virnucpro.sequences.reader import SequenceFile
 CALL, SCORE, TIER = "vc", "vp", "vt"
 #: Flags of an unaligned read that is no mate, mate 1, mate 2.
 _FLAGS = (0x4, 0x4D, 0x8D)
+#: Bytes that are written to learn why others were not.
+_PROBE = 1 << 16
 _NEW_HEADER = "@HD\tVN:1.6\tSO:unsorted\tGO:query"
 
 #: A record's id and its lines, further alignments among them included.
@@ -40,8 +42,9 @@ class BamWriter:
     """
 
     def __init__(self, file: BinaryIO, wanted: TaggedReads) -> None:
-        self._sources = wanted.sources
+        self._sources, self._file = wanted.sources, file
         self._open = ExitStack()
+        self._open.callback(pysam.set_verbosity, pysam.set_verbosity(0))  # errors are raised
         first = self._open.enter_context(SequenceFile(paths_of(wanted.sources)[0]))
         is_bam = first.format == "bam"
         text = first.bam_header if is_bam else _NEW_HEADER
@@ -64,7 +67,26 @@ class BamWriter:
                     alignment.set_tag(CALL, call, "Z")
                     alignment.set_tag(SCORE, round(p_virus, 6) if is_scored else None, "f")
                     alignment.set_tag(TIER, tier if is_scored else None, "Z")
-                self._out.write(alignment)
+                self._write(alignment)
+
+    def _write(self, alignment: pysam.AlignedSegment) -> None:
+        with self._saying_why():
+            self._out.write(alignment)
+
+    @contextmanager
+    def _saying_why(self) -> Iterator[None]:
+        """Let the system say why htslib cannot write, which keeps that for itself."""
+        try:
+            yield
+        except OSError:
+            self._file.write(bytes(_PROBE))
+            self._file.flush()
+            raise
+
+    def abandon(self) -> None:
+        """Let go of the file, whether it is whole or not."""
+        with suppress(OSError):
+            self._open.close()
 
     def finish(self) -> None:
         """Write what follows the last record, and close the file."""
@@ -72,8 +94,9 @@ class BamWriter:
             if name:
                 raise self._changed()
             for alignment in alignments:
-                self._out.write(alignment)
-        self._open.close()
+                self._write(alignment)
+        with self._saying_why():
+            self._open.close()
 
     def _changed(self) -> InputError:
         paths = ", ".join(paths_of(self._sources))

@@ -4,7 +4,6 @@ Every file holds for each sequence, in order, its id, its number of letters and 
 one vector, or one for each of its residues (ragged). See docs/outputs.md for the layouts.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 from virnucpro.errors import InputError, SettingsError, reading
 from virnucpro.results.embedding_formats import hdf5, npz, parquet, safetensors
 from virnucpro.results.embedding_formats.parts import Contents, OpenFile, Part, Shape, checked
-from virnucpro.results.files import partial_path
-from virnucpro.storage import sync_directory
+from virnucpro.storage import replacing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,15 +81,8 @@ def write_embeddings(
     """
     if format_ not in FORMATS:
         raise SettingsError(f"format {format_}: not one of {', '.join(FORMATS)}")
-    beside = partial_path(path)
-    try:
+    with replacing(path) as beside:
         _MODULES[format_].write(beside, shape, metadata, checked(shape, parts))
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_directory(path.parent)
 
 
 def open_embeddings(path: Path) -> "EmbeddingFile":

@@ -4,8 +4,6 @@ Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` ar
 later peer added and that contig roll-ups downstream read.
 """
 
-from typing import IO
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from virnucpro.classify import ChunkScores, frame_calls
 from virnucpro.classify.consensus import UNSCORED, VIRUS
 from virnucpro.engine.shards import Shard
-from virnucpro.results.files import PartialFiles
+from virnucpro.results.files import PartialFiles, append_rows
 from virnucpro.results.paths import Outputs
 from virnucpro.results.tables import names
 from virnucpro.sequences import FRAME_NAMES
@@ -36,10 +34,6 @@ def _chunk_ids(shard: Shard, records: list[str], chunk: NDArray[np.integer]) -> 
     return columns.select(pl.format("{}_chunk_{}", "id", "number")).to_series()
 
 
-def _append(file: IO[bytes], rows: pl.DataFrame) -> None:
-    rows.write_csv(file, separator="\t", include_header=False, quote_style="never")
-
-
 class LegacyFiles:
     """Writes both files.
 
@@ -52,7 +46,7 @@ class LegacyFiles:
         self._frames = files.open(outputs.path("legacy_frames"))
         self._chunks = files.open(outputs.path("legacy_chunks"))
         self._frames.write(FRAME_HEADER.encode())
-        self._unsorted = files.scratch(outputs.directory)
+        self._unsorted = files.scratch(outputs.path("legacy_chunks"))
 
     def add(self, shard: Shard, scores: ChunkScores, records: list[str]) -> None:
         """Append a shard; `records` are the names of its pieces, which differ where records do."""
@@ -64,7 +58,7 @@ class LegacyFiles:
             "score1": _printed(shard.scores_S2[:, 0]),
             "score2": _printed(shard.scores_S2[:, 1]),
         }
-        _append(self._frames, pl.DataFrame(frame_table))
+        append_rows(self._frames, pl.DataFrame(frame_table))
         scored = np.flatnonzero(scores.call != UNSCORED)
         is_virus = (scores.call[scored] == VIRUS).astype(np.uint8)
         chunk_table = {
@@ -73,7 +67,7 @@ class LegacyFiles:
             "max_score_0": _printed(scores.p_other[scored]),
             "max_score_1": _printed(scores.p_virus[scored]),
         }
-        _append(self._unsorted, pl.DataFrame(chunk_table))
+        append_rows(self._unsorted, pl.DataFrame(chunk_table))
 
     def finish(self) -> None:
         """Sort the chunks by id, as text, and write them."""
@@ -89,4 +83,4 @@ class LegacyFiles:
             infer_schema=False,
             quote_char=None,
         )
-        _append(self._chunks, rows.sort("Modified_ID", maintain_order=True))
+        append_rows(self._chunks, rows.sort("Modified_ID", maintain_order=True))

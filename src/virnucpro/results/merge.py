@@ -169,4 +169,6 @@ def _bam_writer(
 ) -> "BamWriter | None":
     if tagged is None:
         return None
-    return BamWriter(files.open(outputs.path("bam")), tagged)
+    writer = BamWriter(files.open(outputs.path("bam")), tagged)
+    files.at_end(writer.abandon)
+    return writer

@@ -1,23 +1,28 @@
 """What the samples of a sheet came to: a table of them, and of all their records."""
 
-import fcntl
 import gzip
+import os
+import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from virnucpro.classify import CALL_NAMES
+from virnucpro.directories import Lock
 from virnucpro.errors import RunError, one_line
 from virnucpro.results.columns import TABLES
 from virnucpro.results.files import PartialFiles
 from virnucpro.results.merge import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.results.paths import SheetOutputs
 from virnucpro.results.summary import Summary
+from virnucpro.storage import remove_partial
 
-#: Held by the process that writes the tables, and left as a sign that they are a sheet's.
-_LOCK_FILE = ".lock"
+#: How the tables of a sheet begin.
+_BEGINNINGS = {"records": b"sample\trecord\tlength\t", "samples": b"sample\trecords\tbases\t"}
+#: Seconds that a launched process waits for the one that writes the tables.
+_WRITING_SECONDS = 600.0
 _COLUMNS = (
     "sample", "records", "bases", "chunks", "open_frames", "virus", "other", "unscored",
     "no_open_frame", "not_processed", "prevalence", "expected_viral", "seconds",
@@ -95,18 +100,42 @@ def _row(name: str, summary: Summary) -> list[str]:
     ]
 
 
-def check_directory(outputs: SheetOutputs) -> None:
+def check_directory(outputs: SheetOutputs, samples: Iterable[str]) -> None:
     """See that nothing of another origin would be written over.
 
+    Args:
+        outputs: the files of all samples.
+        samples: their names.
+
     Raises:
-        RunError: when the directory holds a run of its own, or tables that no sheet wrote.
+        RunError: when the directory holds a run of its own, or tables that no sheet wrote, or a
+            sample's folder would be elsewhere.
     """
     directory = outputs.directory
     if (directory / "run.json").is_file():
         raise RunError(f"{directory}: holds a run without samples; give another directory")
-    strangers = [path for path, _ in outputs.described() if path.exists()]
-    if strangers and not (directory / _LOCK_FILE).exists():
-        raise RunError(f"{strangers[0]}: was not written by a sheet; give another directory")
+    for name, beginning in _BEGINNINGS.items():
+        path = outputs.path(name)
+        if os.path.lexists(path) and not _begins(path, beginning):
+            raise RunError(f"{path}: was not written by a sheet; give another directory")
+    for sample in samples:
+        if (directory / sample).is_symlink():
+            raise RunError(f"{directory / sample}: is a link; remove it, or give another directory")
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    """Tell whether a file, perhaps compressed, begins so; a link does not."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with _opened(path) as file:
+            return file.read(len(beginning)) == beginning
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
 
 
 def write_tables(
@@ -126,8 +155,13 @@ def write_tables(
     """
     table = summaries.table()
     outputs.directory.mkdir(parents=True, exist_ok=True)
-    with (outputs.directory / _LOCK_FILE).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # launched processes end together
+    with Lock(outputs.directory) as lock:
+        if not lock.take(seconds=_WRITING_SECONDS):  # launched processes end together
+            raise RunError(
+                f"{outputs.directory}: another process is running in it; wait for it, "
+                "or give another directory"
+            )
+        remove_partial(outputs.directory)
         if outputs.are_complete() and outputs.path("samples").read_bytes() == table:
             return False
         with PartialFiles() as files:
@@ -142,7 +176,7 @@ def write_tables(
 
 def _append_records(file: BinaryIO, sample: str, path: Path) -> None:
     """Copy a sample's table of records line by line, with its name before each."""
-    with cast("BinaryIO", gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as table:
+    with _opened(path) as table:
         next(table, b"")  # the header
         name = sample.encode() + b"\t"
         file.writelines(name + line for line in table)

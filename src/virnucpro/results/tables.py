@@ -11,6 +11,7 @@ from virnucpro.classify import CALL_NAMES, ROLLUP_NAMES, TIER_NAMES, ChunkScores
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
 from virnucpro.results.columns import Column
+from virnucpro.results.files import append_rows
 from virnucpro.results.probabilities import Probabilities
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences import DRAWN_NAMES
@@ -31,13 +32,7 @@ class TableWriter:
 
     def write(self, rows: pl.DataFrame) -> None:
         """Append rows; probabilities get 6 decimals, missing values stay empty."""
-        rows.write_csv(
-            self._file,
-            separator="\t",
-            include_header=False,
-            float_precision=6,
-            quote_style="never",
-        )
+        append_rows(self._file, rows)
 
 
 def names(codes: NDArray[np.uint8], vocabulary: tuple[str, ...]) -> pl.Series:

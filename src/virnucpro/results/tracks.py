@@ -8,6 +8,7 @@ import polars as pl
 from virnucpro.classify import ChunkScores
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.engine.shards import Shard
+from virnucpro.results.files import append_rows
 from virnucpro.results.names import bed_name
 
 _SCHEMA = {
@@ -51,13 +52,7 @@ class ScoreTrack:
         self._write(self._held)
 
     def _write(self, lines: pl.DataFrame) -> None:
-        lines.drop("number").write_csv(
-            self._file,
-            separator="\t",
-            include_header=False,
-            float_precision=6,
-            quote_style="never",
-        )
+        append_rows(self._file, lines.drop("number"))
 
 
 def _parted(lines: pl.DataFrame) -> pl.DataFrame:

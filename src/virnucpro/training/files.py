@@ -1,7 +1,8 @@
 """What a training leaves in its output directory."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import msgspec
 from virnucpro.bundles import Bundle
 from virnucpro.bundles.assemble import with_trained_head
 from virnucpro.bundles.manifest import MANIFEST_FILE
+from virnucpro.directories import Lock, Watch, own_directory
 from virnucpro.errors import RunError
 from virnucpro.results.files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
-from virnucpro.storage import write_whole
+from virnucpro.storage import is_partial, remove_partial, write_once, write_whole
 from virnucpro.training.card import Report, card_of, curves_csv
 from virnucpro.training.curves import draw_curves
 from virnucpro.training.export import write_classifier
@@ -24,19 +26,44 @@ from virnucpro.training.tuning import Tuned
 BUNDLE, REPORT_FILE, SETTINGS_FILE = "bundle", "training.json", "settings.json"
 
 
-def bind(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -> None:
-    """Hold a directory to one training, of these sequences and settings.
+@contextmanager
+def bound(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -> Iterator[Watch]:
+    """Hold a directory to one training, of these sequences and settings, and others out of it.
+
+    Yields:
+        what notices that the directory is gone.
 
     Raises:
-        RunError: when it holds something else, or another training.
+        RunError: when it holds something else or another training, belongs to a running process,
+            or cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / SETTINGS_FILE
     content = msgspec.json.encode({**settings, "sequences": _summed(labelled.records)})
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _begin(directory, content)
+        lock = Lock(directory)
+    except OSError as error:
+        raise RunError(
+            f"{directory}: cannot be written ({error.strerror}); give another directory"
+        ) from error
+    with lock:
+        if not lock.take():
+            raise RunError(
+                f"{directory}: another process is running in it; wait for it, "
+                "or give another directory"
+            )
+        remove_partial(directory)
+        yield Watch(directory)
+
+
+def _begin(directory: Path, content: bytes) -> None:
+    """Write the settings of a training into an empty directory, or compare them with its own."""
+    path = directory / SETTINGS_FILE
     if not path.exists():
-        if any(file.name != f"{SETTINGS_FILE}.partial" for file in directory.iterdir()):
+        names = [file.name for file in directory.iterdir() if file.name != SETTINGS_FILE]
+        if any(not is_partial(name, of=SETTINGS_FILE) for name in names):
             raise RunError(f"{directory}: is not empty and holds no training; give a new directory")
-        write_whole(path, content)
+        write_once(path, content)
     now = msgspec.json.decode(content)
     try:
         before = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
@@ -111,6 +138,8 @@ def write_results(
         )
         origin = {"head": said}
     description = msgspec.structs.replace(description, provenance={**old.provenance, **origin})
+    if place.exists() or place.is_symlink():
+        own_directory(place)
     for left in directory.glob(f".{BUNDLE}-*"):  # by one that was killed
         shutil.rmtree(left)
     if not (place / MANIFEST_FILE).exists():

@@ -136,6 +136,7 @@ def tune(
     device: torch.device,
     checkpoint: Path,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Tuned:
     """Train a network further; the weights of the round with the least loss on `dev` are kept.
 
@@ -150,6 +151,7 @@ def tune(
         device: where.
         checkpoint: what is needed to go on.
         on_epoch: is told of each round.
+        on_step: called after each step.
     """
     torch.manual_seed(tuning.seed)
     recipe = Recipe(
@@ -160,9 +162,12 @@ def tune(
     trainee = Trainee(classifier.config, recipe.losses, library.classes)
     trainee.start_from(classifier)
     losses: list[Tensor] = []
-    loop = Loop(
-        trainee.to(device), recipe, library, checkpoint, on_line=None, on_loss=losses.append
-    )
+
+    def note(loss: Tensor) -> None:
+        losses.append(loss)
+        on_step()
+
+    loop = Loop(trainee.to(device), recipe, library, checkpoint, on_line=None, on_loss=note)
     epochs = [Epoch(*values) for values in loop.kept.get("epochs", [])]
     while len(epochs) < tuning.rounds:
         losses.clear()

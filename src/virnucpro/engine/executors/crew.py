@@ -40,12 +40,15 @@ class Events:
         set_aside: a block killed its workers; with the reason.
         ready: a worker's networks are loaded.
         noted: a line for the user.
+        watch: called now and then by the thread that waits; raises RunError where no result can
+            be kept any more.
     """
 
     done: Callable[[Block, Result], None]
     set_aside: Callable[[Block, str], None]
     ready: Callable[[Ready], None]
     noted: Callable[[str], None]
+    watch: Callable[[], None] = lambda: None
 
 
 class Crew:
@@ -117,7 +120,7 @@ class Crew:
             events: is told what happens.
 
         Raises:
-            VirnucproError: as a worker did; the blocks in hand are done first.
+            VirnucproError: as a worker did, the blocks in hand are done first; or as `watch` did.
         """
         for member in self.members if self._has_run else []:
             member.begin_another_run()
@@ -127,14 +130,19 @@ class Crew:
         threads = [
             threading.Thread(target=round_.serve, args=(member,), daemon=True) for member in members
         ]
+        grace = _GRACE
         try:
             for thread in threads:
                 thread.start()
             while round_.error is None and (alive := [t for t in threads if t.is_alive()]):
                 alive[0].join(_PAUSE)  # a signal is answered here
+                events.watch()
+        except RunError:
+            grace = 0.0
+            raise
         finally:
             round_.handout.stop()
-            deadline = time.monotonic() + _GRACE
+            deadline = time.monotonic() + grace
             while any(member.in_hand for member in self.members) and time.monotonic() < deadline:
                 time.sleep(_PAUSE)
         if round_.error is not None:

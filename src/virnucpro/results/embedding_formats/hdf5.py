@@ -29,7 +29,7 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
     import h5py  # noqa: PLC0415 (needed for this format only)
 
     # Nobody else knows of the file yet, and some cluster file systems have no locks.
-    with h5py.File(path, "w", locking=False) as file:
+    with _as_system_errors(), h5py.File(path, "w", locking=False) as file:
         file.attrs.update(metadata)
         ids = file.create_dataset("ids", (shape.sequences,), h5py.string_dtype("utf-8"))
         arrays = {
@@ -43,6 +43,15 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
                 end = written[name] + len(values)
                 (ids if name == "ids" else arrays[name])[written[name] : end] = values
                 written[name] = end
+
+
+@contextmanager
+def _as_system_errors() -> Iterator[None]:
+    """Turn what the library raises when the last bytes cannot be written into what it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -25,6 +24,7 @@ from virnucpro.results.embedding_formats.arrays import (
     pieces,
 )
 from virnucpro.results.embedding_formats.parts import Part, Shape
+from virnucpro.storage import open_nameless
 
 
 def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable[Part]) -> None:
@@ -38,7 +38,7 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
     with ExitStack() as stack:
         archive = stack.enter_context(ZipFile(path, "w", ZIP_STORED))
         aside = {
-            name: stack.enter_context(TemporaryFile(dir=path.parent))
+            name: stack.enter_context(open_nameless(path))
             for name in layouts
             if name != "embeddings"
         }
