@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,6 +105,15 @@ def test_a_hostile_pickle(tmp_path: Path, name: str) -> None:
     program, told = PROGRAMS[name]
     path = pickled(tmp_path / "head.pth", program, bytes(4))
     assert told in refused(lambda: read_pickled(path))
+
+
+def test_a_zip_of_a_directory_of_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "head.pth"
+    entry = b"PK\x01\x02" + bytes(42)
+    directory = entry * 100_000
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0, 0, len(directory), 4, 0)
+    path.write_bytes(b"PK\x03\x04" + directory + end)
+    assert "a directory of 4,600,000 bytes" in refused(lambda: read_pickled(path))
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "dangling"])

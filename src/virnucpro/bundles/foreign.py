@@ -22,10 +22,26 @@ LONGEST_INDEX = 1 << 22
 LONGEST_TOKENIZER = 1 << 21
 #: Most bytes of the header of a safetensors file; that of ESM-2 15B has 100 kB.
 LONGEST_HEADER = 1 << 22
+#: Most bytes of the directory of a zip; that of ESM-2 15B has 80 kB.
+_LONGEST_DIRECTORY = 1 << 22
 #: Most tensors of a checkpoint; ESM-2 15B has 900.
 MOST_TENSORS = 1 << 15
 #: Most dimensions of a tensor.
 MOST_DIMENSIONS = 8
+
+
+class ShortReads(BufferedReader):
+    """A zip of which little is read at once: its directory is read whole, however long it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes.
+
+        Raises:
+            ValueError: when they are more than a directory needs.
+        """
+        if size is not None and size > _LONGEST_DIRECTORY:
+            raise ValueError(f"a directory of {size:,} bytes")
+        return super().read(size)
 
 
 def regular_size(path: Path) -> int:

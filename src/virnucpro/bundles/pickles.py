@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
-from virnucpro.bundles.foreign import MOST_DIMENSIONS, MOST_TENSORS, open_regular
+from virnucpro.bundles.foreign import MOST_DIMENSIONS, MOST_TENSORS, ShortReads, open_regular
 from virnucpro.bundles.pickle_machine import Function, Inert, Machine, plain_dict
 from virnucpro.errors import BundleError, reading
 
@@ -29,8 +29,6 @@ from virnucpro.errors import BundleError, reading
 LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 #: Most bytes of the pickle itself, which holds names and sizes only: ESM-2 15B has 0.3 MB.
 _LONGEST_PICKLE = 1 << 24
-#: Most entries of a zip.
-_MOST_ENTRIES = 1 << 16
 #: Modules within modules, and dicts around the state dict.
 _DEEPEST = 8
 _LONGEST_NAME = 200
@@ -90,9 +88,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     with reading(path, "save its weights alone, or get it again", BundleError):
         with open_regular(path) as file:
             start = file.read(len(LEGACY_START))
-            file.seek(0)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            archive = _Legacy(mapped) if start == LEGACY_START else _Archive(mapped, file)
+            archive = _Legacy(mapped) if start == LEGACY_START else _Archive(mapped, path)
         state = _state_of(archive.load())
         if len(state) > MOST_TENSORS:
             raise pickle.UnpicklingError(f"more than {MOST_TENSORS:,} tensors")
@@ -129,13 +126,13 @@ class _Checkpoint:
 class _Archive(_Checkpoint):
     """A zip; its entries are stored, not compressed."""
 
-    def __init__(self, mapped: mmap.mmap, file: Any) -> None:  # noqa: ANN401
+    def __init__(self, mapped: mmap.mmap, path: Path) -> None:
         super().__init__(mapped)
-        with zipfile.ZipFile(file) as archive:
+        with ShortReads(open_regular(path).detach()) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
         names = [info.filename for info in infos]
-        if len(infos) > _MOST_ENTRIES or len(set(names)) != len(names):
-            raise pickle.UnpicklingError("too many entries, or two of the same name")
+        if len(set(names)) != len(names):
+            raise pickle.UnpicklingError("two entries of the same name")
         if any("/code/" in name or name.endswith("constants.pkl") for name in names):
             raise pickle.UnpicklingError("a TorchScript program, not a state dict")
         if any(name.endswith(".npy") for name in names):
