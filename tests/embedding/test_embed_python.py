@@ -217,3 +217,14 @@ def test_records_fill_blocks_in_order_and_none_is_lost(block_letters: int) -> No
     assert [piece.record for piece in pieces] == list(range(40))
     for block in blocks:
         assert len(block.pieces) == 1 or sum(p.length for p in block.pieces) <= block_letters
+
+
+def test_ids_that_are_not_unique_are_said_once(protein: str, tmp_path: Path) -> None:
+    path, summaries = tmp_path / "p.fa", []
+    for names in ("abcd", "abcacab"):
+        path.write_text("".join(f">{name} x\nMKVLAAGGTW\n" for name in names))
+        out = tmp_path / names
+        summaries.append(virnucpro.embed(path, out, model=protein, device="cpu"))
+    assert [summary.notes for summary in summaries] == [
+        [], ["ids are not unique: 4 records have the id of an earlier one, first a"],
+    ]  # fmt: skip

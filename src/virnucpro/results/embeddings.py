@@ -13,8 +13,10 @@ from virnucpro.engine.embedding_shards import EmbeddingShard
 from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
+from virnucpro.errors import RunError, shortened
 from virnucpro.results.embedding_files import FORMATS, Part, Shape, write_embeddings
 from virnucpro.results.merge import PROBLEMS_LISTED
+from virnucpro.results.names import NAMED, UInt64, hashes_of, not_unique, repeated
 from virnucpro.results.records import lines
 
 FORMAT = 1
@@ -108,6 +110,7 @@ class EmbeddingCounts:
     vectors: int = 0
     longest_id: int = 1
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, shard: EmbeddingShard) -> None:
         """Count a shard."""
@@ -143,9 +146,15 @@ class EmbeddingFiles:
 
     def merge(self, store: ShardStore, shards: int) -> EmbeddingCounts:
         """Write the embeddings; reads the shards twice, one at a time."""
-        counts = EmbeddingCounts()
+        counts, hashes = EmbeddingCounts(), []
         for shard in _shards(store, shards):
             counts.add(shard)
+            hashes.append(hashes_of(lines(shard.ids)))
+        again, further = repeated(hashes)
+        if further:
+            counts.notes.append(not_unique(further, self._first_of(again, store, shards)))
+        if not counts.records:
+            counts.notes.append(_NO_RECORDS)
         shape = Shape(
             sequences=counts.embedded,
             rows=counts.vectors,
@@ -157,6 +166,15 @@ class EmbeddingFiles:
         path, parts = self.outputs.path("embeddings"), map(part_of, _shards(store, shards))
         write_embeddings(path, self.outputs.format, shape, self.metadata, parts)
         return counts
+
+    def _first_of(self, again: UInt64, store: ShardStore, shards: int) -> str:
+        """Return the first id whose hash is among those that come again."""
+        for shard in _shards(store, shards):
+            ids = lines(shard.ids)
+            places = np.flatnonzero(np.isin(hashes_of(ids), again))
+            if len(places):
+                return shortened(ids[places[0]], NAMED)
+        raise RunError(f"{store.directory}: damaged since it was written; run again")
 
     def summary(
         self,
@@ -184,7 +202,7 @@ class EmbeddingFiles:
             seconds={stage: round(time, 3) for stage, time in seconds.items()},
             records_per_second=round(work.records / scoring, 1),
             tokens_per_second=round(work.tokens / scoring, 1),
-            notes=[] if found.records else [_NO_RECORDS],
+            notes=found.notes,
         )
 
     def conclude(self, _manifest: RunManifest, _summary: EmbeddingSummary) -> None:

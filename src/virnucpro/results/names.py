@@ -1,5 +1,6 @@
 """Names for files that tell records apart by name: those of one id get the record's number too."""
 
+from collections.abc import Iterable, Iterator
 from itertools import compress
 
 import numpy as np
@@ -11,10 +12,11 @@ from virnucpro.engine.store import ShardStore
 from virnucpro.errors import shortened
 from virnucpro.results.records import lines
 
+UInt64 = NDArray[np.uint64]
 #: BED and bedGraph take lines that begin so for comments or settings.
 _NO_DATA = ("#", "track", "browser")
 #: Letters of a name that a note shows.
-_NAMED = 100
+NAMED = 100
 
 
 class Names:
@@ -28,28 +30,27 @@ class Names:
     """
 
     def __init__(self, store: ShardStore, shards: int) -> None:
-        self._repeated = _repeated(store, shards)
+        self._repeated, self._further = repeated(_hashes_in(store, shards))
         self._first = np.full(len(self._repeated), -1)  # record of each, once it has come
-        self._further, self._example = 0, ""
+        self._example = ""
 
     def of(self, shard: Shard) -> list[str]:
         """Return the name of each piece of a shard; call it for all shards in their order."""
         ids = lines(shard.ids)
         if not len(self._repeated):
             return ids
-        hashes = _hashes(ids)
+        hashes = hashes_of(ids)
         among = np.searchsorted(self._repeated, hashes)
         is_repeated = self._repeated.take(among, mode="clip") == hashes
-        numbers, begins = shard.piece_P9[:, 0].tolist(), _begins(shard).tolist()
+        numbers = shard.piece_P9[:, 0].tolist()
         for place, of in compress(enumerate(among.tolist()), is_repeated.tolist()):
             name, number = ids[place], numbers[place]
             if self._first[of] in (-1, number):
                 self._first[of] = number
                 continue
             ids[place] = f"{name}.record_{number + 1}"
-            self._further += begins[place]
             if not self._example:
-                one, other = (shortened(text, _NAMED) for text in (name, ids[place]))
+                one, other = (shortened(text, NAMED) for text in (name, ids[place]))
                 self._example = f"{one}, which is {other}"
         return ids
 
@@ -57,22 +58,33 @@ class Names:
         """Return what is to be said of ids that several records have, once all shards came."""
         if not self._further:
             return []
-        have = "record has" if self._further == 1 else "records have"
-        note = (
-            f"ids are not unique: {self._further:,} {have} the id of an earlier one, "
-            f"first {self._example} in files that need unique names"
-        )
-        return [note]
+        return [f"{not_unique(self._further, self._example)} in files that need unique names"]
 
 
-def _repeated(store: ShardStore, shards: int) -> NDArray[np.uint64]:
-    """Return the hashes of ids that several records have; needs 8 bytes a record."""
-    found = [np.empty(0, np.uint64)]
+def repeated(parts: Iterable[UInt64]) -> tuple[UInt64, int]:
+    """Return the hashes that come again, and how often one comes again; needs 8 bytes for each."""
+    hashes = np.concatenate([np.empty(0, np.uint64), *parts])
+    hashes.sort()
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    return np.unique(again), len(again)
+
+
+def not_unique(further: int, first: str) -> str:
+    """Return what is said of ids that are not unique: how many come again, and which is first."""
+    have = "record has" if further == 1 else "records have"
+    return f"ids are not unique: {further:,} {have} the id of an earlier one, first {first}"
+
+
+def hashes_of(ids: list[str]) -> UInt64:
+    """Return a hash of each id."""
+    return pl.Series(ids, dtype=pl.String).hash().to_numpy()
+
+
+def _hashes_in(store: ShardStore, shards: int) -> Iterator[UInt64]:
+    """Yield the hashes of the ids of the records that begin in each shard."""
     for index in range(shards):
         shard = decode_shard(store.load(index))
-        found.append(_hashes(lines(shard.ids))[_begins(shard)])
-    hashes = np.sort(np.concatenate(found))
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        yield hashes_of(lines(shard.ids))[_begins(shard)]
 
 
 def _begins(shard: Shard) -> NDArray[np.bool_]:
@@ -80,10 +92,6 @@ def _begins(shard: Shard) -> NDArray[np.bool_]:
     _, _, _, first_chunk, _, mate, *_ = shard.piece_P9.T
     begins: NDArray[np.bool_] = (first_chunk == 0) & (mate != 2)
     return begins
-
-
-def _hashes(ids: list[str]) -> NDArray[np.uint64]:
-    return pl.Series(ids, dtype=pl.String).hash().to_numpy()
 
 
 def bed_name(name: str) -> str:
