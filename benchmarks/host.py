@@ -181,7 +181,7 @@ def measure(
     return {
         "processor": processor(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "tokenizers", "dnaio", "xopen")},
+        "versions": {name: version(name) for name in ("numpy", "tokenizers", "isal")},
         "source": source.name,
         "chunk_length": chunk_length,
         **counts._asdict(),

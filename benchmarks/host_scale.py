@@ -8,6 +8,7 @@ tables. Resident memory of every process is read each second.
 """
 
 import argparse
+import gzip
 import json
 import os
 import shutil
@@ -22,7 +23,6 @@ from typing import IO
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from xopen import xopen
 
 #: Put on the workers' path: scores are the same for each frame.
 _CONSTANT = """
@@ -64,7 +64,7 @@ def write_reads(path: Path, count: int) -> None:
     random = np.random.default_rng(0)
     codons = np.array([c for c in _all_codons() if c not in {"TAA", "TAG", "TGA"}], dtype="U3")
     qualities = np.array(["F" * 50, "F" * 40 + ":" * 10, "," * 50])
-    with xopen(path, "wt", compresslevel=1) as file:
+    with gzip.open(path, "wt", compresslevel=1) as file:
         for start in range(0, count, _BATCH):
             _write_batch(file, start, min(_BATCH, count - start), random, codons, qualities)
 

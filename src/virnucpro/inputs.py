@@ -16,7 +16,8 @@ from virnucpro.sequences.fragments import (
     paths_of,
 )
 from virnucpro.sequences.mates import say_they_are_mates
-from virnucpro.sequences.reader import STDIN, Kind
+from virnucpro.sequences.reader import LOOKED_AT, STDIN
+from virnucpro.sequences.records import Kind, read_problem
 
 AnyPath = str | os.PathLike[str]
 
@@ -55,8 +56,15 @@ def checked_inputs(
         raise InputError(f"{unwritable[0]}: its name is not UTF-8; rename it")
     for source in sources:
         if not any(is_stream(path) for path in paths_of([source])):
-            next(iter(FragmentReader([source], kind, options)), None)
+            _look_at(source, kind, options)
     return sources
+
+
+def _look_at(source: Source, kind: Kind, options: ReadOptions) -> None:
+    """Read as far as it takes to know that a file is of its kind, which the reader refuses else."""
+    for fragment in islice(FragmentReader([source], kind, options), LOOKED_AT):
+        if not any(read_problem(mate.read, kind) for mate in fragment):
+            break
 
 
 def is_stream(path: str) -> bool:

@@ -160,14 +160,15 @@ def test_bam_that_is_damaged_or_incomplete(tmp_path: Path) -> None:
         return message
 
     assert "the compressed data ends early, after record " in failure(whole[: len(whole) // 2])
-    assert "the end that BAM files have is missing after record 2000" in failure(whole[:-28])
+    told = failure(whole[:-28])
+    assert "the block that ends bgzip and BAM files is missing, after record 2000; is the" in told
     flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
-    assert "damaged after record 0" in failure(flipped)
+    assert ": after record 0: cannot be read (" in failure(flipped)
     assert fragments_of(write_bam(tmp_path / "none.bam", [])) == []
     plain = Path(write_bam(tmp_path / "plain.bam", lines, "wbu")).read_bytes()
     path = tmp_path / "b.bam"
     assert "b.bam: " in failure(plain[:40])
-    assert "damaged after record " in failure(gzip.decompress(whole)[:3000])
+    assert ": after record 14: cannot be read (" in failure(gzip.decompress(whole)[:3000])
 
 
 @pytest.fixture(scope="module")
@@ -217,10 +218,10 @@ def test_a_name_that_would_break_lines_is_refused(tmp_path: Path) -> None:
     for name in (b"r\ns", b"r\xe9s"):
         path.write_bytes(content.replace(b"r_s\0", name + b"\0"))
         found = failure_of(str(path))
-        assert found.startswith(f"{path}: damaged after record 0 (a name cannot be printed: ")
+        assert found.startswith(f"{path}: record 1: a name cannot be printed: ")
     for quality in (94, 233, 254):
         path.write_bytes(content.replace(b"\x20\x21\x22\x23", bytes([2, quality, 2, 2])))
-        assert "damaged after record 0 (r_s: has qualities above 93)" in failure_of(str(path))
+        assert "record 1: r_s: has qualities above 93" in failure_of(str(path))
 
 
 @needs_samtools

@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sequence_files import (
     COMPRESSIONS,
@@ -21,7 +23,9 @@ from sequence_files import (
     zst,
 )
 from virnucpro.errors import InputError
-from virnucpro.sequences import Record, SequenceFile
+from virnucpro.sequences import Nucleotides, Record, SequenceFile
+from virnucpro.sequences.nucleotides import as_dna
+from virnucpro.sequences.records import read_problem
 
 
 def failure_of(path: Path) -> str:
@@ -43,10 +47,29 @@ def test_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("content", [b"hello\nworld\n", b"ACGT\n", b"\x00\x01", b"\xff\xfe>"])
+@pytest.mark.parametrize("content", [b"hello\nworld\n", b"ACGT\n", b"\x00\x01"])
 def test_neither_fasta_nor_fastq(tmp_path: Path, content: bytes, compression: str) -> None:
     path = write(tmp_path / "a.fa", COMPRESSIONS[compression](content))
     assert failure_of(path).startswith("neither FASTA nor FASTQ (line 1 ")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (">a\nAC\n".encode("utf-16"), "is text in UTF-16; make it UTF-8: iconv -f UTF-16 -t"),
+        (">a\nAC\n".encode("utf-16-be"), "is text in UTF-16; "),
+        (b"@a\rAC\r+\rII\r", "record 1, line 1: a carriage return stands within the line; if"),
+        (b">a\nAC\n>b\rAC\n", "record 1, line 3: a carriage return stands within the line; if"),
+        (b"\n#x\n>a\nAC\n", "line 2 is a comment, which is not read; leave it out: grep -v"),
+        (b"; x\n>a\nAC\n", "line 1 is a comment, which is not read; "),
+        (b"@a\nAC\nGT\n+\nIIII\n", "record 1, line 3: does not begin with '+'; FASTQ has four"),
+        (b"@a\nACGT\n+\nII\nII\n", "record 1, line 4: 2 qualities of 4 bases; is the file com"),
+        (b"@a\nAC\n+\nII\nx\n@b\nA\n", "record 2, line 5: does not begin with '@'; FASTQ has"),
+        (b"@a\nAC\n+b\nII\n", "record 1, line 3: names another record than its first line"),
+    ],
+)
+def test_what_is_refused_says_why_and_what_to_do(tmp_path: Path, content: bytes, told: str) -> None:
+    assert failure_of(write(tmp_path / "a", content)).startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +161,66 @@ def test_a_flipped_byte(tmp_path: Path, fmt: str, compress: Compress) -> None:
 
 
 @pytest.mark.parametrize("content", [b">p1 capsid\nMKLV\n", b"@p1 capsid\nMKLV\n+\nIIII\n"])
-def test_protein(tmp_path: Path, content: bytes) -> None:
-    message = failure_of(write(tmp_path / "a.faa", content))
-    assert message.startswith("record 1 (p1), line 2: ")
-    assert "protein" in message
+@pytest.mark.parametrize("count", [1, 3, 1000, 1001, 5000])
+def test_protein(tmp_path: Path, content: bytes, count: int) -> None:
+    path = write(tmp_path / "a.faa", content * count)
+    found: list[Record] = []
+    with pytest.raises(InputError) as caught, SequenceFile(str(path)) as file:
+        found.extend(file)
+    others = "" if count == 1 else ", and so have all others looked at"
+    told = f"{path}: record 1 (p1), line 2: letters that are not nucleotides ('L')"
+    assert str(caught.value) == f"{told}{others}; is this protein? Give DNA"
+    assert len(found) == min(count, 999)
 
 
-def test_protein_further_down_is_a_record_like_others(tmp_path: Path) -> None:
-    records = [Record("dna", "ACGT"), Record("protein", "MKLV")]
-    assert read(write(tmp_path / "a.fa", fasta(records))) == records
+@pytest.mark.parametrize("place", [0, 1, 998, 999, 1000])
+def test_one_record_that_is_of_its_kind_is_enough(tmp_path: Path, place: int) -> None:
+    records = [Record("p", "MKLV")] * 1001
+    records[place] = Record("d", "ACGT")
+    path = write(tmp_path / "a.fa", fasta(records))
+    if place == 1000:
+        assert "is this protein?" in failure_of(path)
+    else:
+        assert read(path) == records
+
+
+def test_letters_that_nobody_knows_do_not_decide_by_place(tmp_path: Path) -> None:
+    for letters in ("XXXXACGT", "....acgt", "xxxx"):
+        records = [Record("a", letters), Record("b", "ACGT"), Record("c", letters)]
+        for some in (records, records[::-1], records[:1]):
+            assert read(write(tmp_path / "a.fa", fasta(some))) == some
+            path = write(tmp_path / "a.fq", fastq(some))
+            with SequenceFile(str(path)) as file:
+                assert [read_problem(found, "dna") for found in file.reads()] == [""] * len(some)
+    known = Nucleotides.join(["ACNNN"])
+    assert Nucleotides.join(["acXx."]).letters_N.tolist() == known.letters_N.tolist()
+    assert as_dna("acXx.") == "ACNNN"
+
+
+BYTES = st.binary(max_size=12).map(lambda data: data.translate(None, b"\r\n"))
+
+
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(odd=st.lists(st.tuples(BYTES, BYTES, BYTES), min_size=1, max_size=3))
+def test_odd_bytes_in_a_record_move_nothing_to_others(
+    tmp_path: Path, odd: list[tuple[bytes, bytes, bytes]]
+) -> None:
+    """Whatever a line holds, the records around it keep their own letters and qualities."""
+    sound = [b"@r%d\n%s\n+\n%s\n" % (i, b"ACGT"[i:], b"IH!#"[i:]) for i in range(4)]
+    cut = [(header, letters, quality[: len(letters)]) for header, letters, quality in odd]
+    whole = [(h, letters[: len(quality)], quality) for h, letters, quality in cut]
+    strange = [b"@x%s\n%s\n+\n%s\n" % record for record in whole]
+    content = b"".join([sound[0], *strange[:1], sound[1], *strange[1:], sound[2], sound[3]])
+    with SequenceFile(str(write(tmp_path / "a.fq", content))) as file:
+        reads = list(file.reads())
+    kept = [read for read in reads if read.record.header.startswith("r")]
+    expected = [(f"r{i}", "ACGT"[i:], "IH!#"[i:]) for i in range(4)]
+    assert [(*read.record, read.qualities) for read in kept] == expected
+    others = [read for read in reads if not read.record.header.startswith("r")]
+    for other, (_, letters, quality) in zip(others, whole, strict=True):
+        assert len(other.record.sequence) == len(other.qualities) == len(letters)
+        assert (other.record.sequence + other.qualities).isascii()
+        if not (letters + quality).isascii():
+            assert "not ASCII" in read_problem(other, "dna")

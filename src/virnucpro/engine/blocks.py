@@ -21,13 +21,12 @@ from virnucpro.sequences.fragments import (
     Source,
     paths_of,
 )
-from virnucpro.sequences.reader import STDIN, Kind, foreign_problem, record_id
+from virnucpro.sequences.reader import STDIN
+from virnucpro.sequences.records import Kind, Read, read_problem, record_id
 
 #: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
 #: that devices end together.
 DEFAULT_BLOCK_CHUNKS = 2048
-#: FASTA files are read anew to name a line, so only this many messages of a run name one.
-_LINES_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +124,12 @@ def cut_blocks(
     Raises:
         InputError: when a file cannot be read.
     """
-    reader, problems = FragmentReader(sources, "dna", options), _Problems("dna")
+    reader = FragmentReader(sources, "dna", options)
     pieces = (
         piece
         for number, fragment in enumerate(reader)
         for piece in _cut_fragment(
-            number, fragment, problems, chunk_length, block_chunks, keeps_qualities=options.fastq
+            number, fragment, chunk_length, block_chunks, keeps_qualities=options.fastq
         )
     )
     sized = ((piece, max(1, piece.last_chunk - piece.first_chunk)) for piece in pieces)
@@ -148,9 +147,9 @@ def cut_whole_records(sources: Sequence[Source], kind: Kind, block_letters: int)
     Raises:
         InputError: when a file cannot be read.
     """
-    reader, problems = FragmentReader(sources, kind), _Problems(kind)
+    reader = FragmentReader(sources, kind)
     mates = enumerate(mate for fragment in reader for mate in fragment)
-    pieces = (whole_piece(number, mate.record, problems.of(mate)) for number, mate in mates)
+    pieces = (whole_piece(number, mate.record, _problem(mate, kind)) for number, mate in mates)
     return _gather(((piece, piece.length) for piece in pieces), block_letters, reader)
 
 
@@ -160,7 +159,7 @@ def records_in_blocks(
     """Do the same with sequences in memory, given as id and letters."""
 
     def piece(number: int, record: Record) -> Piece:
-        problem = _problem(record, kind)
+        problem = read_problem(Read(record, number + 1), kind)
         where = f"sequence {number + 1} ({record.id})"
         return whole_piece(number, record, f"{where}: {problem}" if problem else "")
 
@@ -206,38 +205,15 @@ def input_bytes(sources: Sequence[Source]) -> int:
     return sum(sizes) if all(sizes) else 0
 
 
-class _Problems:
-    """Says why records cannot be processed.
-
-    Args:
-        kind: what they should be.
-    """
-
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
-        self._found = 0
-
-    def of(self, mate: Mate) -> str:
-        """Say where a record is and what is wrong with it; nothing where it can be processed."""
-        problem = _problem(mate.record, self._kind)
-        if not problem:
-            return ""
-        self._found += 1
-        place = mate.place(has_line=self._found <= _LINES_NAMED)
-        return " ".join(f"{place}: {problem}".splitlines())
-
-
-def _problem(record: Record, kind: Kind) -> str:
-    """Say why a record cannot be processed; nothing when it can."""
-    if not record.sequence.rstrip("*"):
-        return "has no bases" if kind == "dna" else "has no residues"
-    return foreign_problem(record.sequence, kind)
+def _problem(mate: Mate, kind: Kind) -> str:
+    """Say where a record is and why it cannot be processed; nothing where it can."""
+    problem = read_problem(mate.read, kind)
+    return " ".join(f"{mate.place()}: {problem}".splitlines()) if problem else ""
 
 
 def _cut_fragment(
     number: int,
     fragment: Fragment,
-    problems: _Problems,
     chunk_length: int,
     block_chunks: int,
     *,
@@ -247,7 +223,7 @@ def _cut_fragment(
     for mate in fragment:
         header, letters = mate.record
         qualities = mate.read.qualities if keeps_qualities else ""
-        length, problem = len(letters), problems.of(mate)
+        length, problem = len(letters), _problem(mate, "dna")
         chunks = 0 if problem else chunk_count(length, chunk_length)
         for first in range(0, max(1, chunks), block_chunks):
             last, start, end = min(first + block_chunks, chunks), 0, length

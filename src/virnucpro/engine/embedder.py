@@ -25,7 +25,7 @@ from virnucpro.engine.work import Work
 from virnucpro.errors import SettingsError
 from virnucpro.sequences.nucleotides import as_dna
 from virnucpro.sequences.proteins import residues_of
-from virnucpro.sequences.reader import record_id
+from virnucpro.sequences.records import record_id
 
 
 class PreparedRecords(NamedTuple):

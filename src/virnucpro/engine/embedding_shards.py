@@ -7,7 +7,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from virnucpro.engine.blocks import Block
-from virnucpro.sequences.reader import record_id
+from virnucpro.sequences.records import record_id
 
 
 class EmbeddingShard(NamedTuple):

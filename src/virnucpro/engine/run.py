@@ -43,7 +43,7 @@ class Environment(msgspec.Struct, frozen=True):
     @cache
     def here(cls) -> "Environment":
         """Describe this process."""
-        names = ("dnaio", "numpy", "nvitop", "polars", "pysam", "safetensors", "xopen")
+        names = ("isal", "numpy", "nvitop", "polars", "pysam", "safetensors")
         packages = {name: version(name) for name in names}
         return cls(platform.python_version(), platform.platform(), packages)
 

@@ -16,7 +16,7 @@ from virnucpro.classify.consensus import UNSCORED
 from virnucpro.errors import InputError
 from virnucpro.results.reads import TaggedReads
 from virnucpro.results.records import FinishedRecords
-from virnucpro.sequences.bam import is_extra, mate_number, name_of
+from virnucpro.sequences.bam import is_extra, mate_number, name_of, set_qualities
 from virnucpro.sequences.fragments import FragmentReader, Mate, paths_of
 from virnucpro.sequences.mates import pair_name
 from virnucpro.sequences.reader import SequenceFile
@@ -145,5 +145,5 @@ def _unaligned(mate: Mate, header: pysam.AlignmentHeader) -> pysam.AlignedSegmen
     alignment.query_name, alignment.flag = mate.id, _FLAGS[mate.mate]
     alignment.query_sequence = mate.record.sequence.encode("ascii", "replace").decode()
     if mate.read.qualities:
-        alignment.query_qualities_str = mate.read.qualities
+        set_qualities(alignment, mate.read.qualities)
     return alignment

@@ -10,7 +10,8 @@ from virnucpro.sequences.frames import (
     find_frames,
 )
 from virnucpro.sequences.nucleotides import BASE_NUMBERS, OTHER_BASE, Nucleotides
-from virnucpro.sequences.reader import Record, SequenceFile
+from virnucpro.sequences.reader import SequenceFile
+from virnucpro.sequences.records import Record
 
 __all__ = [
     "BASE_NUMBERS",

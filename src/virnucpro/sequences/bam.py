@@ -2,19 +2,24 @@
 
 import os
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
 
 import pysam
 
-from virnucpro.sequences.streams import read_some
+from virnucpro.sequences.records import RecordError
+from virnucpro.sequences.streams import Bytes
 
 _PUMPED_BYTES = 1 << 16
 #: Seconds that closing a file waits for the thread that reads it.
 _CLOSING_SECONDS = 5.0
 #: Of the letters that BAM holds; the others are their own.
 _COMPLEMENT = str.maketrans("ACGTMRYKVHDB", "TGCAKYRMBDHV")
+#: The highest quality that FASTQ can write.
+_HIGHEST_QUALITY = 93
+_AS_LETTERS = bytes((number + 33) % 256 for number in range(256))
+_AS_NUMBERS = bytes((letter - 33) % 256 for letter in range(256))
 
 
 class BamStream:
@@ -30,13 +35,13 @@ class BamStream:
         header: what the file says of itself.
 
     Raises:
-        OSError: when the content is no BAM or damaged; EOFError when its compression ends early.
-            Both also while iterating.
+        Exception: whatever reading the content raises, and OSError when it is no BAM or damaged;
+            also while iterating.
     """
 
-    def __init__(self, content: BinaryIO) -> None:
+    def __init__(self, content: Bytes) -> None:
         pysam.set_verbosity(0)  # htslib writes to the terminal itself
-        self._failure: OSError | EOFError | None = None
+        self._failure: Exception | None = None
         readable, writable = os.pipe()
         self._pump = threading.Thread(target=self._write, args=(content, writable), daemon=True)
         self._pump.start()
@@ -49,15 +54,15 @@ class BamStream:
             raise
         self.header = self._file.header
 
-    def _write(self, content: BinaryIO, writable: int) -> None:
+    def _write(self, content: Bytes, writable: int) -> None:
         """Write the content into the pipe until it is read or nobody listens."""
         with suppress(BrokenPipeError), os.fdopen(writable, "wb") as pipe:
             try:
-                while data := read_some(content, _PUMPED_BYTES):
+                while data := content.read(_PUMPED_BYTES):
                     pipe.write(data)
             except BrokenPipeError:
                 raise
-            except (OSError, EOFError) as error:
+            except Exception as error:  # noqa: BLE001 (raised where the alignments are read)
                 self._failure = error
 
     @contextmanager
@@ -100,14 +105,14 @@ def name_of(alignment: pysam.AlignedSegment) -> str:
     """Return the name of a read.
 
     Raises:
-        OSError: when it is none that can be printed.
+        RecordError: when it is none that can be printed.
     """
     try:
         name = alignment.query_name or ""
     except UnicodeDecodeError as error:
-        raise OSError(f"a name cannot be printed: {error.object!r}") from error
+        raise RecordError(f"a name cannot be printed: {error.object!r}") from error
     if not name.isprintable():
-        raise OSError(f"a name cannot be printed: {name!r}")
+        raise RecordError(f"a name cannot be printed: {name!r}")
     return name
 
 
@@ -115,12 +120,12 @@ def mate_number(alignment: pysam.AlignedSegment) -> int:
     """Return 1 or 2 for a mate of a pair, 0 for a read that is none.
 
     Raises:
-        OSError: when a pair's read is neither of the two, or both.
+        RecordError: when a pair's read is neither of the two, or both.
     """
     if not alignment.is_paired:
         return 0
     if alignment.is_read1 == alignment.is_read2:
-        raise OSError(f"{name_of(alignment)}: flag {alignment.flag} says mate, but not which")
+        raise RecordError(f"{name_of(alignment)}: flag {alignment.flag} says mate, but not which")
     return 1 if alignment.is_read1 else 2
 
 
@@ -128,15 +133,18 @@ def letters_as_read(alignment: pysam.AlignedSegment) -> tuple[str, str]:
     """Return bases and qualities as the sequencer gave them; no qualities where there are none.
 
     Raises:
-        OSError: when the qualities are beyond what FASTQ can write.
+        RecordError: when the qualities are beyond what FASTQ can write.
     """
     letters = alignment.query_sequence or ""
-    try:
-        qualities = alignment.query_qualities_str or ""
-    except ValueError:
-        qualities = "\n"
-    if not (qualities.isascii() and qualities.isprintable()):
-        raise OSError(f"{name_of(alignment)}: has qualities above 93")
+    numbers = bytes(alignment.query_qualities or b"")
+    if numbers and max(numbers) > _HIGHEST_QUALITY:
+        raise RecordError(f"{name_of(alignment)}: has qualities above {_HIGHEST_QUALITY}")
+    qualities = numbers.translate(_AS_LETTERS).decode()
     if alignment.is_reverse:
         return letters.translate(_COMPLEMENT)[::-1], qualities[::-1]
     return letters, qualities
+
+
+def set_qualities(alignment: pysam.AlignedSegment, qualities: str) -> None:
+    """Give a read the qualities that FASTQ writes as letters."""
+    alignment.query_qualities = array("B", qualities.encode().translate(_AS_NUMBERS))

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from virnucpro.errors import InputError
 from virnucpro.sequences.mates import how_to_mend, pair_name
-from virnucpro.sequences.reader import Kind, Read, Record, SequenceFile
+from virnucpro.sequences.reader import SequenceFile
+from virnucpro.sequences.records import Kind, Read, Record
 
 #: An input: a file, or the files of mates 1 and of mates 2.
 Source = str | tuple[str, str]
@@ -38,7 +40,7 @@ class ReadOptions:
 PLAIN = ReadOptions()
 
 
-class Mate(NamedTuple):
+class Mate(Struct, frozen=True):
     """A read of a fragment.
 
     Attributes:
@@ -63,10 +65,9 @@ class Mate(NamedTuple):
         """The fragment's id."""
         return self.pair or self.record.id
 
-    def place(self, *, has_line: bool = True) -> str:
-        """Return where the read is, for messages; the line may take time to find."""
-        line = self.file.line_of(self.read.number) if has_line else None
-        at = f", line {line}" if line else ""
+    def place(self) -> str:
+        """Return where the read is, for messages."""
+        at = f", line {self.read.line}" if self.read.line else ""
         return f"{self.file.name}: record {self.read.number} ({self.record.id}){at}"
 
 

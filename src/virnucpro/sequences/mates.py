@@ -2,7 +2,7 @@
 
 import re
 
-from virnucpro.sequences.reader import record_id
+from virnucpro.sequences.records import record_id
 
 #: The second word of a header as Casava 1.8 writes it: mate, filtered, control bits, index.
 _CASAVA = re.compile(r"([12]):[YN]:\d+:\S*")

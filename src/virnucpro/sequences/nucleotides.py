@@ -1,6 +1,7 @@
 """The letters of many sequences as one array, and what each letter is.
 
-U is read as T everywhere, so that RNA gives what the same sequence gives when written as DNA.
+U is read as T everywhere, so that RNA gives what the same sequence gives when written as DNA; X
+(of masked sequences) and `.` (of old base callers) are read as N.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Letters a nucleotide record may hold: the four bases, U, the IUPAC ambiguity codes and the gap.
-NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-"
+#: Letters a nucleotide record may hold: the four bases, U, the IUPAC ambiguity codes, the gap, and
+#: what some programs write for N.
+NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-X."
 
 #: Number of a letter that is not one of A, C, G, T.
 OTHER_BASE = 4
@@ -23,6 +25,7 @@ def _letter_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     upper = np.arange(256, dtype=np.uint8)
     upper[ord("a") : ord("z") + 1] -= 32
     upper[[ord("u"), ord("U")]] = ord("T")
+    upper[[ord("x"), ord("X"), ord(".")]] = ord("N")
     complement = upper.copy()
     for base, partner in ("AT", "CG", "GC", "TA"):
         complement[[ord(base), ord(base.lower())]] = ord(partner)
@@ -39,15 +42,15 @@ def foreign_letters(sequence: str) -> str:
 
 
 def as_dna(sequence: str) -> str:
-    """Return a sequence as the networks read it: upper-case, U as T."""
-    return sequence.upper().replace("U", "T")
+    """Return a sequence as the networks read it: upper-case, U as T, X and `.` as N."""
+    return sequence.upper().replace("U", "T").replace("X", "N").replace(".", "N")
 
 
 class Nucleotides(NamedTuple):
     """Sequences laid end to end.
 
     Attributes:
-        letters_N: upper-case ASCII letters with U as T, uint8.
+        letters_N: upper-case ASCII letters with U as T, X and `.` as N, uint8.
         offsets: where each sequence starts, int64, one more entry than sequences.
     """
 
@@ -56,7 +59,7 @@ class Nucleotides(NamedTuple):
 
     @classmethod
     def join(cls, sequences: Sequence[str]) -> "Nucleotides":
-        """Lay ASCII `sequences` end to end, upper-case, U as T."""
+        """Lay ASCII `sequences` end to end, upper-case, U as T, X and `.` as N."""
         letters_N = _AS_DNA[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return cls(letters_N, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))

@@ -1,98 +1,41 @@
 """FASTA, FASTQ and BAM, plain or compressed, recognised by content and never by file name."""
 
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path
-from textwrap import shorten
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
-import dnaio
-from xopen import xopen
-
-from virnucpro.errors import DamagedError, InputError
-from virnucpro.sequences.ids import printable_id
-from virnucpro.sequences.nucleotides import foreign_letters
-from virnucpro.sequences.proteins import foreign_residues
-from virnucpro.sequences.streams import (
-    BGZF_END,
-    LONGEST_MAGIC,
-    AsciiStream,
-    Chained,
-    compression_of,
-    is_bgzf,
-    read_some,
-    unescape,
-)
+from virnucpro.errors import DamagedError, InputError, reading
+from virnucpro.sequences.records import Kind, Read, Record, RecordError, foreign_problem
+from virnucpro.sequences.streams import Stored, content_of
+from virnucpro.sequences.text import fasta, fastq, whole_lines
 
 if TYPE_CHECKING:
     import pysam
 
 STDIN = "-"
-#: What the records of a file are.
-Kind = Literal["protein", "dna"]
-#: How they are written.
+#: How records are written.
 Format = Literal["fasta", "fastq", "bam"]
+#: Records that are looked at before a file is held to be of another kind.
+LOOKED_AT = 1000
 
-#: Letters of a parser's reason that a message quotes.
-_LONGEST_REASON = 200
 #: How files begin, without their compression.
 _STARTS: dict[bytes, Format] = {b">": "fasta", b"@": "fastq", b"BAM\x01": "bam"}
+_SAM = "SAM text is not read; make it BAM: samtools view -b"
+_COMMENT = "line {} is a comment, which is not read; leave it out: grep -v '^[;#]' IN > OUT"
+_UTF_16 = "is text in UTF-16; make it UTF-8: iconv -f UTF-16 -t UTF-8 IN > OUT"
 #: What is not read begins with these.
 _REFUSED = {
     b"CRAM": "CRAM is not read; make it BAM: samtools view -b",
-    b"@HD\tVN:": "SAM text is not read; make it BAM: samtools view -b",
-    b"@SQ\tSN:": "SAM text is not read; make it BAM: samtools view -b",
+    b"@HD\tVN:": _SAM,
+    b"@SQ\tSN:": _SAM,
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), _UTF_16),
+    **dict.fromkeys((b"#", b";"), _COMMENT),
 }
 _LONGEST_START = 7
-
-
-class Record(NamedTuple):
-    """One sequence of an input file.
-
-    Attributes:
-        header: the whole header line without its first character; of BAM the name.
-        sequence: its letters as in the file, line breaks removed; of BAM as they were read.
-    """
-
-    header: str
-    sequence: str
-
-    @property
-    def id(self) -> str:
-        """The header's first word."""
-        return record_id(self.header)
-
-
-class Read(NamedTuple):
-    """A record with all that its file says of it.
-
-    Attributes:
-        record: header and letters.
-        number: of the record in the file, from 1.
-        qualities: of each letter, as FASTQ writes them; empty where there are none.
-        mate: 1 or 2 where the file itself says which of a pair it is, as BAM does; else 0.
-    """
-
-    record: Record
-    number: int
-    qualities: str = ""
-    mate: int = 0
-
-
-def foreign_problem(sequence: str, kind: Kind) -> str:
-    """Say which letters of a record are not of its kind; nothing where all are."""
-    foreign = foreign_letters(sequence) if kind == "dna" else foreign_residues(sequence)
-    what = "nucleotides" if kind == "dna" else "residues"
-    return f"letters that are not {what} ({foreign[:12]!r})" if foreign else ""
-
-
-def record_id(header: str) -> str:
-    """Return the first word of a header, printable, or `unnamed` where there is none."""
-    words = header.split(maxsplit=1)
-    return printable_id(words[0]) if words else "unnamed"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LOOK = 1 << 16
 
 
 class SequenceFile:
@@ -110,85 +53,91 @@ class SequenceFile:
 
     Raises:
         InputError: when the file is missing or of none of these formats; while iterating, when it
-            is damaged or its first record is not of that kind.
+            is damaged, somebody writes it, or its first records are all of another kind.
     """
 
     def __init__(self, path: str, kind: Kind = "dna") -> None:
         self.path, self._kind = path, kind
         self.name = "standard input" if path == STDIN else path
         self.skipped = 0
-        self._read = 0
+        self._read, self._line = 0, 1
+        self._foreign = ""
         with ExitStack() as stack:
-            try:
+            with reading(self.name, "give a file that can"):
                 self._raw = self._open_raw(stack)
-                self.format, content = self._open_content(stack)
-            except (OSError, ValueError) as error:  # ValueError: of a name with a NUL
-                reason = getattr(error, "strerror", None) or str(error)
-                raise InputError(
-                    f"{self.name}: cannot be read ({reason}); give a file that can"
-                ) from error
-            self._open_parser(stack, content)
+                self._stored = Stored(self._raw)
+            with self._failures():
+                self._content = content_of(self._stored)
+                self.format = self._format()
+                if self.format == "bam":
+                    from virnucpro.sequences.bam import BamStream  # noqa: PLC0415 (loads htslib)
+
+                    self._bam = BamStream(self._content)
+                    stack.callback(self._bam.close)
             self._resources = stack.pop_all()
 
-    def _open_raw(self, stack: ExitStack) -> io.BufferedReader:
+    def __str__(self) -> str:
+        """Return where in the file it is, for messages."""
+        return f"{self.name}: after record {self._read}"
+
+    def _open_raw(self, stack: ExitStack) -> BinaryIO:
         if self.path == STDIN:
             if sys.stdin is None:
                 raise InputError(f"{self.name}: is closed; give a file, or a pipe")
-            return cast("io.BufferedReader", sys.stdin.buffer)
+            return cast("BinaryIO", sys.stdin.buffer)
         if Path(self.path).is_dir():
             raise InputError(f"{self.name}: is a directory; give its files")
         return stack.enter_context(Path(self.path).open("rb"))
 
-    def _open_content(self, stack: ExitStack) -> tuple[Format, BinaryIO]:
-        """Undo the compression and look how the content begins."""
-        magic = self._raw.read(LONGEST_MAGIC)
-        compression, self._ends_marked = compression_of(magic), is_bgzf(magic)
-        self._stored = Chained(magic, self._raw)
-        content = cast("BinaryIO", io.BufferedReader(self._stored, buffer_size=1 << 17))
-        if compression is not None:
-            content = stack.enter_context(xopen(content, "rb", threads=0, format=compression))
-        with self._damage_named():
-            start = read_some(content, _LONGEST_START)
+    def _format(self) -> Format:
+        """Return how the records are written; what comes before the first one is passed over."""
+        content = self._content
+        if content.peek(_LONGEST_START).startswith(_BYTE_ORDER_MARK):
+            content.read(len(_BYTE_ORDER_MARK))
+        while content.peek(1)[:1].isspace():
+            data = content.read(_LOOK)
+            rest = data.lstrip()
+            self._line += data[: len(data) - len(rest)].count(b"\n")
+            content.put_back(rest)
+        start = content.peek(_LONGEST_START)
+        if b"\0\0\0" in (start[:6:2], start[1:6:2]) and any(start):
+            raise InputError(f"{self.name}: {_UTF_16}")
+        for begin, why in _REFUSED.items():
+            if start.startswith(begin):
+                raise InputError(f"{self.name}: {why.format(self._line)}")
+        for begin, found in _STARTS.items():
+            if start.startswith(begin):
+                return found
         if not start:
-            return "fasta", content
-        if start in _REFUSED or start[:4] in _REFUSED:
-            raise InputError(f"{self.name}: {_REFUSED.get(start) or _REFUSED[start[:4]]}")
-        fmt = _STARTS.get(start[:1]) or _STARTS.get(start[:4])
-        if fmt is None:
-            raise InputError(
-                f"{self.name}: neither FASTA nor FASTQ (line 1 starts with neither '>' nor '@'), "
-                "nor BAM; give one that is"
-            )
-        return fmt, cast("BinaryIO", Chained(start, content))
-
-    def _open_parser(self, stack: ExitStack, content: BinaryIO) -> None:
-        """Give the content to what reads its format."""
-        if self.format != "bam":
-            self._stream = io.BufferedReader(AsciiStream(content), buffer_size=1 << 17)
-            return
-        from virnucpro.sequences.bam import BamStream  # noqa: PLC0415 (loads htslib)
-
-        with self._damage_named():
-            self._bam = BamStream(content)
-        stack.callback(self._bam.close)
+            return "fasta"
+        raise InputError(
+            f"{self.name}: neither FASTA nor FASTQ (line {self._line} starts with neither '>' nor "
+            "'@'), nor BAM; give one that is"
+        )
 
     @contextmanager
-    def _damage_named(self) -> Iterator[None]:
+    def _failures(self) -> Iterator[None]:
         """Turn what a damaged file raises into one line with the file, record and line."""
         try:
-            yield
-        except dnaio.FileFormatError as error:
-            line = f", line {error.line + 1}" if error.line is not None else ""
-            what = shorten(str(error.message), _LONGEST_REASON)
-            raise DamagedError(f"{self.name}: record {self._read + 1}{line}: {what}") from error
-        except EOFError as error:
+            with reading(self, "get the file again", DamagedError):
+                try:
+                    yield
+                except EOFError as error:
+                    what = f"{error}, after record {self._read}; is the file complete?"
+                    raise DamagedError(f"{self.name}: {what}") from error
+                except RecordError as error:
+                    line = f", line {error.line}" if error.line else ""
+                    what = f"record {self._read + 1}{line}: {error}"
+                    raise DamagedError(f"{self.name}: {what}") from error
+        except InputError as error:
+            self._refuse_changed(error)
+            raise
+
+    def _refuse_changed(self, error: InputError | None = None) -> None:
+        """Refuse a file that somebody wrote while it was read, whatever error came of that."""
+        if self._stored.has_changed:
             raise DamagedError(
-                f"{self.name}: the compressed data ends early, after record {self._read}; "
-                "is the file complete?"
-            ) from error
-        except OSError as error:
-            raise DamagedError(
-                f"{self.name}: damaged after record {self._read} ({error}); get it anew"
+                f"{self.name}: changed while it was read; run again once it stays as it is"
             ) from error
 
     def __iter__(self) -> Iterator[Record]:
@@ -196,73 +145,66 @@ class SequenceFile:
 
     def reads(self) -> Iterator[Read]:
         """Yield the records with all that the file says of them."""
-        for read in self._from_bam() if self.format == "bam" else self._from_text():
-            if self._read == 0:
-                self._refuse_foreign(read.record)
-            self._read += 1
-            yield read
+        may_be_foreign = True
+        with self._failures():
+            for read in self._from_bam() if self.format == "bam" else self._from_text():
+                may_be_foreign = may_be_foreign and self._looks_foreign(read)
+                self._read = read.number
+                yield read
+            if may_be_foreign:
+                self._refuse_foreign()
+        self._refuse_changed()
 
     def _from_text(self) -> Iterator[Read]:
-        with self._damage_named():
-            for found in dnaio.open(self._stream, fileformat=self.format):
-                record = Record(unescape(found.name), unescape(found.sequence))
-                yield Read(record, self._read + 1, found.qualities or "")
+        parse = fasta if self.format == "fasta" else fastq
+        return parse(whole_lines(self._content, self._line), self._line)
 
     def _from_bam(self) -> Iterator[Read]:
         from virnucpro.sequences import bam  # noqa: PLC0415 (loads htslib)
 
-        for alignment in self.alignments():
+        for alignment in self._bam:
             if bam.is_extra(alignment):
                 self.skipped += 1
                 continue
-            with self._damage_named():
-                name, mate = bam.name_of(alignment), bam.mate_number(alignment)
-                letters, qualities = bam.letters_as_read(alignment)
+            name, mate = bam.name_of(alignment), bam.mate_number(alignment)
+            letters, qualities = bam.letters_as_read(alignment)
             yield Read(Record(name, letters), self._read + 1, qualities, mate)
 
     def alignments(self) -> "Iterator[pysam.AlignedSegment]":
         """Yield every line of a BAM file as it is."""
-        with self._damage_named():
+        with self._failures():
             yield from self._bam
-        if self._ends_marked and self._stored.tail != BGZF_END:
-            raise DamagedError(
-                f"{self.name}: the end that BAM files have is missing after record {self._read}; "
-                "is the file complete?"
-            )
+        self._refuse_changed()
 
     @property
     def bam_header(self) -> str:
         """What a BAM file says of itself, as text."""
-        try:
+        with reading(f"{self.name}: its header", "mend it"):
             return str(self._bam.header)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.name}: its header is no text; mend it") from error
 
-    def _refuse_foreign(self, record: Record) -> None:
-        """Refuse a file whose first record is of another kind: most likely all of them are."""
-        problem = foreign_problem(record.sequence, self._kind)
-        if problem:
-            line = "" if self.format == "bam" else ", line 2"
-            hint = "; is this protein? Give DNA" if self._kind == "dna" else "; give protein"
-            raise InputError(f"{self.name}: record 1 ({record.id}){line}: {problem}{hint}")
+    def _looks_foreign(self, read: Read) -> bool:
+        """Tell whether all records so far, this one among them, may be of another kind."""
+        letters = read.record.sequence
+        problem = "" if read.problem else foreign_problem(letters, self._kind)
+        if letters and not problem and not read.problem:
+            return False
+        if problem and not self._foreign:
+            line = f", line {read.line + 1}" if read.line else ""
+            self._foreign = f"record {read.number} ({read.record.id}){line}: {problem}"
+        if read.number == LOOKED_AT:
+            self._refuse_foreign()
+        return read.number < LOOKED_AT
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a file all of whose first records are of another kind."""
+        if self._foreign:
+            hint = "is this protein? Give DNA" if self._kind == "dna" else "give protein"
+            like = "" if self._read <= 1 else ", and so have all others looked at"
+            raise InputError(f"{self.name}: {self._foreign}{like}; {hint}")
 
     def position(self) -> int:
         """Return how many bytes of the file, as stored, have been read; 0 for a stream."""
         return self._stored.taken if self.path != STDIN and self._raw.seekable() else 0
-
-    def line_of(self, number: int) -> int | None:
-        """Return the line (from 1) on which record `number` (from 1) starts.
-
-        Reads a FASTA file anew from its beginning, so it is for messages only. None when that
-        cannot be told, as in FASTA from a stream or in BAM.
-        """
-        if self.format == "fastq":
-            return 4 * number - 3
-        if self.format == "bam" or not Path(self.path).is_file():
-            return None
-        with SequenceFile(self.path, self._kind) as again:
-            starts = (i for i, text in enumerate(again._stream, 1) if text.startswith(b">"))
-            return next(islice(starts, number - 1, None), None)
 
     def close(self) -> None:
         """Close the file; standard input stays open."""

@@ -10,13 +10,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, TextIOWrapper
-from typing import BinaryIO, TextIO
-
-from xopen import xopen
+from io import TextIOWrapper
+from typing import TextIO
 
 from virnucpro.errors import InputError, printable, reading, shortened
-from virnucpro.sequences.streams import Chained
+from virnucpro.sequences.streams import open_content
 
 #: How a label is written, in any case.
 LABELS = {
@@ -94,19 +92,6 @@ def encoding_of(start: bytes) -> str:
 
 
 @contextmanager
-def open_content(path: str) -> Iterator[BinaryIO]:
-    """Open a file, its compression undone.
-
-    It is opened by number, so that xopen has its content and no name to judge by.
-    """
-    with (
-        os.fdopen(os.open(path, os.O_RDONLY), "rb") as stored,
-        xopen(stored, "rb", threads=0) as content,
-    ):
-        yield content
-
-
-@contextmanager
 def open_table(
     path: str | os.PathLike[str], fits: Callable[[Sequence[str]], bool], needs: str
 ) -> Iterator[TextTable]:
@@ -123,9 +108,8 @@ def open_table(
     """
     name = os.fspath(path)
     with reading(name, "give a table, as CSV or tab-separated text"), open_content(name) as content:
-        start = content.read(4)
-        whole = BufferedReader(Chained(start, content))
-        lines = _lines(TextIOWrapper(whole, encoding_of(start), newline=""), name)
+        encoding = encoding_of(content.peek(4))
+        lines = _lines(TextIOWrapper(content, encoding, newline=""), name)
         header = next(lines, "")
         delimiter, columns = _header(header, fits)
         while columns and not columns[-1]:

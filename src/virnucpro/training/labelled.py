@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile
 from virnucpro.sequences.nucleotides import as_dna
-from virnucpro.sequences.reader import foreign_problem
+from virnucpro.sequences.records import foreign_problem
 from virnucpro.training.genbank import Exon, is_genbank, read_genbank
 from virnucpro.training.sources import (
     Label,

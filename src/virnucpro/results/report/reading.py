@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import polars as pl
-from xopen import xopen
 
 from virnucpro.errors import RunError, reading
+from virnucpro.sequences.streams import open_content
 
 #: What helps where a table is damaged.
 TO_DO = "run predict again, into a new directory"
@@ -39,7 +39,7 @@ def batches(
     types = {**needed, **(optional or {})}
     with (
         reading(path, TO_DO, RunError),
-        xopen(path, "rb", threads=0) as file,
+        open_content(path) as file,
     ):
         if header is None:
             header = file.readline().decode().rstrip("\n").split("\t")
