@@ -79,7 +79,7 @@ class SequenceOf(SequenceFile):
         self._stored_content = content
         super().__init__("a file")
 
-    def _open_raw(self, _: object) -> io.BytesIO:  # type: ignore[override]
+    def _open_raw(self, _: object) -> io.BytesIO:
         return io.BytesIO(self._stored_content)
 
 

@@ -113,8 +113,8 @@ def test_many_members(tmp_path: Path, fmt: str, compression: str) -> None:
         ("Phage_\u03a6X174 caf\u00e9".encode(), "Phage_\u03a6X174 caf\u00e9", "Phage_\u03a6X174"),
         (b"caf\xe9 latin-1", "caf\\xe9 latin-1", "caf\\xe9"),
         (b"gi|1|ref>x@y", "gi|1|ref>x@y", "gi|1|ref>x@y"),
-        (b"a\x1ab", "a\x1ab", "a\x1ab"),
-        (b"a\x1a41", "a\x1a41", "a\x1a41"),
+        (b"a\x1ab", "a\x1ab", "a\\x1ab"),
+        (b"a\x1a41", "a\x1a41", "a\\x1a41"),
     ],
 )
 @pytest.mark.parametrize("template", [b">%s\nACGT\n", b"@%s\nACGT\n+\nIIII\n"])

@@ -111,7 +111,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "many columns": (lambda: b"id\t" + b"c\t" * 10**5, r"it has id, c, c, c, c, c, c, c, \.\.\."),
     "open quote": (lambda: b'id,is_virus\na,1\n"b,1\n' + b"c,1\n" * 9, "line 3: .*mend its quotes"),
     "a long value": (lambda: b"id,is_virus\na," + b"x" * 10**5, r"is 'x+ \.\.\. x+'; give 1"),
-    "cut gz": (lambda: gzip.compress(b"id,is_virus\na,1\n" * 99)[:-9], "cannot be read .*; give a"),
+    "cut gz": (
+        lambda: gzip.compress(b"id,is_virus\n" + b"a,1\n" * 99)[:-9],
+        "cannot be read .*; give a",
+    ),
     "two columns": (lambda: b"id,is_virus,id\na,1,b\n", "line 1: has two columns id; leave one"),
     "named rows of R": (lambda: b'"id" "is_virus"\n"row" "a" 1\n', r"row\.names = FALSE"),
 }

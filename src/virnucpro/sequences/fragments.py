@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from virnucpro.errors import InputError
 from virnucpro.sequences.mates import how_to_mend, pair_name
@@ -183,7 +184,7 @@ def _paired(mate: Mate, other: Mate) -> Fragment:
             f"{mate.place()}: its mate should be {other.place()}, but by their names they are no "
             f"pair; {how_to_mend(*headers)}"
         )
-    return mate._replace(pair=name), other._replace(pair=name)
+    return replace(mate, pair=name), replace(other, pair=name)
 
 
 def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
@@ -198,7 +199,7 @@ def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
         if other is not None and {mate.mate, other.mate} == {1, 2}:
             first, second = sorted((mate, other), key=lambda each: each.mate)
             if name := pair_name(first.record.header, second.record.header):
-                yield first._replace(pair=name), second._replace(pair=name)
+                yield replace(first, pair=name), replace(second, pair=name)
                 continue
         raise InputError(
             f"{mate.place()}: is flagged as one of a pair, but the other one does not follow; "
