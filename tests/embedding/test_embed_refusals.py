@@ -91,6 +91,7 @@ class Places(NamedTuple):
     finished: Path
     predicted: Path
     new: Path
+    whole: Path
 
     def embed(self, *options: object, of: object = None, model: object = None) -> list[str]:
         """Return a command; what it leaves out is right."""
@@ -134,7 +135,7 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
     ),
     "kind": (lambda p: p.embed(model=f"{p.bundle}:rna"), "no encoder"),
     "protein as DNA": (
-        lambda p: p.embed(model=p.dna),
+        lambda p: p.embed(model=p.dna, of=p.whole),
         "record 1 (p0), line 2: letters that are not nucleotides",
     ),
     "missing": (lambda p: p.embed(of="nonesuch.fa"), "nonesuch.fa: cannot be read"),
@@ -196,7 +197,9 @@ def places(
     predicted = directory / "predicted"
     bundle, new = str(small_bundle.path), directory / "new"
     virnucpro.predict(EXAMPLES[1], predicted, bundle=bundle, device="cpu", report=False)
-    return Places(protein, dna, bundle, proteins, finished, predicted, new)
+    whole = directory / "whole.fa"  # short ones may be nucleotides, too
+    whole.write_text("".join(f">p{i}\nMEEPQSDPSVEPPLSQETF\n" for i in range(3)))
+    return Places(protein, dna, bundle, proteins, finished, predicted, new, whole)
 
 
 @pytest.mark.parametrize("name", REFUSED)
