@@ -178,7 +178,7 @@ def test_workers_that_do_not_come_up_are_waited_for_aloud_and_can_be_left_at_onc
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     patience = "import virnucpro.engine.waiting as w; w._FIRST = 0.2"
-    options = ["-o", tmp_path / "out", "--device", "cpu,cpu"]
+    options = ["-o", str(tmp_path / "out"), "--device", "cpu,cpu"]
     waiting = start("predict", EXAMPLES[1], *options, before=patience)
     _wait_for_words(waiting, "waiting for the worker on cpu, process ")
     stopped = time.monotonic()
