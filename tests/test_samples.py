@@ -1,6 +1,7 @@
 """Many samples from a sheet: each as if it were alone, the weights loaded once."""
 
 import gzip
+import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,12 +12,14 @@ import pytest
 
 import virnucpro
 from processes import EXAMPLES, assert_same_files, contents, run, run_ranks
+from virnucpro.bundles import Bundle
 from virnucpro.classify import load_classifier
 from virnucpro.engine.executors.processes import Process
 from virnucpro.engine.scoring import Progress
 from virnucpro.errors import InputError, RunError, SettingsError
 from virnucpro.jobs import Plan, Silence
 from virnucpro.results.samples import SampleSummaries
+from virnucpro.telemetry import Reporter
 
 READS = gzip.decompress(Path(EXAMPLES[0]).read_bytes()).decode().split("\n@")[1:-1]
 #: Small enough that a sample of some reads has several blocks.
@@ -290,3 +293,22 @@ def test_runs_made_alone_become_those_of_a_sheet(tmp_path: Path) -> None:
     (tmp_path / "s1.fq").write_text(f"@{READS[50]}\n")
     virnucpro.predict_samples(sheet, out, **SMALL)
     assert len(rows(out / "records.tsv")) == 1 + 3 + 1
+
+
+def test_notes_of_every_sample_are_told_and_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    sheet, heard = write_sheet(tmp_path, ["s1", "s2", "s3"]), io.StringIO()
+    for name in ("s2", "s3"):
+        (tmp_path / f"{name}.fq").write_text("@x/1\nACGT\n+\nIIII\n@x/2\nACGT\n+\nIIII\n")
+    found = virnucpro.predict_samples(
+        sheet, tmp_path / "out", bundle=tiny_bundle.path, chunk_length=400, report=False,
+        observer=Reporter(heard), **SMALL,
+    )  # fmt: skip
+    common = "tiny was trained for chunks of 300, 500 bp, not 400"
+    own = {n: f"{tmp_path}/{n}.fq looks like pairs in turn: --interleaved" for n in ("s2", "s3")}
+    assert heard.getvalue().count(f"note: {common}\n") == 1
+    for name, note in own.items():
+        assert f"note: {name}: {note}" in heard.getvalue()
+    assert found.samples["s1"].notes == [common]
+    for name, note in own.items():
+        kept = json.loads((tmp_path / "out" / name / "summary.json").read_bytes())["notes"]
+        assert kept == [common, f"{note} gives one call a pair"]

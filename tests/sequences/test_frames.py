@@ -121,7 +121,7 @@ def test_the_reference_knows_all_codons() -> None:
     assert len(set(RESIDUE_OF.values())) == 21
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(chunked_records())
 def test_windows_of_many_records_equal_the_reference(
     drawn: tuple[list[str], list[list[tuple[int, int]]]],
@@ -133,7 +133,7 @@ def test_windows_of_many_records_equal_the_reference(
     assert frames_of(sequences, windows) == expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(records, max_size=6))
 @example([])
 @example([""])
