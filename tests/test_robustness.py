@@ -10,11 +10,17 @@ import pytest
 import bundles
 import harness
 import labels
+import readers
 import sheets
 from harness import Case, Fuzzer, LostError, count, try_one
 from virnucpro.errors import InputError
 
-SAMPLES = [(sheets.FUZZER, 200), (bundles.FUZZER, 300), (labels.FUZZER, 200)]
+SAMPLES = [
+    (sheets.FUZZER, 200),
+    (bundles.FUZZER, 300),
+    (labels.FUZZER, 200),
+    (readers.FUZZER, 500),
+]
 
 
 @pytest.mark.parametrize(("fuzzer", "cases"), SAMPLES, ids=[f.name for f, _ in SAMPLES])
