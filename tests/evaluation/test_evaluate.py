@@ -252,6 +252,12 @@ def test_nothing_else_is_overwritten(predictions: Path, labels: Labels, tmp_path
     assert (tmp_path / "out" / "roc.png").read_text() == "precious"
 
 
+def test_a_column_that_looks_like_a_formula_is_drawn(labels: Labels, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "p.tsv", "record $\\frac$", "a 0.9", "b 0.1")
+    evaluate(table, labels("a 1", "b 0"), tmp_path / "o", score_column="$\\frac$", bootstrap=0)
+    assert (tmp_path / "o" / "reliability.png").read_bytes()[:8] == PNG
+
+
 def test_names_of_files_may_be_no_text(predictions: Path, labels: Labels, tmp_path: Path) -> None:
     named = [tmp_path / os.fsdecode(name) for name in (b"p\xff.tsv", b"l\xff\x1b.tsv")]
     for path, given in zip(named, (predictions, labels("a 1", "b 0")), strict=True):

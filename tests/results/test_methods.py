@@ -20,7 +20,7 @@ SUMMARY = Summary(
 )  # fmt: skip
 
 
-def paragraph(summary: Summary, **settings: int | str | bool) -> str:
+def paragraph(summary: Summary, bundle: str = "tiny 1", **settings: int | str | bool) -> str:
     chosen: dict[str, int | str | bool] = {
         "chunk_length": 300,
         "frames": "open",
@@ -28,7 +28,7 @@ def paragraph(summary: Summary, **settings: int | str | bool) -> str:
         **settings,
     }
     bound = Binding(
-        version="0.1.0", inputs=[], command="predict", bundle="tiny 1", bundle_sha256="ab" * 32,
+        version="0.1.0", inputs=[], command="predict", bundle=bundle, bundle_sha256="ab" * 32,
         precision="fp16", device="A GPU", torch="2.13.0",
         settings=chosen,
     )  # fmt: skip
@@ -45,6 +45,10 @@ def test_it_says_what_was_done_in_one_paragraph() -> None:
         "called viral; scores were not calibrated. 1,000 records were called virus and 260 other; "
         "40 could not be scored (38 no open frame, 2 not processed)."
     )
+
+
+def test_a_name_of_a_bundle_steers_no_terminal_that_shows_the_file() -> None:
+    assert "model na\\x1b[31mme 1 (SHA" in paragraph(SUMMARY, "na\x1b[31mme 1")
 
 
 @pytest.mark.parametrize("frames", ["segments", "whole", "all"])

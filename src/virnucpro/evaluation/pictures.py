@@ -106,7 +106,7 @@ def reliability_picture(evaluation: Evaluation) -> bytes:
     _style(above, "", "share labelled viral")
     above.set_xlim(-0.01, 1.01)
     above.legend(loc="lower right")
-    below.set(xlabel=f"{evaluation.probability_column or 'probability'}", ylabel="records")
+    below.set(xlabel=_plain(evaluation.probability_column or "probability"), ylabel="records")
     below.margins(y=0.18)
     below.spines[["top", "right"]].set_visible(False)
     below.legend(loc="upper center", fontsize=9, frameon=False)
@@ -137,6 +137,11 @@ def _style(plot: Axes, x: str, y: str) -> None:
     plot.grid(color="#E5E5E5", linewidth=0.6)
     plot.set_axisbelow(True)
     plot.spines[["top", "right"]].set_visible(False)
+
+
+def _plain(text: str) -> str:
+    """Return a text that Matplotlib takes for no formula."""
+    return text.replace("$", r"\$")
 
 
 def _png(figure: Figure, title: str) -> bytes:

@@ -13,7 +13,7 @@ import pysam
 
 from virnucpro.classify import CALL_NAMES, TIER_NAMES
 from virnucpro.classify.consensus import UNSCORED
-from virnucpro.errors import InputError
+from virnucpro.errors import InputError, printable
 from virnucpro.results.reads import TaggedReads
 from virnucpro.results.records import FinishedRecords
 from virnucpro.sequences.bam import is_extra, mate_number, name_of, set_qualities
@@ -113,7 +113,7 @@ def _with_program(header: str, weights: str) -> str:
         number += 1
         name = f"virnucpro.{number}"
     before = [f"PP:{names[-1]}"] if names else []
-    program = f"VN:{version('virnucpro')}\tDS:{' '.join(weights.split())}"
+    program = f"VN:{version('virnucpro')}\tDS:{printable(' '.join(weights.split()))}"
     own = ["@PG", f"ID:{name}", "PN:virnucpro", *before, program]
     return "\n".join([*lines, "\t".join(own)]) + "\n"
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from virnucpro.engine.run import RunManifest
+from virnucpro.errors import printable
 
 if TYPE_CHECKING:
     from virnucpro.results.summary import Summary
@@ -27,7 +28,7 @@ def methods(manifest: RunManifest, summary: "Summary") -> str:
     bound = manifest.binding
     settings = bound.settings
     drawn = _FRAMES[str(settings["frames"])]
-    return (
+    return printable(
         f"Viral sequences were identified with virnucpro {bound.version} and the model "
         f"{bound.bundle} (SHA-256 {bound.bundle_sha256[:12]}) among {summary.records:,} records "
         f"of {summary.bases:,} bases. Records were cut into chunks of "
