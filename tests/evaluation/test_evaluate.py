@@ -259,10 +259,10 @@ def test_a_column_that_looks_like_a_formula_is_drawn(labels: Labels, tmp_path: P
 
 
 def test_names_of_files_may_be_no_text(predictions: Path, labels: Labels, tmp_path: Path) -> None:
-    named = [tmp_path / os.fsdecode(name) for name in (b"p\xff.tsv", b"l\xff\x1b.tsv")]
-    for path, given in zip(named, (predictions, labels("a 1", "b 0")), strict=True):
-        path.write_bytes(given.read_bytes())
-    evaluate(*named, tmp_path / "out", bootstrap=0)
+    table, given = (tmp_path / os.fsdecode(name) for name in (b"p\xff.tsv", b"l\xff\x1b.tsv"))
+    table.write_bytes(predictions.read_bytes())
+    given.write_bytes(labels("a 1", "b 0").read_bytes())
+    evaluate(table, given, tmp_path / "out", bootstrap=0)
     asked = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())["asked"]
     assert asked["predictions"] == f"{tmp_path}/p\\xff.tsv"
 

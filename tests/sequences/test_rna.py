@@ -49,7 +49,8 @@ def test_vectors_of_dna_are_the_same(tiny_bundle: Bundle, tmp_path: Path) -> Non
         out, model = tmp_path / path.stem, f"{tiny_bundle.path}:dna"
         virnucpro.embed(path, out, model=model, device="cpu")
         values.append(np.stack([vector for _, vector in read_embeddings(out)]))
-    assert np.array_equal(*values)
+    one, other = values
+    assert np.array_equal(one, other)
 
 
 def test_training_takes_one_sequence_spelled_twice_as_one(tmp_path: Path) -> None:
