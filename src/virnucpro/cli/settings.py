@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, leave
+from virnucpro.cli.say import say
 from virnucpro.errors import InputError, SettingsError, one_line, reading
 from virnucpro.threads import check_threads
 
@@ -74,7 +75,7 @@ class Settings(TyperCommand):
         except EOFError as error:
             raise InputError(f"a file ends early ({error}); get it again") from error
         except KeyboardInterrupt:
-            typer.echo("virnucpro: stopped", err=True)
+            say("virnucpro: stopped", err=True)
             leave(STOPPED)
         _keep(ctx)
         return returned
