@@ -21,7 +21,7 @@ from virnucpro.engine.embedding_shards import EmbeddingShard
 from virnucpro.engine.executors.crew import Crew, Events
 from virnucpro.errors import InputError, RunError, SettingsError, require
 from virnucpro.execution import execute, started_crew
-from virnucpro.inputs import checked_inputs
+from virnucpro.inputs import checked_inputs, dna_notes
 from virnucpro.jobs import Executor, Job, Observer
 from virnucpro.results.embedding_files import FORMATS, LIBRARIES, EmbeddingFile, open_embeddings
 from virnucpro.results.embeddings import (
@@ -95,9 +95,10 @@ def embed(
         "model": loaded.name, "model_sha256": loaded.sha256,
         **{name: str(value) for name, value in settings.items() if name != "format"},
     }  # fmt: skip
+    sources = checked_inputs(inputs, loaded.kind)
     job = Job(
         command="embed",
-        inputs=checked_inputs(inputs, loaded.kind),
+        inputs=sources,
         task=task,
         product=EmbeddingFiles(
             EmbeddingOutputs(checked_out(out), file_format),
@@ -111,6 +112,7 @@ def embed(
         check=loaded.check,
         settings=settings,
         how=f"layer {task.layer} of {loaded.config.layers}, {pooling}",
+        input_notes=dna_notes(sources, loaded.kind),
     )
     return execute(job, device, executor, observer)
 

@@ -19,6 +19,10 @@ from virnucpro.sequences.mates import say_they_are_mates
 from virnucpro.sequences.reader import LOOKED_AT, STDIN
 from virnucpro.sequences.records import Kind, read_problem
 
+#: Letters that are looked at to tell DNA from protein.
+_ENOUGH = 300
+_FOR_DNA = "It is embedded as protein; for DNA give an encoder of DNA, as dnabert-s"
+
 AnyPath = str | os.PathLike[str]
 
 
@@ -88,6 +92,23 @@ def mate_notes(sources: Sequence[Source]) -> list[str]:
     for (one, first), (other, second) in pairwise(begins.items()):
         if say_they_are_mates(first, second):
             notes.append(f"{one} and {other} look like mates: -1 and -2 give one call a pair")
+    return notes
+
+
+def dna_notes(sources: Sequence[Source], kind: Kind) -> list[str]:
+    """Say which files of proteins hold what looks like DNA, whose letters are residues, too."""
+    notes = []
+    for path in paths_of(sources) if kind == "protein" else []:
+        if is_stream(path):
+            continue
+        letters = ""
+        with SequenceFile(path, kind) as file:
+            for record in islice(file, LOOKED_AT):
+                letters += record.sequence[:_ENOUGH]
+                if len(letters) >= _ENOUGH:
+                    break
+        if len(letters) >= _ENOUGH and not letters.upper().strip("ACGTUN-*"):
+            notes.append(f"{path} holds A, C, G, T, U and N alone: is this DNA? {_FOR_DNA}")
     return notes
 
 
