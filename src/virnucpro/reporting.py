@@ -57,7 +57,8 @@ def report(
     directories = [directory for whole, _ in runs_in for directory in whole]
     damaged = [directory.name for _, others in runs_in for directory in others]
     asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
-    check_place(page)
+    if out is not None or given[0].is_dir():  # else there is no run, which is said below
+        check_place(page)
     check_page(page)
     _draw(page, directories, asked_for, damaged)
     return page
