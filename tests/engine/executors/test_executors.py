@@ -1,6 +1,5 @@
 """Every executor, any number of workers: the same bytes, whatever dies."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -139,20 +138,17 @@ def test_what_another_rank_has_in_hand_is_waited_for_aloud_and_can_be_left_at_on
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "0")
     out = tmp_path / "out"
-    out.mkdir()
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)  # as another rank
-        waiting = start(
-            "predict", EXAMPLES[1], "-o", out, *OPTIONS, "--executor", "launched",
-            "--device", "cpu", before=OTHER_RANK,
-        )  # fmt: skip
-        _wait_for_words(waiting, f"waiting for the blocks of {out / 'shards'}")
-        (out / "shards" / "00000000.claim").unlink()
-        _wait_for_words(waiting, f"waiting for the tables of {out}")
-        stopped = time.monotonic()
-        waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(30) == 130
-        assert time.monotonic() - stopped < 1.5
+    waiting = start(
+        "predict", EXAMPLES[1], "-o", out, *OPTIONS, "--executor", "launched", "--device", "cpu",
+        before=OTHER_RANK,
+    )  # fmt: skip
+    _wait_for_words(waiting, f"waiting for the blocks of {out / 'shards'}")
+    (out / "shards" / "00000000.claim").unlink()
+    _wait_for_words(waiting, f"waiting for the tables of {out}")
+    stopped = time.monotonic()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(30) == 130
+    assert time.monotonic() - stopped < 1.5
 
 
 def test_a_silent_pipe_is_waited_for_aloud_and_can_be_left_at_once(tmp_path: Path) -> None:
