@@ -15,6 +15,7 @@ ORDER = (
     "forking",
     "storage",
     "directories",
+    "caches",
     "terminal",
     "sequences",
     "encoders",

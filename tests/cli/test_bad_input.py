@@ -141,6 +141,27 @@ def test_an_output_directory_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot be written" in failed(run("predict", EXAMPLES[0], "-o", blocked / "out", "-q"))
     assert "cannot be written" in failed(run("predict", EXAMPLES[0], "-o", "/proc/out", "-q"))
 
+    assert "cannot be written" in failed(run("predict", EXAMPLES[0], "-o", "x" * 5000, "-q"))
+    line = failed(run("predict", EXAMPLES[0], "-o", blocked, "-q"))
+    assert f"{blocked}: cannot be written (File exists); give another directory" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [
+        (["predict", EXAMPLES[0]], "-"),
+        (["embed", EXAMPLES[0], "--model", "compact-pair:protein"], ""),
+        (["train", "data"], "-"),
+        (["evaluate", "run", "labels.tsv"], ""),
+        (["calibrate", "run", "labels.tsv"], "-"),
+        (["report", "run"], ""),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_output_goes_into_a_directory_with_a_name(command: list[str], out: str) -> None:
+    line = failed(run(*command, "-o", out))
+    assert line == f"virnucpro: error: -o {out!r}: is no path; give one, results are files"
+
 
 def test_an_output_directory_that_holds_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from virnucpro.caches import ready_caches
 from virnucpro.cli.bench import bench
 from virnucpro.cli.calibrate import calibrate
 from virnucpro.cli.cite import cite
@@ -73,6 +74,7 @@ def main() -> None:
     except FileNotFoundError:
         _fail("the directory that this is typed in is gone; change to another")
     try:
+        ready_caches()
         app(prog_name="virnucpro")
     except VirnucproError as error:
         _fail(str(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from virnucpro.caches import is_writable
 from virnucpro.doctor.report import Place, Problem
 from virnucpro.storage import home, user_home
 
@@ -22,14 +23,19 @@ def places(problems: list[Problem]) -> list[Place]:
     """Describe them; what is wrong with them goes into `problems`."""
     triton = os.environ.get("TRITON_CACHE_DIR") or user_home() / ".triton" / "cache"
     caches = {"bundles": home(), "downloads": Path(HF_HUB_CACHE), "compiled kernels": Path(triton)}
-    shared = {"this directory": Path.cwd(), "temporary files": Path(tempfile.gettempdir())}
+    shared = {"this directory": Path.cwd()}
+    try:
+        shared["temporary files"] = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        what = f"temporary files: {error.strerror}"
+        problems.append(Problem(what, "set TMPDIR to a directory that can be written"))
     found = [_place(what, path, is_own=True) for what, path in caches.items()]
     found += [_place(what, path, is_own=False) for what, path in shared.items()]
     for place in found:
         if place.free < _LEAST_FREE:
             what = f"{place.what} ({place.path}): {place.free / 2**20:,.0f} MiB are free"
             problems.append(Problem(what, "make room, or work on another disk"))
-        if not os.access(_existing(Path(place.path)), os.W_OK):
+        if not is_writable(Path(place.path)):
             what = f"{place.what} ({place.path}): cannot be written"
             problems.append(Problem(what, "get the right to write, or work elsewhere"))
     return found
