@@ -1,15 +1,31 @@
 # `make demo` predicts the example reads, `make test` runs the tests, `make lint` the checks,
 # `make docs` writes the site into site/. `make test-instructions` runs the tests of what must hold on
 # every CPU as one with AVX2 computes, `make test-random` the property-based tests with new examples.
-# Each sets up .venv in this directory first, from the locked versions; for the tests, which start
-# many processes, it is compiled by all cores.
+# `make test-lowest` and `make test-newest` test the lowest and the newest versions of all
+# dependencies that pyproject.toml admits, in an environment that is made for it and removed.
+# Each of the others sets up .venv in this directory first, from the locked versions; for the tests,
+# which start many processes, it is compiled by all cores.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo test test-instructions test-random lint docs clean
+# What the tests of the bounds need beside the program, and which they are.
+TESTING := pytest hypothesis jsonschema playwright pyyaml
+BOUNDED := tests/cli tests/sequences tests/results tests/report tests/evaluation tests/test_start.py \
+	tests/test_samples.py tests/test_sheet.py
+
+# Warnings are errors only with the locked versions.
+define test_with
+	set -e; made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; $(PYTHON) -m venv "$$made"; \
+	"$$made/bin/python" -m pip install --quiet --disable-pip-version-check $(1) $(TESTING); \
+	"$$made/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	"$$made/bin/python" -m pip check; \
+	"$$made/bin/python" -m pytest -o filterwarnings=default -p no:cacheprovider $(BOUNDED)
+endef
+
+.PHONY: demo test test-instructions test-random test-lowest test-newest lint docs clean
 
 demo: $(VENV)/.runtime
 	rm -rf demo-output
@@ -26,6 +42,12 @@ test-instructions: $(VENV)/.dev
 
 test-random: $(VENV)/.dev
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default --numprocesses auto
+
+test-lowest:
+	$(call test_with,--requirement requirements-lowest.txt)
+
+test-newest:
+	$(call test_with,torch==2.13.0 ".[anndata,ray,train]")
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import bundles
+import cli
+import configs
 import harness
 import labels
 import readers
@@ -15,7 +17,10 @@ import sheets
 from harness import Case, Fuzzer, LostError, count, try_one
 from virnucpro.errors import InputError
 
+#: Scripts, and how many of their cases are tried here.
 SAMPLES = [
+    (cli.FUZZER, 5),
+    (configs.FUZZER, 100),
     (sheets.FUZZER, 200),
     (bundles.FUZZER, 300),
     (labels.FUZZER, 200),

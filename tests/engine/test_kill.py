@@ -1,11 +1,12 @@
-"""Kill -9 at random moments and run again: the same bytes as an unbroken run."""
+"""Kill -9 and run again: the same bytes as an unbroken run."""
 
-import random
 import time
 from pathlib import Path
 
 import pytest
 
+import kills
+from harness import Case, LostError
 from processes import EXAMPLES, assert_same_files, contents, kill_after_shards, run, start
 
 OPTIONS = ["--block-chunks", "16", "--legacy", "--device", "cpu"]
@@ -23,31 +24,16 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return finished(tmp_path_factory.mktemp("unbroken") / "out")
 
 
-@pytest.fixture(scope="module")
-def unbroken_pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return finished(tmp_path_factory.mktemp("unbroken") / "out", "--bundle", "compact-pair")
+@pytest.mark.parametrize("kind", ["two encoders", "BAM"])
+def test_a_killed_run_continues_to_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    kills.attempt(Case(kind, b"1"), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("bundle", "expected", "seed"),
-    [("compact", "unbroken", 1), ("compact-pair", "unbroken_pair", 3)],
-)
-def test_a_killed_run_continues_to_the_same_bytes(
-    tmp_path: Path, request: pytest.FixtureRequest, bundle: str, expected: str, seed: int
-) -> None:
-    unbroken = request.getfixturevalue(expected)
-    out = tmp_path / "out"
-    moments = random.Random(seed)
-    kills, shards = 0, moments.randint(0, 3)
-    while shards < 20:
-        process = start("predict", *EXAMPLES, "-o", out, *OPTIONS, "--bundle", bundle)
-        if kill_after_shards(process, out, shards):
-            kills += 1
-        process.communicate()
-        shards += moments.randint(4, 10)
-    assert kills >= 2
-    assert_same_files(finished(out, "--bundle", bundle), unbroken)
-    assert not (out / "shards").exists()
+def test_runs_are_the_same_when_their_files_are(unbroken: dict[str, bytes]) -> None:
+    kills.compare(unbroken, unbroken)
+    for damaged in ({**unbroken, "records.tsv": b""}, {**unbroken, "x": b""}, {}):
+        with pytest.raises(LostError, match="differ from an undisturbed run: "):
+            kills.compare(damaged, unbroken)
 
 
 def test_a_run_killed_while_writing_tables_continues(

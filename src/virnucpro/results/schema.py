@@ -98,6 +98,8 @@ def json_schema(title: str, struct: type[msgspec.Struct]) -> dict[str, Any]:
         part["description"] = " ".join(text.partition("\n\n")[0].split())
         for name, meaning in _ATTRIBUTE.findall(text):
             field = part["properties"][name]
+            if "anyOf" in field:  # versions of msgspec differ in where they put null
+                field["anyOf"].sort(key=lambda kind: kind.get("type") == "null")
             part["properties"][name] = {**field, "description": " ".join(meaning.split())}
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, "title": title, **schema, "$defs": parts}
