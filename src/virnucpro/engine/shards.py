@@ -137,7 +137,9 @@ def _shard(
 ) -> Shard:
     """Put the parts together; `problem` is that of pieces without one of their own."""
     own = [_own(piece, chunk_length) for piece in pieces]
-    letters = [piece.sequence[part].encode() for piece, part in zip(pieces, own, strict=True)]
+    letters = [
+        piece.sequence[part].encode("latin-1") for piece, part in zip(pieces, own, strict=True)
+    ]
     qualities = [piece.qualities[part].encode() for piece, part in zip(pieces, own, strict=True)]
     whole = {p.record for p in pieces if p.begins_record}
     whole &= {p.record for p in pieces if p.ends_record}

@@ -146,14 +146,16 @@ def _no_record(following: list[str], line: int) -> RecordError:
 
 
 def _read(header: str, letters: str, number: int, qualities: str = "", line: int = 0) -> Read:
-    """Return a record; bytes that are not ASCII are text in its header alone."""
+    """Return a record; bytes that are not ASCII are text in its header alone.
+
+    Among its letters they stay one letter a byte, so that the record can be written as it was.
+    """
     header, problem = header.rstrip(_BLANKS), ""
     if header.isascii() and letters.isascii() and qualities.isascii():
         return Read(Record(header, letters), number, qualities, 0, line)
     if not header.isascii():
         header = header.encode("latin-1").decode("utf-8", errors="backslashreplace")
     if not letters.isascii():
-        letters = letters.encode("ascii", errors="replace").decode()
         problem = "bytes among its letters that are not ASCII"
     if not qualities.isascii():
         qualities = "".join([q if q.isascii() else _NO_QUALITY for q in qualities])
