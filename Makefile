@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2_VNNI MKL_ENABLE_INSTRUCTIONS=AVX2
 
 # What the tests of the bounds need beside the program, and which they are.
 TESTING := pytest hypothesis jsonschema playwright pyyaml
@@ -32,16 +33,25 @@ demo: $(VENV)/.runtime
 	$(BIN)/virnucpro predict examples/reads.fastq.gz examples/contigs.fasta -o demo-output
 	$(BIN)/python examples/compare.py demo-output examples/truth.tsv
 
+# Tests run where their scratch files, caches, settings and Ray's are apart from the user's and from
+# those of other tests, and leave nothing there unless one fails.
+define pytest
+	scratch=$$(mktemp -d) && mkdir $$scratch/cache $$scratch/config \
+	&& if TMPDIR=$$scratch XDG_CACHE_HOME=$$scratch/cache XDG_CONFIG_HOME=$$scratch/config \
+		$(1) $(BIN)/python -m pytest $(2); \
+	then chmod -R u+rwX $$scratch && rm -rf $$scratch; \
+	else echo "left to be looked at: $$scratch"; exit 1; fi
+endef
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(call pytest,,--numprocesses auto --dist loadfile --no-loadscope-reorder)
 
 test-instructions: $(VENV)/.dev
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2_VNNI MKL_ENABLE_INSTRUCTIONS=AVX2 \
-		$(BIN)/python -m pytest -q tests/encoders/test_same_bytes.py tests/encoders/test_int8.py
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q tests/docs/test_commands.py -k "in_order and start"
+	@$(call pytest,$(AVX2),-q tests/encoders/test_same_bytes.py tests/encoders/test_int8.py)
+	@$(call pytest,ONEDNN_MAX_CPU_ISA=AVX2,-q tests/docs/test_commands.py -k "in_order and start")
 
 test-random: $(VENV)/.dev
-	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default --numprocesses auto
+	@$(call pytest,,-m hypothesis --hypothesis-profile=default --numprocesses auto)
 
 test-lowest:
 	$(call test_with,--requirement requirements-lowest.txt)
