@@ -79,6 +79,8 @@ def foreign_problem(sequence: str, kind: Kind) -> str:
 
 def read_problem(read: Read, kind: Kind) -> str:
     """Say why a read cannot be processed; nothing where it can."""
+    if read.problem:
+        return read.problem
     if not read.record.sequence.rstrip("*"):
         return "has no bases" if kind == "dna" else "has no residues"
-    return read.problem or foreign_problem(read.record.sequence, kind)
+    return foreign_problem(read.record.sequence, kind)
