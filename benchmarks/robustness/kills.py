@@ -42,8 +42,10 @@ TIMED = {
     "started", "finished", "seconds", "devices", "records_per_second", "tokens_per_second",
     "resumed_records", "packs_cut", "frames_redone",
 }  # fmt: skip
-#: In a report, that is: digits of a line with one of these words.
-_TIMED_WORDS = re.compile(r"<time[^<]*<|[\d.,]+ records and[^<]*<|\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+#: Parts of a report that do.
+TIMED_PARTS = re.compile(
+    r'<section id="speed".*?</section>|<time.*?</time>|\d{4}-\d\d-\d\d \d\d:\d\d UTC', re.DOTALL
+)
 #: Kills of one case at most, and seconds that a run may take to end, or its workers.
 MOST_KILLS, _LONGEST = 4, 300.0
 #: Reads standard input from a pipe, the file of which is the last argument.
@@ -124,9 +126,7 @@ WORKS = {
     "two encoders": Work(_predict(READS, "--bundle", "compact-pair", *PREDICT)),
     "sheet": Work(_sheet),
     "report": Work(_predict(READS, *CPU)),
-    "two workers": Work(
-        _predict(CONTIGS, "--device", "cpu,cpu", "--block-chunks", "16", "--no-report")
-    ),
+    "two workers": Work(_predict(CONTIGS, *PREDICT, "--device", "cpu,cpu")),
     "launched": Work(_predict(CONTIGS, *PREDICT, "--executor", "launched"), ranks=2),
     "embed": Work(
         lambda _folder: [
@@ -223,11 +223,10 @@ def killed(processes: list[Forked], is_time: Callable[[], bool]) -> bool:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    return []
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -240,7 +239,9 @@ def files_of(out: Path) -> dict[str, bytes]:
             if path.name in ("run.json", "summary.json"):
                 content = json.dumps(_timeless(json.loads(content))).encode()
             if path.name == "report.html":
-                content = _TIMED_WORDS.sub("", content.decode()).encode()
+                content = TIMED_PARTS.sub("", content.decode()).encode()
+            if path.name == "samples.tsv":
+                content = _timeless_columns(content)
             found[name] = content
     return found
 
@@ -249,6 +250,12 @@ def _timeless(value: Any) -> Any:  # noqa: ANN401 (what JSON holds)
     if isinstance(value, dict):
         return {key: _timeless(item) for key, item in value.items() if key not in TIMED}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def _timeless_columns(content: bytes) -> bytes:
+    rows = [line.split(b"\t") for line in content.splitlines()]
+    kept = [column for column, name in enumerate(rows[0]) if name.decode() not in TIMED]
+    return b"\n".join(b"\t".join(row[column] for column in kept) for row in rows)
 
 
 @cache
