@@ -34,9 +34,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/python examples/compare.py demo-output examples/truth.tsv
 
 # Tests run where their scratch files, caches, settings and Ray's are apart from the user's and from
-# those of other tests, and leave nothing there unless one fails.
+# those of other tests, and leave nothing there unless one fails. Tests that act as another user pass
+# through the directory.
 define pytest
-	scratch=$$(mktemp -d) && mkdir $$scratch/cache $$scratch/config \
+	scratch=$$(mktemp -d) && chmod 711 $$scratch && mkdir $$scratch/cache $$scratch/config \
 	&& if TMPDIR=$$scratch XDG_CACHE_HOME=$$scratch/cache XDG_CONFIG_HOME=$$scratch/config \
 		$(1) $(BIN)/python -m pytest $(2); \
 	then chmod -R u+rwX $$scratch && rm -rf $$scratch; \
