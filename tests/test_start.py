@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ import virnucpro
 from processes import EXAMPLES
 from virnucpro.cli.app import app
 from virnucpro.errors import BundleError, RunError, SettingsError
+from virnucpro.training.tuning import Tuning
 
 GENES = "".join(f">{i}\n{'GCCGGCGAC' * (40 + i)}\n" for i in range(8))
 
@@ -79,6 +81,12 @@ def test_figures_that_cannot_be_written_are_not_measured(command: str, tmp_path:
         done = CliRunner().invoke(app, [*command.split(), "--json", str(tmp_path / place)])
         assert isinstance(done.exception, RunError)
         assert said in str(done.exception)
+
+
+def test_an_executor_that_is_none_is_refused_though_none_is_needed(tmp_path: Path) -> None:
+    wrong: Any = "none"
+    with pytest.raises(SettingsError, match="--executor none: give local, ray, launched"):
+        virnucpro.train(tmp_path / "none", tmp_path / "out", recipe=Tuning(), executor=wrong)
 
 
 def test_a_report_that_cannot_be_written_is_not_drawn(tmp_path: Path) -> None:

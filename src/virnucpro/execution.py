@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Generic, get_args
+from typing import Generic
 
 from virnucpro.engine.binding import bind, may_be_others
 from virnucpro.engine.blocks import Block, input_bytes
@@ -22,9 +22,18 @@ from virnucpro.engine.scoring import Scoring, check_records
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Result, Task
 from virnucpro.engine.waiting import Wait, announced
-from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.errors import InputError, RunError
 from virnucpro.forking import check_fork
-from virnucpro.jobs import Executor, Job, Observer, OneAtATime, Plan, Silence, SummaryT
+from virnucpro.jobs import (
+    Executor,
+    Job,
+    Observer,
+    OneAtATime,
+    Plan,
+    Silence,
+    SummaryT,
+    check_executor,
+)
 from virnucpro.storage import write_whole
 
 #: Seconds between looks whether another process has written the tables.
@@ -162,8 +171,7 @@ def _places(
     executor: Executor, device: str, task: Task, noted: Callable[[str], None]
 ) -> list[Place]:
     """Return where workers are wanted."""
-    if executor not in get_args(Executor):
-        raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
+    check_executor(executor)
     if executor == "ray":
         from virnucpro.engine.executors import ray_cluster  # noqa: PLC0415 (an extra)
 

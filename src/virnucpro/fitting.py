@@ -19,7 +19,7 @@ from virnucpro.engine.devices import choose_device
 from virnucpro.engine.features import Features
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.execution import execute
-from virnucpro.jobs import Executor, Job, Observer
+from virnucpro.jobs import Executor, Job, Observer, check_executor
 from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
@@ -112,6 +112,7 @@ def train(
         SettingsError: a setting does not fit.
     """
     check_extra()
+    check_executor(executor)
     check_name(name)
     plan = _plan(encoders, chunk_length, frames, recipe, group, dev_share, seed)
     if coding_only and plan.frames == "all":

@@ -4,16 +4,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from virnucpro.engine.binding import Binding
 from virnucpro.engine.run import RunManifest
 from virnucpro.engine.scoring import Progress
 from virnucpro.engine.store import ShardStore
 from virnucpro.engine.task import Task
+from virnucpro.errors import SettingsError
 from virnucpro.sequences.fragments import Source
 
 Executor = Literal["local", "ray", "launched"]
+
+
+def check_executor(executor: str) -> None:
+    """Raise a `SettingsError` for what is no executor."""
+    if executor not in get_args(Executor):
+        raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
 
 
 class Outputs(Protocol):
