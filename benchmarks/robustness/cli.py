@@ -112,7 +112,7 @@ def draw(chance: random.Random) -> Case:
     arguments = chance.choice(WORKING).split()
     name = next(name for name in commands() if " ".join(arguments).startswith(name))
     command = commands()[name]
-    kind = "changed"
+    kind, environment = "changed", dict[str, str]()
     if chance.random() < 0.3:
         kind, arguments = "any", name.split()
         for parameter in command.params:
@@ -121,7 +121,6 @@ def draw(chance: random.Random) -> Case:
                 arguments += [_value(chance, command, parameter) for _ in range(count)]
             elif parameter.name == "out":
                 arguments += ["-o", "out"]
-    environment: dict[str, str] = {}
     for _ in range(chance.choice((1, 1, 1, 2, 3, 5))):
         _change(chance, command, arguments, environment)
     if any("ray" in value for value in (*arguments, *environment.values())):

@@ -184,12 +184,7 @@ class Execution(Generic[SummaryT]):
     """Everything between an open run and its summary."""
 
     def __init__(
-        self,
-        run: Run,
-        job: Job[SummaryT],
-        plan: Plan,
-        session: Session,
-        started: float,
+        self, run: Run, job: Job[SummaryT], plan: Plan, session: Session, started: float
     ) -> None:
         self._run, self._job, self._started = run, job, started
         self._crew, self._observer, self._told = session.crew, session.observer, session.told
