@@ -285,7 +285,7 @@ def _settle(
     description: Manifest | EncoderManifest,
     contents: Mapping[str, Content],
 ) -> None:
-    """Write a directory beside its place, check it, and move it there whole."""
+    """Write a directory under a temporary name, check it, and rename it when it is whole."""
     beside = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
