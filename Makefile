@@ -14,8 +14,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2_VNNI MKL_ENABLE_INSTRUC
 
 # What the tests of the bounds need beside the program, and which they are.
 TESTING := pytest hypothesis jsonschema playwright pyyaml
-BOUNDED := tests/cli tests/sequences tests/results tests/report tests/evaluation tests/test_start.py \
-	tests/test_samples.py tests/test_sheet.py
+BOUNDED := tests/cli tests/sequences tests/prediction tests/evaluation tests/test_start.py
 
 # Warnings are errors only with the locked versions.
 define test_with

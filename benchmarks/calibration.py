@@ -19,16 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.bundles.manifest import Calibration
-from virnucpro.calibration import labelled_scores
-from virnucpro.classify.calibration import (
-    at_prevalence,
-    estimate_prevalence,
-    false_discovery_rates,
-    last_reached,
-    line_numbers,
-    probabilities,
-)
-from virnucpro.classify.calibration_fit import (
+from virnucpro.calibration.api import labelled_scores
+from virnucpro.calibration.fit import (
     FIRSTS,
     PREVALENCE,
     calibration_error,
@@ -36,7 +28,15 @@ from virnucpro.classify.calibration_fit import (
     fit,
     log_loss,
 )
-from virnucpro.engine.run import read_run
+from virnucpro.classify.probability import (
+    at_prevalence,
+    estimate_prevalence,
+    false_discovery_rates,
+    last_reached,
+    line_numbers,
+    probabilities,
+)
+from virnucpro.runs.run import read_run
 
 _SPLITS = 10
 _PREVALENCES, _RATES = (0.5, 0.1, 0.02), (0.05, 0.1, 0.2)

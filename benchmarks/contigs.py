@@ -19,7 +19,7 @@ import polars as pl
 import torch
 
 import virnucpro
-from virnucpro.classify.calibration import at_prevalence
+from virnucpro.classify.probability import at_prevalence
 from virnucpro.sequences import Nucleotides, Record, SequenceFile
 
 _LENGTHS, _CONTIGS = (1_000, 3_000, 10_000), 200

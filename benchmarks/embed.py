@@ -93,8 +93,8 @@ def alone(name: str, proteins: Path, device: str, precision: str) -> dict[str, A
     import torch  # noqa: PLC0415
 
     from virnucpro.bundles import load_model  # noqa: PLC0415
-    from virnucpro.engine.devices import settle_encoder  # noqa: PLC0415
-    from virnucpro.engine.embedding import Embedding  # noqa: PLC0415
+    from virnucpro.classify.settle import settle_encoder  # noqa: PLC0415
+    from virnucpro.embedding.job import Embedding  # noqa: PLC0415
 
     model = load_model(name)
     chosen, budgets, _ = settle_encoder(device, precision, model.config)

@@ -33,9 +33,9 @@ from virnucpro.bench.samples import (
     whole_packs,
 )
 from virnucpro.bench.timing import in_turn
+from virnucpro.classify.settle import choose_budgets, choose_device
 from virnucpro.encoders import Esm2, Tokens, encode_means
 from virnucpro.encoders.precision import DTYPES, speed_up
-from virnucpro.engine.devices import choose_budgets, choose_device
 
 if TYPE_CHECKING:
     from virnucpro.encoders import Esm2Config

@@ -27,9 +27,9 @@ import torch
 from tokenizers import Tokenizer
 
 from virnucpro.encoders import DnaTokenizer, protein_tokens
-from virnucpro.engine.blocks import Block, cut_blocks
-from virnucpro.engine.work import Work
+from virnucpro.runs.work import Work
 from virnucpro.sequences import Nucleotides, SequenceFile, chunk_records, find_frames
+from virnucpro.sequences.blocks import Block, cut_blocks
 
 TOKENIZER = Path(__file__).parents[1] / "tests" / "data" / "dnabert_s.tokenizer.json"
 COMPARED_SEQUENCES = 20_000

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 #: Put on the workers' path: scores are the same for each frame.
 _CONSTANT = """
 import sys
-if "virnucpro.engine.executors.processes" in sys.orig_argv:
+if "virnucpro.runs.executors.processes" in sys.orig_argv:
     import torch
-    from virnucpro.engine.worker import Worker
+    from virnucpro.prediction.worker import Worker
     def scores(self, model, protein, dna, clock):
         rows = len(protein.offsets) - 1
         return torch.tensor([[0.75, 0.25]]).repeat(rows, 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.model import FrameClassifier, load_classifier
+from virnucpro.classify.classifier import FrameClassifier, load_classifier
 from virnucpro.training.classes import load_classes
 from virnucpro.training.trainee import log_odds
 from virnucpro.training.windows import Fragments, Library

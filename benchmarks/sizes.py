@@ -17,10 +17,10 @@ import torch
 
 from checkpoints import SIZES, Size
 from virnucpro.bench.samples import protein_sample, whole_packs
+from virnucpro.classify.settle import settle_encoder
 from virnucpro.encoders import Esm2, Esm2Config, Tokens, encode_means
 from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.precision import speed_up
-from virnucpro.engine.devices import settle_encoder
 from virnucpro.errors import SettingsError
 
 _PASSES = 4

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from virnucpro.bundles import Bundle
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier
+from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier
 from virnucpro.encoders import DnabertSConfig, Esm2Config, Tokens
-from virnucpro.engine.blocks import Block, Piece
+from virnucpro.sequences.blocks import Block, Piece
 from virnucpro.training.export import export_bundle
 
 if not torch.cuda.is_available():  # Triton, which nothing has imported yet, then interprets

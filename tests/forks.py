@@ -17,9 +17,10 @@ from typing import NoReturn
 
 #: What a command loads first. What reads its environment as it is loaded is not among it.
 LOADED = (
-    "polars", "torch", "virnucpro.api", "virnucpro.embedding", "virnucpro.fitting",
-    "virnucpro.bundles.assemble", "virnucpro.telemetry", "virnucpro.cli.app",
-    "virnucpro.results.report",
+    "polars", "torch", "virnucpro.prediction.api", "virnucpro.embedding.api",
+    "virnucpro.training.api",
+    "virnucpro.bundles.assemble", "virnucpro.runs.progress", "virnucpro.cli.app",
+    "virnucpro.prediction.report.page",
 )  # fmt: skip
 
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Budgets
-from virnucpro.engine.executors.crew import Crew, Events
-from virnucpro.engine.executors.links import Hello, Ready, WorkerDiedError
-from virnucpro.engine.executors.members import Place
-from virnucpro.engine.task import Result
-from virnucpro.engine.work import Work
+from virnucpro.runs.devices import Budgets
+from virnucpro.runs.executors.connection import Hello, Ready, WorkerDiedError
+from virnucpro.runs.executors.slots import Place
+from virnucpro.runs.executors.worker_pool import Crew, Events
+from virnucpro.runs.task import Result
+from virnucpro.runs.work import Work
+from virnucpro.sequences.blocks import Block
 
 BUDGETS = Budgets(7, 5)
 HELLO = Hello("sort a", "fp32", BUDGETS)

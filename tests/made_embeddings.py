@@ -14,7 +14,7 @@ from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from virnucpro.results.embedding_files import (
+from virnucpro.embedding.embedding_file import (
     FORMATS,
     Part,
     Shape,

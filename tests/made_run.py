@@ -8,13 +8,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.classify.segments import LEAST_CHUNKS
-from virnucpro.engine.binding import Binding, Input
-from virnucpro.engine.devices import Budgets
-from virnucpro.engine.monitor import DeviceUse, Spread
-from virnucpro.engine.run import FORMAT, Environment, Run, RunManifest
-from virnucpro.results.columns import TABLES_VERSION
-from virnucpro.results.regions import Region, bed_line, region_name
-from virnucpro.results.summary import Summary
+from virnucpro.prediction.outputs.columns import TABLES_VERSION
+from virnucpro.prediction.outputs.regions import Region, bed_line, region_name
+from virnucpro.prediction.outputs.summary import Summary
+from virnucpro.runs.binding import Binding, Input
+from virnucpro.runs.devices import Budgets
+from virnucpro.runs.monitor import DeviceUse, Spread
+from virnucpro.runs.run import FORMAT, Environment, Run, RunManifest
 
 _CHUNK = 500
 

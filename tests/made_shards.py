@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.engine.shards import Shard, encode_shard
-from virnucpro.engine.store import ShardStore
-from virnucpro.results.merge import Counts, merge_shards
-from virnucpro.results.paths import Outputs
-from virnucpro.results.probabilities import Calibrating
+from virnucpro.prediction.outputs.merge import Counts, merge_shards
+from virnucpro.prediction.outputs.paths import Outputs
+from virnucpro.prediction.outputs.probabilities import Calibrating
+from virnucpro.prediction.shard import Shard, encode_shard
+from virnucpro.runs.shard_store import ShardStore
 from virnucpro.sequences import DRAWN_NAMES
 
 LEGACY_FRAMES = "prediction_results.txt"

@@ -12,10 +12,10 @@ from processes import contents
 from read_files import bam_lines, write_bam
 from virnucpro import read_embeddings
 from virnucpro.bundles import Bundle
-from virnucpro.cli.told import told
-from virnucpro.jobs import Silence
-from virnucpro.results.columns import TABLES
-from virnucpro.results.paths import Outputs
+from virnucpro.cli.final_message import told
+from virnucpro.prediction.outputs.columns import TABLES
+from virnucpro.prediction.outputs.paths import Outputs
+from virnucpro.runs.job import Silence
 
 NOTE = "the input has no records: tables have their headers alone"
 

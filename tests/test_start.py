@@ -50,8 +50,8 @@ def evaluate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "library", "said"),
     [
-        (predict, "altair", "the report needs virnucpro.results.report .* or give --no-report"),
-        (predict_samples, "vl_convert", "the report needs virnucpro.results.report .*--no-report"),
+        (predict, "altair", "the report needs virnucpro.prediction.* or give --no-report"),
+        (predict_samples, "vl_convert", "the report needs virnucpro.prediction.* .*--no-report"),
         (embed("hdf5"), "h5py", "--format hdf5 needs h5py .* or give another format"),
         (embed("parquet"), "pyarrow.parquet", "--format parquet needs pyarrow.parquet"),
         (train, "matplotlib.figure", r"train needs matplotlib.figure .*'virnucpro\[train\]'"),
@@ -66,7 +66,7 @@ def test_a_library_that_is_needed_at_the_end_is_missed_at_the_start(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawing = "virnucpro.results.report"
+    drawing = ("virnucpro.prediction.report.page", "virnucpro.prediction.report.charts")
     for name in [name for name in sys.modules if name.startswith(drawing)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)

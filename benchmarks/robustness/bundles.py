@@ -27,11 +27,11 @@ from virnucpro.bundles.files import read_tensors, read_tokenizer
 from virnucpro.bundles.manifest import Manifest, parse_manifest
 from virnucpro.bundles.store import EMBEDDED, unknown_bundle
 from virnucpro.bundles.weights import read_config, read_weights
-from virnucpro.classify.calibration import least_score
 from virnucpro.classify.head import Head
+from virnucpro.classify.probability import least_score
 from virnucpro.encoders import Esm2Config
 from virnucpro.encoders.esm2 import TOKEN_DROPOUT_SCALE
-from virnucpro.results.report.page import _html
+from virnucpro.prediction.report.page import _html
 
 WHOLE = " whole"
 FEATURES, HIDDEN = 12, 4

@@ -15,7 +15,7 @@ from typing import Any
 import tomli_w
 import typer
 
-import virnucpro.results.config  # noqa: F401 (as the child would, which takes seconds)
+import virnucpro.cli.config_file  # noqa: F401 (as the child would, which takes seconds)
 from cli import HOSTILE
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.cli.app import app

@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 from harness import Case, Fuzzer, LostError, main
-from virnucpro.sheet import read_sheet
+from virnucpro.sequences.sample_sheet import read_sheet
 
 FILES = ("a.fq", "b.fq", "c d.fq", "deep/a.fq")
 #: Cells that somebody may write where a name or a file belongs.

@@ -11,16 +11,16 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from virnucpro.api import predict
     from virnucpro.bundles import load_bundle
-    from virnucpro.calibration import calibrate
-    from virnucpro.embedding import embed, embed_sequences, read_embeddings
+    from virnucpro.calibration.api import calibrate
+    from virnucpro.embedding.api import embed, embed_sequences, read_embeddings
     from virnucpro.evaluation import evaluate
-    from virnucpro.fitting import train
-    from virnucpro.reporting import report
-    from virnucpro.results.samples import SampleSummaries
-    from virnucpro.results.summary import Summary
-    from virnucpro.samples import predict_samples
+    from virnucpro.prediction.api import predict
+    from virnucpro.prediction.outputs.sheet_tables import SampleSummaries
+    from virnucpro.prediction.outputs.summary import Summary
+    from virnucpro.prediction.report.api import report
+    from virnucpro.prediction.samples import predict_samples
+    from virnucpro.training.api import train
 
 __all__ = [
     "SampleSummaries",
@@ -39,18 +39,18 @@ __all__ = [
 
 # Imported on first use: PyTorch takes seconds to load, `--help` and `--version` do without.
 _HOMES = {
-    "SampleSummaries": "virnucpro.results.samples",
-    "Summary": "virnucpro.results.summary",
-    "calibrate": "virnucpro.calibration",
-    "embed": "virnucpro.embedding",
-    "embed_sequences": "virnucpro.embedding",
+    "SampleSummaries": "virnucpro.prediction.outputs.sheet_tables",
+    "Summary": "virnucpro.prediction.outputs.summary",
+    "calibrate": "virnucpro.calibration.api",
+    "embed": "virnucpro.embedding.api",
+    "embed_sequences": "virnucpro.embedding.api",
     "evaluate": "virnucpro.evaluation",
     "load_bundle": "virnucpro.bundles",
-    "predict": "virnucpro.api",
-    "predict_samples": "virnucpro.samples",
-    "read_embeddings": "virnucpro.embedding",
-    "report": "virnucpro.reporting",
-    "train": "virnucpro.fitting",
+    "predict": "virnucpro.prediction.api",
+    "predict_samples": "virnucpro.prediction.samples",
+    "read_embeddings": "virnucpro.embedding.api",
+    "report": "virnucpro.prediction.report.api",
+    "train": "virnucpro.training.api",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m virnucpro` is `virnucpro`."""
 
-from virnucpro.importing import import_safely
+from virnucpro.system.importing import import_safely
 
 
 def main() -> None:

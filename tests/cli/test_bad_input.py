@@ -13,7 +13,7 @@ import torch
 
 from processes import EXAMPLES, contents, run
 from virnucpro import load_bundle
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.training.export import export_bundle
 from virnucpro.training.recipe import ALL_FRAMES, sized
 
@@ -131,7 +131,8 @@ def test_every_mate_that_cannot_be_processed_is_counted_and_none_draws_on_the_te
     ids=["closed input", "no directory", "no memory", "a library's lines"],
 )
 def test_what_the_system_does_not_give_is_one_line(tmp_path: Path, before: str, told: str) -> None:
-    before += "\nimport virnucpro.api as api; api.predict = globals().get('fails', api.predict)"
+    before += "\nimport virnucpro.prediction.api as api"
+    before += "\napi.predict = globals().get('fails', api.predict)"
     assert told in failed(run("predict", "-", "-o", tmp_path / "out", "-q", before=before))
 
 

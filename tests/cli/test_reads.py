@@ -23,8 +23,8 @@ from read_files import (
     write_bam,
     write_fastq,
 )
-from virnucpro.engine.scoring import Progress
-from virnucpro.jobs import Plan, Silence
+from virnucpro.runs.block_loop import Progress
+from virnucpro.runs.job import Plan, Silence
 from virnucpro.sequences import Record, SequenceFile
 
 CALLS = ("virus", "other", "unscored")

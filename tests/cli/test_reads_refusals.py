@@ -8,7 +8,7 @@ import virnucpro
 from processes import run
 from read_files import Fastq, in_turn, paired_lines, write_bam, write_fastq
 from virnucpro.errors import InputError, SettingsError, VirnucproError
-from virnucpro.inputs import mate_notes, repeat_notes
+from virnucpro.sequences.inputs import mate_notes, repeat_notes
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from made_labels import write_table
 from virnucpro.cli.app import app
 from virnucpro.cli.say import note, say
 from virnucpro.errors import one_line, printable
+from virnucpro.runs.progress import Reporter
 from virnucpro.sequences.ids import printable_id
-from virnucpro.telemetry import Reporter
-from virnucpro.terminal import Terminal
+from virnucpro.system.terminal import Terminal
 
 SOURCE = Path(__file__).parents[2] / "src" / "virnucpro"
 #: Colour, a link, a title of the window, C1's beginning of an escape sequence, text that runs

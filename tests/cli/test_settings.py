@@ -17,7 +17,7 @@ from virnucpro.cli.models import models
 from virnucpro.cli.settings import key
 from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, SettingsError
-from virnucpro.inputs import checked_inputs
+from virnucpro.sequences.inputs import checked_inputs
 
 #: A value of each type, as text and as the option gives it.
 VALUES: dict[Any, tuple[str, Any]] = {

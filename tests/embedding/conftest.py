@@ -9,7 +9,7 @@ import pytest
 import virnucpro
 from processes import contents
 from virnucpro.bundles import Bundle
-from virnucpro.classify.model import ClassifierConfig
+from virnucpro.classify.classifier import ClassifierConfig
 from virnucpro.encoders import DnabertSConfig, Esm2Config
 
 SMALL = ClassifierConfig(

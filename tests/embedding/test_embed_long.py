@@ -17,7 +17,7 @@ import virnucpro
 from conftest import relative_error
 from virnucpro.bundles import Bundle, load_model
 from virnucpro.bundles.loading import load_encoder
-from virnucpro.classify.model import ClassifierConfig
+from virnucpro.classify.classifier import ClassifierConfig
 from virnucpro.encoders import (
     DnabertSConfig,
     Esm2,
@@ -60,7 +60,7 @@ numpy.savez(out, **found, peak=peak())
 )
 _MANY = """
 import random, sys, psutil, virnucpro
-from virnucpro.jobs import Silence
+from virnucpro.runs.job import Silence
 model, path, out, count = *sys.argv[1:4], int(sys.argv[4])
 draw = random.Random(1)
 with open(path, "w") as file:

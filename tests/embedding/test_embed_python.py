@@ -16,8 +16,8 @@ import virnucpro
 from processes import gone_in_time
 from virnucpro.bundles import Bundle
 from virnucpro.encoders.pooling import Pooling
-from virnucpro.engine.blocks import records_in_blocks
 from virnucpro.errors import BundleError, InputError, SettingsError
+from virnucpro.sequences.blocks import records_in_blocks
 
 PROTEINS = [
     ("b", "MKVLAAGGTW"),
@@ -71,7 +71,7 @@ def test_an_array_is_the_callers_to_keep_and_change(protein: str) -> None:
 def test_two_workers_yield_the_same_in_the_same_order(
     protein: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("virnucpro.engine.embedding._BLOCK_LETTERS", 2000)
+    monkeypatch.setattr("virnucpro.embedding.job._BLOCK_LETTERS", 2000)
 
     def taken(device: str) -> list[tuple[str, bytes]]:
         stream = virnucpro.embed_sequences(endless(), model=protein, device=device)
@@ -113,7 +113,7 @@ def test_a_sequence_that_cannot_be_embedded_is_named(
 def test_what_the_callers_iterator_raises_is_raised_after_what_came_before(
     protein: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("virnucpro.engine.embedding._BLOCK_LETTERS", 20)
+    monkeypatch.setattr("virnucpro.embedding.job._BLOCK_LETTERS", 20)
 
     def broken() -> Iterator[tuple[str, str]]:
         yield from ((f"s{i}", "MKVLAAGGTW") for i in range(20))
@@ -181,7 +181,7 @@ def values_of(
     """Embed with blocks of a size."""
     with pytest.MonkeyPatch.context() as patched:
         for name in ("_BLOCK_LETTERS", "_BLOCK_LETTERS_OF_TOKENS"):
-            patched.setattr(f"virnucpro.engine.embedding.{name}", block_letters)
+            patched.setattr(f"virnucpro.embedding.job.{name}", block_letters)
         stream = virnucpro.embed_sequences(records, model=model, pooling=pooling, device="cpu")
         return list(stream)
 

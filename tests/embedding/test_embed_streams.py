@@ -14,18 +14,18 @@ import pytest
 
 import virnucpro
 from processes import gone_in_time
-from virnucpro import embedding
+from virnucpro.embedding import api as embedding
+from virnucpro.embedding.outputs import part_of
+from virnucpro.embedding.shard import EmbeddingShard, make_embedding_shard
 from virnucpro.encoders.pooling import Pooling
-from virnucpro.engine.blocks import Block, records_in_blocks
-from virnucpro.engine.devices import Budgets
-from virnucpro.engine.embedding_shards import EmbeddingShard, make_embedding_shard
-from virnucpro.engine.executors.crew import Crew
-from virnucpro.engine.executors.handout import Handout
-from virnucpro.engine.executors.links import Hello, Ready
-from virnucpro.engine.executors.members import Place
-from virnucpro.engine.task import Result
-from virnucpro.engine.work import Work
-from virnucpro.results.embeddings import part_of
+from virnucpro.runs.devices import Budgets
+from virnucpro.runs.executors.block_queue import Handout
+from virnucpro.runs.executors.connection import Hello, Ready
+from virnucpro.runs.executors.slots import Place
+from virnucpro.runs.executors.worker_pool import Crew
+from virnucpro.runs.task import Result
+from virnucpro.runs.work import Work
+from virnucpro.sequences.blocks import Block, records_in_blocks
 
 _SLOW = 150
 
@@ -84,7 +84,7 @@ def of_command(model: str) -> list[psutil.Process]:
 def test_sequences_are_read_no_further_ahead_than_is_useful(
     protein: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("virnucpro.engine.embedding._BLOCK_LETTERS", 100)
+    monkeypatch.setattr("virnucpro.embedding.job._BLOCK_LETTERS", 100)
     read = itertools.count()
     records = ((f"s{next(read)}", "M" * 50) for _ in itertools.repeat(None))
     stream = virnucpro.embed_sequences(records, model=protein, device="cpu")

@@ -19,9 +19,8 @@ from processes import run
 from virnucpro import predict
 from virnucpro.bundles import load_bundle
 from virnucpro.bundles.manifest import PROTEIN_FILE
+from virnucpro.classify.settle import settle_bundle
 from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Pack, pack_sequences
-from virnucpro.encoders import instructions as cpu_instructions
-from virnucpro.encoders.instructions import instructions
 from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.encoders.precision import (
     _has_vnni,
@@ -34,8 +33,9 @@ from virnucpro.encoders.precision import (
 from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
 from virnucpro.encoders.steps import calibration, int8
 from virnucpro.encoders.steps.int8 import Grid, Int8Linear, Int8Norm
-from virnucpro.engine.devices import settle_bundle
 from virnucpro.errors import SettingsError
+from virnucpro.system import instructions as cpu_instructions
+from virnucpro.system.instructions import instructions
 
 CPU = torch.device("cpu")
 #: Runs, single sequences, lengths on both sides of where attention weights are held no more.

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from conftest import FUSABLE_DNA, block_of, tokens_of
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.classify.settle import choose_device
 from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Tokens
 from virnucpro.encoders.packing import encode_means, one_thread_an_operation
 from virnucpro.encoders.precision import int8_fault, speed_up
 from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
-from virnucpro.engine.devices import Budgets, choose_device
-from virnucpro.engine.worker import Worker
+from virnucpro.prediction.worker import Worker
+from virnucpro.runs.devices import Budgets
 
 CPU = torch.device("cpu")
 #: Runs, single sequences, lengths on both sides of where attention weights are held no more.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from conftest import relative_error
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.encoders import Pack, Tokens, pack_sequences
 from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.encoders.precision import speed_up

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, block_of, relative_error, tokens_of
 from virnucpro.bundles import Bundle
+from virnucpro.classify.settle import choose_device
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config, Pack, pack_sequences
 from virnucpro.encoders.precision import Encoder
-from virnucpro.engine.devices import Budgets, choose_device
-from virnucpro.engine.worker import Worker
+from virnucpro.prediction.worker import Worker
+from virnucpro.runs.devices import Budgets
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,12 +15,12 @@ from torch import Tensor
 from made_classes import write_classes
 from processes import EXAMPLES
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
+from virnucpro.classify.settle import choose_device
 from virnucpro.encoders.precision import computed_precisions
-from virnucpro.engine.blocks import Block, Piece
-from virnucpro.engine.devices import choose_device
-from virnucpro.engine.worker import Worker
+from virnucpro.prediction.worker import Worker
 from virnucpro.sequences import SequenceFile
+from virnucpro.sequences.blocks import Block, Piece
 from virnucpro.training.classes import ClassData, load_classes
 from virnucpro.training.loop import FRAGMENT_LENGTHS, Loop
 from virnucpro.training.recipe import Recipe, sized, train

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from processes import EXAMPLES, ROOT, program_on_path
-from virnucpro.results.paths import Outputs
+from virnucpro.prediction.outputs.paths import Outputs
 
 MODULE = ROOT / "integrations" / "nextflow" / "modules" / "virnucpro" / "predict"
 MAIN = (MODULE / "main.nf").read_text()

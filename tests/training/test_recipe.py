@@ -19,7 +19,7 @@ from made_classes import write_classes
 from processes import EXAMPLES
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.manifest import DNA_FILE, TOKENIZER_FILE
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.errors import RunError
 from virnucpro.training import recipe as command

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from made_classes import LENGTHS, ODDS, records_of, write_classes, write_fasta
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.encoders.six_frames import CODONS
 from virnucpro.errors import InputError
 from virnucpro.sequences import OTHER_BASE

@@ -35,16 +35,17 @@ from virnucpro.bench.samples import (
 )
 from virnucpro.bench.timing import in_turn, wait_for
 from virnucpro.bundles import Bundle
+from virnucpro.classify.settle import choose_budgets, choose_device
 from virnucpro.encoders.precision import fast_precisions
-from virnucpro.engine.blocks import Block
-from virnucpro.engine.devices import Budgets, Device, choose_budgets, choose_device
-from virnucpro.engine.pipeline import Pipeline
-from virnucpro.engine.worker import Prepared, Worker
 from virnucpro.errors import SettingsError
+from virnucpro.prediction.worker import Prepared, Worker
+from virnucpro.runs.devices import Budgets, Device
+from virnucpro.runs.pipeline import Pipeline
+from virnucpro.sequences.blocks import Block
 
 if TYPE_CHECKING:
     from virnucpro.encoders import Esm2Config
-    from virnucpro.engine.task import Result
+    from virnucpro.runs.task import Result
 
 #: Forward passes of the protein encoder that one sample fills.
 _PASSES = 2

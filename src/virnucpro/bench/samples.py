@@ -9,11 +9,11 @@ import torch
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder
 from virnucpro.classify import FrameClassifier
-from virnucpro.classify.model import config_of
+from virnucpro.classify.classifier import config_of
 from virnucpro.encoders import Tokens, pack_by_length, protein_tokens
-from virnucpro.engine.blocks import Block, Piece
-from virnucpro.engine.devices import Device
 from virnucpro.errors import SettingsError
+from virnucpro.runs.devices import Device
+from virnucpro.sequences.blocks import Block, Piece
 
 #: Name of the sizes of the published bundles: ESM-2 3B and DNABERT-S.
 PUBLISHED_SIZES = "3b"

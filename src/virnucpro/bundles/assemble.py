@@ -36,8 +36,8 @@ from virnucpro.bundles.store import (
     write_directory,
 )
 from virnucpro.errors import BundleError, reading
+from virnucpro.files import home, stores
 from virnucpro.sequences.chunking import check_chunk_length
-from virnucpro.storage import home, stores
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"

@@ -17,7 +17,7 @@ import msgspec
 from virnucpro.bundles.foreign import read_short
 from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, git_blob_id, sha256_of
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import home, stores, write_whole
+from virnucpro.files import home, stores, write_whole
 
 _FILE = ".digests.json"
 #: Most bytes of it.

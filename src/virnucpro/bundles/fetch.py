@@ -29,7 +29,7 @@ from virnucpro.bundles.registry import (
 from virnucpro.bundles.store import Bundle, added_bundles, added_encoders, directories
 from virnucpro.bundles.weights import LAYOUTS, weight_files
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import home, stores, write_whole
+from virnucpro.files import home, stores, write_whole
 
 _HEADS_URL = f"https://raw.githubusercontent.com/{HEADS}/HEAD"
 #: How long an answer may take to begin.

@@ -29,7 +29,7 @@ from virnucpro.bundles.manifest import (
 from virnucpro.bundles.registry import sha256_of
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import replacing, write_whole
+from virnucpro.files import replacing, write_whole
 
 #: Most bytes of a manifest; that of `compact`, with its calibration, has 27 kB.
 _LONGEST_MANIFEST = 1 << 22

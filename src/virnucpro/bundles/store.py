@@ -24,7 +24,7 @@ from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError, reading
-from virnucpro.storage import remove_partial, stores, write_whole
+from virnucpro.files import remove_partial, stores, write_whole
 
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}

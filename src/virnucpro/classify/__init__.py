@@ -1,5 +1,6 @@
 """From embeddings to calls: the head, and the consensus of chunks and records."""
 
+from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier, load_classifier
 from virnucpro.classify.consensus import (
     CALL_NAMES,
     ROLLUP_NAMES,
@@ -11,7 +12,6 @@ from virnucpro.classify.consensus import (
     score_records,
 )
 from virnucpro.classify.head import Head
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_classifier
 
 __all__ = [
     "CALL_NAMES",

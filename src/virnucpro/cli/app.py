@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.caches import ready_caches
 from virnucpro.cli.bench import bench
 from virnucpro.cli.calibrate import calibrate
 from virnucpro.cli.cite import cite
@@ -26,7 +25,8 @@ from virnucpro.cli.schema import schema
 from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError, one_line
-from virnucpro.threads import is_no_thread, no_thread
+from virnucpro.system.caches import ready_caches
+from virnucpro.system.threads import is_no_thread, no_thread
 
 app = typer.Typer(
     cls=Commands,

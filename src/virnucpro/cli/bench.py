@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion, options
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,8 +43,8 @@ def bench(
 ) -> None:
     """Measure how fast this machine is, with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.storage import check_place, write_whole  # noqa: PLC0415
-    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
+    from virnucpro.files import check_place, write_whole  # noqa: PLC0415
+    from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     if json is not None:
         check_place(json)

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli import completion, options
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
 from virnucpro.cli.say import note, say
-from virnucpro.directories import checked_out
+from virnucpro.system.directories import checked_out
 
 
 def calibrate(
@@ -47,7 +48,7 @@ def calibrate(
     _config: options.Config = None,
 ) -> None:
     """Fit on labelled records what scores mean, and make a bundle that says it."""
-    from virnucpro.calibration import calibrate as fit  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.calibration.api import calibrate as fit  # noqa: PLC0415 (loads PyTorch)
 
     made = fit(
         run, labels, bundle=bundle, head=head, out=out, name=name,

@@ -16,7 +16,7 @@ def cite(
     ] = "text",
 ) -> None:
     """Say what to cite in a paper that used this program."""
-    from virnucpro.citation import as_bibtex, as_text  # noqa: PLC0415
+    from virnucpro.cli.citation import as_bibtex, as_text  # noqa: PLC0415
 
     if file_format not in ("text", "bibtex"):
         raise SettingsError(f"--format {file_format}: give text or bibtex")

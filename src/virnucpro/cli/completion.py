@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.resources import files
 
-from virnucpro.storage import stores
+from virnucpro.files import stores
 
 #: A bundle's manifest, and the head that a lone encoder lacks; as in `bundles.manifest`.
 _MANIFEST, _HEAD = "bundle.json", "head.safetensors"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import parameters as options
 from virnucpro.cli.exits import FAILED
 from virnucpro.cli.say import say
 from virnucpro.errors import SettingsError
@@ -29,7 +29,7 @@ def doctor(
 
     Exit status 0 says that predict runs here with the bundle compact, 1 that it does not.
     """
-    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
+    from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     try:
         from virnucpro.doctor import doctor as look  # noqa: PLC0415 (loads PyTorch)

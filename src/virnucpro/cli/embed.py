@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import completion, options
-from virnucpro.cli.runs import carry_out
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
+from virnucpro.cli.running import carry_out
 
 if TYPE_CHECKING:
+    from virnucpro.embedding.outputs import EmbeddingSummary
     from virnucpro.encoders.pooling import Pooling
-    from virnucpro.jobs import Executor
-    from virnucpro.results.embeddings import EmbeddingSummary
+    from virnucpro.runs.job import Executor
 
 
 def embed(
@@ -61,7 +62,7 @@ def embed(
     _config: options.Config = None,
 ) -> None:
     """Write the vectors that an encoder gives proteins or DNA."""
-    from virnucpro import embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.embedding import api as embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
     carry_out(
         lambda observer: embedding.embed(

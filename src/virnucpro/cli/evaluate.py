@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import options
-from virnucpro.directories import checked_out
+from virnucpro.cli import parameters as options
 from virnucpro.errors import one_line
+from virnucpro.system.directories import checked_out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +79,7 @@ def evaluate(
 ) -> None:
     """Say how good predictions are, from labels of the same records."""
     from virnucpro.evaluation import evaluate as compare  # noqa: PLC0415
-    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
+    from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
     found = compare(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion, options
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
 from virnucpro.cli.say import say
 from virnucpro.cli.settings import Settings
 from virnucpro.cli.verify import verify

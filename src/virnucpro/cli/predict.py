@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from virnucpro.cli import completion, options
-from virnucpro.cli.runs import carry_out
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
+from virnucpro.cli.running import carry_out
 
 if TYPE_CHECKING:
-    from virnucpro.jobs import Executor
-    from virnucpro.results.paths import ReadFormat
+    from virnucpro.prediction.outputs.paths import ReadFormat
+    from virnucpro.runs.job import Executor
     from virnucpro.sequences.frames import FrameKind
 
 
@@ -105,10 +106,10 @@ def predict(
         raise typer.BadParameter(
             "give files, pairs with -1 and -2, or a sheet with --samples", param_hint="INPUT"
         )
-    from virnucpro.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.cli.told import told  # noqa: PLC0415
-    from virnucpro.results.paths import Outputs  # noqa: PLC0415
-    from virnucpro.samples import predict_samples  # noqa: PLC0415
+    from virnucpro.cli.final_message import told  # noqa: PLC0415
+    from virnucpro.prediction.api import predict as predict_one  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.prediction.outputs.paths import Outputs  # noqa: PLC0415
+    from virnucpro.prediction.samples import predict_samples  # noqa: PLC0415
 
     one = partial(predict_one, inputs or [], mates=pairs)
     run = partial(predict_samples, samples) if samples else one

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli import options
+from virnucpro.cli import parameters as options
 from virnucpro.cli.say import say
-from virnucpro.directories import checked_out
+from virnucpro.system.directories import checked_out
 
 
 def report(
@@ -35,7 +35,7 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the report of a finished run, or compare several."""
-    from virnucpro import reporting  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.prediction.report import api as reporting  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
     page = reporting.report(runs, out, bundle=bundle)
     if not quiet:

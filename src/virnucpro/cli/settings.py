@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, leave
 from virnucpro.cli.say import say
 from virnucpro.errors import InputError, SettingsError, one_line, reading
-from virnucpro.threads import check_threads
+from virnucpro.system.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
 #: The parameter that names the file; it is no key of one.
@@ -208,7 +208,7 @@ def _keep(ctx: Any) -> None:  # noqa: ANN401 (typer's own)
     out = ctx.params.get("out")
     if _FILE not in ctx.params or out is None:
         return
-    from virnucpro.results.config import keep_config  # noqa: PLC0415 (loads PyTorch)
+    from virnucpro.cli.config_file import keep_config  # noqa: PLC0415 (loads PyTorch)
 
     options = {
         key(p): (str(p.name), ctx.params[p.name]) for p in ctx.command.params if p.name != _FILE

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import completion, options
-from virnucpro.cli.runs import answered
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
+from virnucpro.cli.running import answered
 from virnucpro.cli.say import note, say
 
 if TYPE_CHECKING:
-    from virnucpro.jobs import Executor, Observer
+    from virnucpro.runs.job import Executor, Observer
     from virnucpro.sequences.frames import FrameKind
     from virnucpro.training.groups import Grouping
     from virnucpro.training.heads import Epoch
@@ -70,7 +71,7 @@ def train(
     _config: options.Config = None,
 ) -> None:
     """Train a head on labelled sequences, and write a bundle."""
-    from virnucpro import fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
+    from virnucpro.training import api as fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
     from virnucpro.training.files import BUNDLE  # noqa: PLC0415
     from virnucpro.training.tuning import Tuning  # noqa: PLC0415
 

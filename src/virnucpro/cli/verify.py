@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion, options
+from virnucpro.cli import completion
+from virnucpro.cli import parameters as options
 from virnucpro.cli.exits import FAILED
 from virnucpro.cli.say import say
 
@@ -44,8 +45,8 @@ def verify(
 
     Exit status 0 says as published, 1 that it is not.
     """
-    from virnucpro.storage import check_place, write_whole  # noqa: PLC0415
-    from virnucpro.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
+    from virnucpro.files import check_place, write_whole  # noqa: PLC0415
+    from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
     from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
 
     if json is not None:

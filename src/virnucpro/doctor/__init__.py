@@ -15,17 +15,17 @@ import torch
 from virnucpro.bundles import Bundle, load_bundle, load_model
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED
 from virnucpro.bundles.store import DEFAULT, EMBEDDED, added_bundles, added_encoders, bundle_path
+from virnucpro.classify.settle import choose_device
 from virnucpro.doctor.places import places
 from virnucpro.doctor.report import FORMAT, DeviceReport, Package, Problem, Report, Weights
 from virnucpro.encoders import Esm2Config
-from virnucpro.encoders.instructions import instructions
 from virnucpro.encoders.precision import (
     computed_precisions,
     default_precision,
     ways_to_try,
 )
-from virnucpro.engine.devices import choose_device
 from virnucpro.errors import VirnucproError
+from virnucpro.system.instructions import instructions
 
 __all__ = ["Report", "doctor"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from virnucpro.caches import is_writable
 from virnucpro.doctor.report import Place, Problem
-from virnucpro.storage import home, user_home
+from virnucpro.files import home, user_home
+from virnucpro.system.caches import is_writable
 
 #: Seconds that measuring one directory may take.
 _SECONDS = 1.0

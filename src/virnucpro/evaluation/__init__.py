@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from virnucpro.directories import checked_out
 from virnucpro.errors import SettingsError, require
 from virnucpro.evaluation.bootstrap import intervals
 from virnucpro.evaluation.files import refuse_other_content, write_files
 from virnucpro.evaluation.records import Part, Records, parts_of
 from virnucpro.evaluation.report import FORMAT, Asked, Estimate, Evaluation, Group
 from virnucpro.evaluation.tables import Matched, label_paths, matched, predictions_path
-from virnucpro.forking import check_fork
-from virnucpro.storage import as_text
+from virnucpro.files import as_text
+from virnucpro.system.directories import checked_out
+from virnucpro.system.forking import check_fork
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -8,7 +8,7 @@ import msgspec
 from virnucpro.errors import RunError, reading
 from virnucpro.evaluation.records import Records
 from virnucpro.evaluation.report import Asked, Evaluation
-from virnucpro.storage import write_whole
+from virnucpro.files import write_whole
 
 #: File name -> what is in it, in the order of writing.
 FILES = {

@@ -11,7 +11,7 @@ import polars as pl
 from virnucpro.errors import InputError, reading
 from virnucpro.sequences import SequenceFile
 from virnucpro.sequences.streams import open_content
-from virnucpro.sequences.tables import GIVE_LABELS, LABELS, open_table, quoted
+from virnucpro.sequences.tsv import GIVE_LABELS, LABELS, open_table, quoted
 
 #: What `call` may be.
 CALLS = ("virus", "other", "unscored")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from virnucpro.errors import require
-from virnucpro.results.files import PartialFiles
+from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.training.heads import Epoch
 
 #: Okabe and Ito's palette, told apart by all.

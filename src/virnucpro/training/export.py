@@ -11,7 +11,7 @@ from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
 from virnucpro.bundles.manifest import FORMAT, Thresholds
 from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder, SixFramesEncoder
 from virnucpro.bundles.store import write_manifest
-from virnucpro.classify.model import PARTS, FrameClassifier
+from virnucpro.classify.classifier import PARTS, FrameClassifier
 from virnucpro.encoders import Esm2Config
 from virnucpro.encoders.six_frames import SixFramesConfig
 from virnucpro.errors import BundleError

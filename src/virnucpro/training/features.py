@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from virnucpro.engine.binding import Binding
-from virnucpro.engine.features import FeatureShard
-from virnucpro.engine.run import RunManifest
-from virnucpro.engine.scoring import Progress
-from virnucpro.engine.store import ShardStore
 from virnucpro.errors import RunError
-from virnucpro.results.files import PartialFiles
+from virnucpro.runs.binding import Binding
+from virnucpro.runs.block_loop import Progress
+from virnucpro.runs.partial_files import PartialFiles
+from virnucpro.runs.run import RunManifest
+from virnucpro.runs.shard_store import ShardStore
+from virnucpro.training.worker import FeatureShard
 
 _FILES = {
     "features": ("features.npy", "what the head takes, a row each frame, fp32"),

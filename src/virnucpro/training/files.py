@@ -11,11 +11,11 @@ import msgspec
 from virnucpro.bundles import Bundle
 from virnucpro.bundles.assemble import with_trained_head
 from virnucpro.bundles.manifest import MANIFEST_FILE
-from virnucpro.directories import Lock, Watch, own_directory
 from virnucpro.errors import RunError
-from virnucpro.results.files import PartialFiles
+from virnucpro.files import is_partial, remove_partial, write_once, write_whole
+from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
-from virnucpro.storage import is_partial, remove_partial, write_once, write_whole
+from virnucpro.system.directories import Lock, Watch, own_directory
 from virnucpro.training.card import Report, card_of, curves_csv
 from virnucpro.training.curves import draw_curves
 from virnucpro.training.export import write_classifier

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
-from virnucpro.storage import write_whole
+from virnucpro.files import write_whole
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier, load_classifier
+from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier, load_classifier
 from virnucpro.encoders.six_frames import SixFramesConfig
 from virnucpro.sequences import FrameRule
 from virnucpro.training.classes import ClassData, load_classes

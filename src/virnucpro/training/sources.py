@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from virnucpro.errors import InputError, shortened
 from virnucpro.sequences.reader import STDIN
-from virnucpro.sequences.tables import GIVE_LABELS, LABELS, TextTable, open_table, quoted
+from virnucpro.sequences.tsv import GIVE_LABELS, LABELS, TextTable, open_table, quoted
 
 #: A class's name begins with its label.
 LABEL_NAMES = ("virus", "other")

@@ -16,7 +16,7 @@ from torch.nn.functional import (
     linear,
 )
 
-from virnucpro.classify.model import ClassifierConfig, FrameClassifier
+from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier
 from virnucpro.encoders.six_frames import CODONS, WINDOW, SixFrames, words_of
 from virnucpro.sequences import OTHER_BASE
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from virnucpro.classify.model import FrameClassifier
+from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.encoders import Tokens
 from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.errors import SettingsError

@@ -17,11 +17,11 @@ from virnucpro.bundles.files import read_manifest
 from virnucpro.bundles.manifest import LABELS, Kind
 from virnucpro.bundles.models import load
 from virnucpro.bundles.parts import HEAD
+from virnucpro.bundles.reference import PACKAGED, Reference, read_reference
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED
+from virnucpro.classify.settle import choose_device
 from virnucpro.encoders.precision import computed_precisions
-from virnucpro.engine.devices import choose_device
 from virnucpro.errors import BundleError, SettingsError
-from virnucpro.reference import PACKAGED, Reference, read_reference
 from virnucpro.verification.compare import BOUNDS, compare_scores, compare_vectors
 from virnucpro.verification.networks import Networks, configs_of, load_networks
 from virnucpro.verification.report import FORMAT, Comparison, Skipped, VerificationReport
@@ -45,7 +45,7 @@ def verify(
             sizes, its head by the file that it was made of.
         device: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
         precisions: by default all that the device computes; those that do not fit are skipped.
-        reference: a directory as `virnucpro.reference` is one.
+        reference: a directory as `virnucpro.bundles.reference` is one.
         on_progress: is told what is being done.
 
     Raises:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from virnucpro.reference import Frame
+from virnucpro.bundles.reference import Frame
 from virnucpro.verification.report import Comparison
 
 #: A call may differ where the original's P(virus) is no further than this from one half.

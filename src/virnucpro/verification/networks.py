@@ -11,6 +11,7 @@ from virnucpro.bundles import Bundle, Model
 from virnucpro.bundles.loading import load_encoder
 from virnucpro.bundles.manifest import Kind
 from virnucpro.classify import FrameClassifier, load_classifier
+from virnucpro.classify.settle import settle_bundle, settle_encoder
 from virnucpro.encoders import (
     DnabertS,
     Esm2,
@@ -22,8 +23,8 @@ from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.precision import EncoderConfig, speed_up, stored_bits
 from virnucpro.encoders.six_frames import SixFrames
 from virnucpro.encoders.tokens import tokens_of_proteins
-from virnucpro.engine.devices import Budgets, Device, Settled, settle_bundle, settle_encoder
 from virnucpro.errors import SettingsError
+from virnucpro.runs.devices import Budgets, Device, Settled
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""`calibrate`: fit probabilities to labelled reads."""

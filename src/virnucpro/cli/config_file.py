@@ -1,0 +1,69 @@
+"""config.toml: the command line of a finished run, with the values that were used."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomli_w
+
+from virnucpro.errors import RunError
+from virnucpro.files import write_once
+from virnucpro.prediction.outputs.paths import CONFIG_FILE
+from virnucpro.runs.run import read_run
+
+#: What a training leaves at its end, what it is bound to, and the run that read its sequences.
+_TRAINED, _TRAINING, _FEATURES = "training.json", "settings.json", "features"
+
+
+def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Path) -> None:
+    """Write the file unless it is there, or the run is not finished.
+
+    Args:
+        command: whose table it is.
+        options: name of each -> the command's parameter and what was asked for.
+        out: directory of the run.
+    """
+    used = _used(out, command)
+    if used is None:
+        return
+    table = {}
+    for name, (parameter, asked) in options.items():
+        value = asked
+        if asked is None or asked == "auto" or (name, asked) == ("device", "cuda"):
+            value = used.get(parameter, asked)
+            value = None if value == "none" else value
+        if value is not None and value not in ([], ()):
+            table[name] = _plain(value)
+    if table.get("executor") != "local":
+        table |= {"device": options["device"][1]}
+    said = f"# virnucpro {version('virnucpro')}; virnucpro {command} --config FILE does it again\n"
+    content = said + tomli_w.dumps({command: table}, multiline_strings=False)
+    with suppress(UnicodeEncodeError):  # TOML has no name for a path that is not UTF-8
+        write_once(out / CONFIG_FILE, content.encode())
+
+
+def _used(out: Path, command: str) -> dict[str, object] | None:
+    """Return what a command's finished run says of the options that were left to it."""
+    try:
+        run = read_run(out)
+    except RunError:
+        return None
+    if run is not None:
+        if run.status != "finished" or run.binding.command != command:
+            return None
+        devices = ",".join(device.name for device in run.devices)
+        return {**run.binding.settings, "precision": run.binding.precision, "device": devices}
+    if command != "train" or not (out / _TRAINED).is_file():
+        return None
+    settings: dict[str, object] = msgspec.json.decode((out / _TRAINING).read_bytes())
+    return {**(_used(out / _FEATURES, "features") or {}), **settings}
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 (what TOML holds)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

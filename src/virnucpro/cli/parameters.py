@@ -1,0 +1,67 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli.completion import words
+from virnucpro.cli.settings import read_config
+from virnucpro.system.directories import checked_out
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        parser=checked_out,
+        metavar="DIRECTORY",
+        help="Output directory, new or of the same command before.",
+    ),
+]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        help="open, segments or whole; by default what the bundle says.",
+        autocompletion=words("open", "segments", "whole"),
+    ),
+]
+ChunkLength = Annotated[
+    int | None, typer.Option(help="Bases of a chunk; by default what the bundle says.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto (all GPUs, else the CPU), cuda, or a list: cuda:0,cuda:1 or cpu,cpu.",
+        autocompletion=words("auto", "cpu", "cuda"),
+    ),
+]
+OneDevice = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=words("auto", "cpu", "cuda")),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto (fp16 on a GPU; on a CPU fp32, int8 for compact), fp32, bf16, fp16, fp8, "
+        "int8 or int4.",
+        autocompletion=words("auto", "fp32", "bf16", "fp16", "fp8", "int8", "int4"),
+    ),
+]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="local, ray (a Ray cluster), or launched (by torchrun, accelerate, srun).",
+        autocompletion=words("local", "ray", "launched"),
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=read_config,
+        is_eager=True,
+        help="A file in TOML with any of these options in a table named like the command.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")]

@@ -1,0 +1,1 @@
+"""`embed`: vectors of proteins or DNA."""

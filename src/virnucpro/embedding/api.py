@@ -1,0 +1,255 @@
+"""`embed`: one encoder's vectors of proteins or DNA, into a file or as an iterator."""
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virnucpro.bundles.loading import chosen_layer
+from virnucpro.bundles.models import Model, load_model
+from virnucpro.embedding.embedding_file import FORMATS, LIBRARIES, EmbeddingFile, open_embeddings
+from virnucpro.embedding.job import Embedding
+from virnucpro.embedding.outputs import EmbeddingFiles, EmbeddingOutputs, EmbeddingSummary, part_of
+from virnucpro.embedding.shard import EmbeddingShard
+from virnucpro.encoders.pooling import Pooling
+from virnucpro.errors import InputError, RunError, SettingsError, require
+from virnucpro.runs.execution import execute, started_crew
+from virnucpro.runs.executors.worker_pool import Crew, Events
+from virnucpro.runs.job import Executor, Job, Observer
+from virnucpro.sequences.blocks import Block, records_in_blocks
+from virnucpro.sequences.inputs import checked_inputs, dna_notes
+from virnucpro.system.directories import checked_out
+
+if TYPE_CHECKING:
+    from virnucpro.runs.task import Result
+
+#: Type of the numbers, by the name of the option.
+DTYPES = {"fp32": "float32", "fp16": "float16"}
+#: Blocks whose vectors wait for whoever iterates, for each device.
+_BLOCKS_WAITING = 6
+
+
+def embed(
+    inputs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str],
+    layer: int | None = None,
+    pooling: Pooling = "mean",
+    file_format: str = "parquet",
+    dtype: str = "fp32",
+    device: str = "auto",
+    precision: str = "auto",
+    executor: Executor = "local",
+    observer: Observer | None = None,
+) -> EmbeddingSummary:
+    """Write the embedding of every record under `out`.
+
+    The same call continues a run that was interrupted; once it is finished, it returns at once.
+
+    Args:
+        inputs: FASTA, FASTQ or BAM files of proteins (ESM-2) or DNA (DNABERT-S), plain or
+            compressed; `-` for standard input.
+        out: output directory: new, empty, or of an earlier attempt at the same call.
+        model: name or directory of an encoder, or that of a bundle, as `compact-pair:protein`.
+        layer: whose hidden states, from 1; by default the last (after ESM-2's final LayerNorm).
+        pooling: `mean` (over residues, or all tokens of DNA, as VirNucPro takes it), `cls` (the
+            first token), or `tokens` (every residue or byte pair).
+        file_format: `parquet`, `hdf5`, `npz` or `safetensors`.
+        dtype: of the numbers written, `fp32` or `fp16`.
+        device: as for `predict`.
+        precision: as for `predict`.
+        executor: as for `predict`.
+        observer: is told how the run goes, never by two threads at once.
+
+    Returns:
+        what `summary.json` holds.
+
+    Raises:
+        InputError: an input cannot be read as FASTA or FASTQ of the encoder's kind.
+        BundleError: the encoder is unknown, incomplete or damaged.
+        RunError: `out` holds something else, or another run.
+        SettingsError: a setting does not fit this machine or this encoder.
+    """
+    if file_format not in FORMATS:
+        raise SettingsError(f"--format {file_format}: give {', '.join(FORMATS)}")
+    to_do = "pip install --force-reinstall virnucpro, or give another format"
+    require(f"--format {file_format}", to_do, *LIBRARIES[file_format])
+    loaded, task = _task(model, layer, pooling, dtype, precision)
+    settings: dict[str, int | str | bool] = {
+        "letters": loaded.kind, "layer": task.layer, "pooling": pooling, "format": file_format,
+        "dtype": dtype,
+    }  # fmt: skip
+    metadata = {
+        "model": loaded.name, "model_sha256": loaded.sha256,
+        **{name: str(value) for name, value in settings.items() if name != "format"},
+    }  # fmt: skip
+    sources = checked_inputs(inputs, loaded.kind)
+    job = Job(
+        command="embed",
+        inputs=sources,
+        task=task,
+        product=EmbeddingFiles(
+            EmbeddingOutputs(checked_out(out), file_format),
+            loaded.config.width,
+            task.dtype,
+            pooling == "tokens",
+            metadata,
+        ),
+        weights=loaded.name,
+        weights_sha256=loaded.sha256,
+        check=loaded.check,
+        settings=settings,
+        how=f"layer {task.layer} of {loaded.config.layers}, {pooling}",
+        input_notes=dna_notes(sources, loaded.kind),
+    )
+    return execute(job, device, executor, observer)
+
+
+def read_embeddings(out: str | os.PathLike[str]) -> EmbeddingFile:
+    """Open what `embed` wrote: iterate over it for ids and arrays, or `to_anndata()`.
+
+    Args:
+        out: the output directory, or the file of embeddings.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    path = Path(out)
+    if path.is_dir():
+        found = [path / name for name in FORMATS.values() if (path / name).is_file()]
+        if not found:
+            raise InputError(f"{path}: holds no embeddings; is its run finished?")
+        path = found[0]
+    return open_embeddings(path)
+
+
+def embed_sequences(
+    sequences: Iterable[tuple[str, str]],
+    *,
+    model: str | os.PathLike[str],
+    layer: int | None = None,
+    pooling: Pooling = "mean",
+    dtype: str = "fp32",
+    device: str = "auto",
+    precision: str = "auto",
+    executor: Executor = "local",
+) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
+    """Yield the embedding of each sequence, in order; nothing is written.
+
+    Args:
+        sequences: id and letters of each; read as they are needed, so that they may be endless.
+        model: as for `embed`.
+        layer: as for `embed`.
+        pooling: as for `embed`.
+        dtype: of the numbers, `fp32` or `fp16`.
+        device: as for `predict`.
+        precision: as for `predict`.
+        executor: as for `predict`.
+
+    Yields:
+        the id, and an array shaped (D,), or (n, D) where `pooling` is `tokens`.
+
+    Raises:
+        InputError: a sequence cannot be embedded.
+        BundleError: the encoder is unknown, incomplete or damaged.
+        SettingsError: a setting does not fit this machine or this encoder.
+    """
+    loaded, task = _task(model, layer, pooling, dtype, precision)
+    ids: deque[str] = deque()
+
+    def noted() -> Iterator[tuple[str, str]]:
+        for id_, letters in sequences:
+            ids.append(id_)
+            yield id_, letters
+
+    blocks = records_in_blocks(noted(), loaded.kind, task.block_letters)
+    with started_crew(task, device, executor) as crew:
+        loaded.check()
+        for shard in _Stream(crew, blocks).shards():
+            for values in part_of(shard).embeddings(is_ragged=pooling == "tokens"):
+                yield ids.popleft(), values
+
+
+def _task(
+    model: str | os.PathLike[str], layer: int | None, pooling: str, dtype: str, precision: str
+) -> tuple[Model, Embedding]:
+    """Find the encoder and check the settings."""
+    if pooling not in get_args(Pooling):
+        raise SettingsError(f"--pooling {pooling}: give {', '.join(get_args(Pooling))}")
+    if dtype not in DTYPES:
+        raise SettingsError(f"--dtype {dtype}: give {', '.join(DTYPES)}")
+    loaded = load_model(model, is_checked=True)
+    chosen = chosen_layer(loaded, layer)
+    kept, numbers = cast("Pooling", pooling), DTYPES[dtype]
+    task = Embedding(os.fspath(model), loaded.sha256, chosen, kept, numbers, precision)
+    return loaded, task
+
+
+class _Stream:
+    """Blocks through a crew in the background, shards in order in the foreground."""
+
+    def __init__(self, crew: Crew, blocks: Iterator[Block]) -> None:
+        self._crew, self._blocks = crew, blocks
+        self._room = threading.Semaphore(_BLOCKS_WAITING * len(crew.members))
+        self._results: queue.Queue[Result | BaseException | None] = queue.Queue()
+        self._is_over = False
+
+    def shards(self) -> Iterator[EmbeddingShard]:
+        """Yield each block's shard; blocks are read no further ahead than is useful."""
+        runner = threading.Thread(target=self._run, daemon=True)
+        runner.start()
+        waiting: dict[int, bytes] = {}
+        following = 0
+        try:
+            while (result := self._results.get()) is not None:
+                if isinstance(result, BaseException):
+                    raise result
+                waiting[result.block] = result.shard
+                while following in waiting:
+                    shard = EmbeddingShard.decode(waiting.pop(following))
+                    following += 1
+                    _refuse_problems(shard)
+                    yield shard
+                    self._room.release()
+        finally:
+            self._is_over = True
+            self._crew.stop()
+            if threading.main_thread().is_alive():  # else threads do not go on any more
+                runner.join()
+
+    def _run(self) -> None:
+        def set_aside(_block: Block, reason: str) -> None:
+            self._results.put(RunError(f"a block killed two workers ({reason})"))
+
+        events = Events(
+            lambda _block, result: self._results.put(result),
+            set_aside,
+            lambda _ready: None,
+            lambda _line: None,
+        )
+        try:
+            self._crew.run(self._with_room(), self._crew.hello().budgets, events)
+            self._results.put(None)
+        except BaseException as error:  # noqa: BLE001 (raised again where shards are taken)
+            self._results.put(error)
+
+    def _with_room(self) -> Iterator[Block | None]:
+        for block in self._blocks:
+            while not self._room.acquire(blocking=False):
+                if self._is_over:
+                    return
+                yield None
+            yield block
+
+
+def _refuse_problems(shard: EmbeddingShard) -> None:
+    problem = next(filter(None, shard.problems.tobytes().decode().split("\n")), None)
+    if problem:
+        raise InputError(problem)

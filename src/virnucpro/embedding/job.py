@@ -1,0 +1,77 @@
+"""The task of `embed`: one encoder's vectors of whole records."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from virnucpro.bundles.models import Model, load_model
+from virnucpro.classify.settle import settle_encoder
+from virnucpro.embedding.shard import make_embedding_shard
+from virnucpro.embedding.worker import Embedder
+from virnucpro.encoders.pooling import Pooling
+from virnucpro.errors import BundleError
+from virnucpro.runs.devices import Budgets, Device, Settled
+from virnucpro.sequences.blocks import Block, cut_whole_records
+from virnucpro.sequences.fragments import Source
+
+#: Letters of a block: some passes of a GPU. Where every token is kept, a block's result is some
+#: hundred MB.
+_BLOCK_LETTERS = 1 << 18
+_BLOCK_LETTERS_OF_TOKENS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A `Task`.
+
+    Attributes:
+        model: as `load_model` takes it.
+        model_sha256: digest of its manifest.
+        layer: whose hidden states, from 1.
+        pooling: what is kept of them.
+        dtype: of the vectors, `float32` or `float16`.
+        precision: what the user asked for.
+    """
+
+    model: str
+    model_sha256: str
+    layer: int
+    pooling: Pooling
+    dtype: str
+    precision: str
+
+    @property
+    def block_letters(self) -> int:
+        """Most letters of a block."""
+        return _BLOCK_LETTERS_OF_TOKENS if self.pooling == "tokens" else _BLOCK_LETTERS
+
+    def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
+        """Put whole records into blocks."""
+        kind = self._model(is_checked=True).kind
+        return cut_whole_records(inputs, kind, self.block_letters)
+
+    def settle(self, device: str, *, is_checked: bool) -> Settled:
+        """Choose what fits the encoder."""
+        model = self._model(is_checked=is_checked)
+        return settle_encoder(device, self.precision, model.config)
+
+    def worker(self, device: Device, budgets: Budgets) -> Embedder:
+        """Load the encoder."""
+        model = self._model(is_checked=True)
+        return Embedder(
+            model, device, self.layer, self.pooling, np.dtype(self.dtype), budgets.protein
+        )
+
+    def unscored(self, block: Block, problem: str) -> bytes:
+        """Return a shard without vectors."""
+        width = self._model(is_checked=True).config.width
+        problems = [piece.problem or problem for piece in block.pieces]
+        values_RD = np.empty((0, width), np.dtype(self.dtype))
+        return make_embedding_shard(block, problems, [0] * len(problems), values_RD).encode()
+
+    def _model(self, *, is_checked: bool) -> Model:
+        model = load_model(self.model, is_checked=is_checked)
+        if model.sha256 != self.model_sha256:
+            raise BundleError(f"{model.path}: is not the encoder that the run was given")
+        return model

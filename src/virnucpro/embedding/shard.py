@@ -1,0 +1,56 @@
+"""The content of a shard of `embed`: the embeddings of a block."""
+
+from typing import NamedTuple
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from virnucpro.sequences.blocks import Block
+from virnucpro.sequences.records import record_id
+
+
+class EmbeddingShard(NamedTuple):
+    """Embeddings of a block of P records.
+
+    Attributes:
+        ids: record ids, one a line.
+        problems: why a record has no embedding, one a line, empty where it has.
+        record_P2: letters and rows of each record, int64; no rows where it has no embedding.
+        values_RD: the rows of all records end to end, fp32 or fp16.
+    """
+
+    ids: NDArray[np.uint8]
+    problems: NDArray[np.uint8]
+    record_P2: NDArray[np.int64]
+    values_RD: NDArray[np.floating]
+
+    def encode(self) -> bytes:
+        """Return the shard as a safetensors file."""
+        return safetensors.numpy.save(self._asdict())
+
+    @classmethod
+    def decode(cls, content: bytes) -> "EmbeddingShard":
+        """Return what was encoded."""
+        return cls(**safetensors.numpy.load(content))
+
+
+def make_embedding_shard(
+    block: Block,
+    problems: list[str],
+    rows: list[int],
+    values_RD: NDArray[np.floating],
+) -> EmbeddingShard:
+    """Put the embeddings of a block's records into a shard."""
+    ids = "\n".join(record_id(piece.header) for piece in block.pieces)
+    lengths = [piece.length for piece in block.pieces]
+    return EmbeddingShard(
+        _text(ids),
+        _text("\n".join(problems)),
+        np.column_stack([lengths, rows]).astype(np.int64),
+        values_RD,
+    )
+
+
+def _text(content: str) -> NDArray[np.uint8]:
+    return np.frombuffer(content.encode(), dtype=np.uint8)

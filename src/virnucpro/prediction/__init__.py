@@ -1,0 +1,1 @@
+"""`predict`: from reads and contigs to calls."""

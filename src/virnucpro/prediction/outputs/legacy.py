@@ -1,0 +1,86 @@
+"""The original VirNucPro's two files, to the letter (docs/outputs.md).
+
+Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` are columns that a
+later peer added and that contig roll-ups downstream read.
+"""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from virnucpro.classify import ChunkScores, frame_calls
+from virnucpro.classify.consensus import UNSCORED, VIRUS
+from virnucpro.prediction.outputs.paths import Outputs
+from virnucpro.prediction.outputs.tables import names
+from virnucpro.prediction.shard import Shard
+from virnucpro.runs.partial_files import PartialFiles, append_rows
+from virnucpro.sequences import FRAME_NAMES
+
+FRAME_HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
+CHUNK_HEADER = "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1\n"
+_LEGACY_CALLS = ("others", "virus")
+#: What follows a chunk's id: its frame; nothing where the six were read as one.
+_FRAME_ENDS = (*FRAME_NAMES, "")
+
+
+def _printed(values: NDArray[np.floating]) -> pl.Series:
+    return pl.Series(values.astype(np.float32).astype(str).tolist(), dtype=pl.String)
+
+
+def _chunk_ids(shard: Shard, records: list[str], chunk: NDArray[np.integer]) -> pl.Series:
+    piece, number = shard.chunk_C4[chunk, 0], shard.chunk_C4[chunk, 1]
+    ids = pl.Series(records, dtype=pl.String).gather(piece)
+    columns = pl.DataFrame({"id": ids, "number": number})
+    return columns.select(pl.format("{}_chunk_{}", "id", "number")).to_series()
+
+
+class LegacyFiles:
+    """Writes both files.
+
+    Args:
+        files: where they are opened.
+        outputs: where they lie.
+    """
+
+    def __init__(self, files: PartialFiles, outputs: Outputs) -> None:
+        self._frames = files.open(outputs.path("legacy_frames"))
+        self._chunks = files.open(outputs.path("legacy_chunks"))
+        self._frames.write(FRAME_HEADER.encode())
+        self._unsorted = files.scratch(outputs.path("legacy_chunks"))
+
+    def add(self, shard: Shard, scores: ChunkScores, records: list[str]) -> None:
+        """Append a shard; `records` are the names of its pieces, which differ where records do."""
+        frame = shard.frame_S5[:, 1].astype(np.uint8)
+        chunk_ids = _chunk_ids(shard, records, shard.frame_S5[:, 0])
+        frame_table = {
+            "Sequence_ID": chunk_ids + names(frame, _FRAME_ENDS),
+            "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),
+            "score1": _printed(shard.scores_S2[:, 0]),
+            "score2": _printed(shard.scores_S2[:, 1]),
+        }
+        append_rows(self._frames, pl.DataFrame(frame_table))
+        scored = np.flatnonzero(scores.call != UNSCORED)
+        is_virus = (scores.call[scored] == VIRUS).astype(np.uint8)
+        chunk_table = {
+            "Modified_ID": _chunk_ids(shard, records, scored),
+            "Is_Virus": names(is_virus, ("False", "True")),
+            "max_score_0": _printed(scores.p_other[scored]),
+            "max_score_1": _printed(scores.p_virus[scored]),
+        }
+        append_rows(self._unsorted, pl.DataFrame(chunk_table))
+
+    def finish(self) -> None:
+        """Sort the chunks by id, as text, and write them."""
+        self._chunks.write(CHUNK_HEADER.encode())
+        if not self._unsorted.tell():
+            return
+        self._unsorted.seek(0)
+        rows = pl.read_csv(
+            self._unsorted,
+            separator="\t",
+            has_header=False,
+            new_columns=CHUNK_HEADER.split(),
+            infer_schema=False,
+            quote_char=None,
+        )
+        append_rows(self._chunks, rows.sort("Modified_ID", maintain_order=True))

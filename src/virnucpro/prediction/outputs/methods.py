@@ -1,0 +1,68 @@
+"""methods.txt: what a run did, in words for a paper."""
+
+from typing import TYPE_CHECKING
+
+from virnucpro.errors import printable
+from virnucpro.runs.run import RunManifest
+
+if TYPE_CHECKING:
+    from virnucpro.prediction.outputs.summary import Summary
+
+#: How frames are drawn -> what that says of the six.
+_FRAMES = {
+    "open": "each of whose six translations without a stop codon was scored",
+    "segments": "of each of whose six translations the longest stretch without a stop codon was "
+    "scored",
+    "whole": "each of whose six translations was scored, stop codons included",
+    "all": "all six reading frames of which were scored together",
+}
+
+
+def methods(manifest: RunManifest, summary: "Summary") -> str:
+    """Return one plain paragraph, without a line break.
+
+    Args:
+        manifest: of a run of `predict`.
+        summary: of the same run.
+    """
+    bound = manifest.binding
+    settings = bound.settings
+    drawn = _FRAMES[str(settings["frames"])]
+    return printable(
+        f"Viral sequences were identified with virnucpro {bound.version} and the model "
+        f"{bound.bundle} (SHA-256 {bound.bundle_sha256[:12]}) among {summary.records:,} records "
+        f"of {summary.bases:,} bases. Records were cut into chunks of "
+        f"{settings['chunk_length']} bases, {drawn}. Scores were computed in {bound.precision} on "
+        f"{bound.device} with PyTorch {bound.torch}. {_rule(manifest, summary)} {_counts(summary)}"
+    )
+
+
+def _rule(manifest: RunManifest, summary: "Summary") -> str:
+    """Say what a record had to have to be called a virus."""
+    max_fdr = str(manifest.binding.settings["max_fdr"])
+    if max_fdr == "none":
+        what = "probability" if summary.calibrated else "score"
+        called = f"Records with a {what} above {summary.threshold:g} were called viral"
+    else:
+        called = (
+            "Records were called viral in the order of their probabilities up to an expected "
+            f"false discovery rate of {float(max_fdr):g}"
+        )
+    if not summary.calibrated:
+        return f"{called}; scores were not calibrated."
+    if summary.prevalence is None:
+        return f"{called}; no record had a score."
+    origin = "estimated from the records" if summary.prevalence_estimated else "assumed"
+    return (
+        f"{called}; probabilities are those of the model's calibration for a prevalence of "
+        f"viruses of {summary.prevalence:.4g} ({origin})."
+    )
+
+
+def _counts(summary: "Summary") -> str:
+    calls = summary.calls
+    reasons = ", ".join(f"{count:,} {why}" for why, count in summary.unscored.items() if count)
+    return (
+        f"{calls['virus']:,} records were called virus and {calls['other']:,} other; "
+        f"{calls['unscored']:,} could not be scored{f' ({reasons})' if reasons else ''}."
+    )

@@ -1,0 +1,172 @@
+"""report.html of finished runs, at the end of a run or later."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.foreign import read_short
+from virnucpro.errors import BundleError, RunError, SettingsError, require
+from virnucpro.files import as_text, check_place, write_whole
+from virnucpro.prediction.outputs.paths import Outputs, SheetOutputs
+from virnucpro.runs.run import MANIFEST_FILE, read_run
+from virnucpro.sequences.inputs import AnyPath
+from virnucpro.system.directories import checked_out
+from virnucpro.system.forking import check_fork
+
+_CARD_FILE = "README.md"
+#: Most bytes of a card that is shown, which a hostile one makes slow; that of `compact` has 9 kB.
+_LONGEST_CARD = 1 << 15
+#: A directory of runs holds this beside them.
+_SHEET_FILE = "samples.tsv"
+#: How a report that virnucpro has drawn begins.
+_BEGINNING, _MADE_BY = 4096, b'<meta name="generator" content="virnucpro '
+
+
+def report(
+    runs: Sequence[AnyPath] | AnyPath,
+    out: AnyPath | None = None,
+    *,
+    bundle: AnyPath | None = None,
+) -> Path:
+    """Draw the report of a finished run of `predict`, or of several side by side.
+
+    Args:
+        runs: output directories, or a directory of such that has a `samples.tsv`.
+        out: the page; by default `report.html` in the one directory that is given.
+        bundle: where the bundle lies whose card is shown, if its name does not say it.
+
+    Returns:
+        the page.
+
+    Raises:
+        RunError: when a directory holds no finished run of `predict`, or `out` is something else
+            than a report.
+        SettingsError: when several runs are given and no `out`.
+        BundleError: when `bundle` is none.
+    """
+    check_fork()
+    given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(run) for run in runs]
+    if not given:
+        raise SettingsError("no run: give the output directory of virnucpro predict")
+    if out is None and len(given) > 1:
+        raise SettingsError("several runs: give -o FILE, where their report is to be written")
+    page = given[0] / "report.html" if out is None else checked_out(out)
+    runs_in = [_runs_in(place) for place in given]
+    directories = [directory for whole, _ in runs_in for directory in whole]
+    damaged = [directory.name for _, others in runs_in for directory in others]
+    asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
+    if out is not None or given[0].is_dir():  # else there is no run, which is said below
+        check_place(page)
+    check_page(page)
+    _draw(page, directories, asked_for, damaged)
+    return page
+
+
+def check_show() -> None:
+    """Load what draws a report.
+
+    Raises:
+        SettingsError: when it cannot be loaded.
+    """
+    to_do = "pip install --force-reinstall virnucpro, or give --no-report"
+    require("the report", to_do, "virnucpro.prediction.report.page")
+
+
+def show(outputs: Outputs, bundle: Bundle) -> None:
+    """Draw the report of a run that is finished, where it is wanted and missing."""
+    page = outputs.path("report")
+    if outputs.report and not page.is_file():
+        _draw(page, [outputs.directory], bundle)
+
+
+def show_samples(
+    outputs: SheetOutputs, samples: Iterable[str], damaged: Iterable[str], bundle: Bundle
+) -> None:
+    """Draw the page that compares the samples of a sheet, and names those that are damaged."""
+    runs = [outputs.directory / name for name in samples]
+    _draw(outputs.path("report"), runs, bundle, list(damaged))
+
+
+def _draw(
+    page: Path, directories: Sequence[Path], bundle: Bundle | None, damaged: Sequence[str] = ()
+) -> None:
+    """Draw a page; `bundle` is one that is known to be that of some runs."""
+    # Loads Altair, which nothing else needs.
+    from virnucpro.prediction.report.page import page_of  # noqa: PLC0415
+    from virnucpro.prediction.report.sample_pages import read_sample  # noqa: PLC0415
+
+    names = _names(directories)
+    samples = [
+        read_sample(directory, name, _card(directory, bundle))
+        for directory, name in zip(directories, names, strict=True)
+    ]
+    content = page_of(samples, methods=_methods(directories), damaged=damaged)
+    write_whole(page, content)
+
+
+def _methods(directories: Sequence[Path]) -> str | None:
+    """Return the paragraph of a run for a paper's methods; none for several."""
+    path = Outputs(directories[0]).path("methods")
+    return path.read_text("utf-8") if len(directories) == 1 and path.is_file() else None
+
+
+def _runs_in(place: Path) -> tuple[list[Path], list[Path]]:
+    """Return a run's directory, or those of a sheet's samples: whole ones, and damaged ones."""
+    if (place / MANIFEST_FILE).exists() or not (place / _SHEET_FILE).is_file():
+        return [place], []
+    found: tuple[list[Path], list[Path]] = [], []
+    for path in sorted(place.glob(f"*/{MANIFEST_FILE}")):
+        manifest = read_run(path.parent)
+        found[bool(manifest and manifest.problem)].append(path.parent)
+    if not found[0]:
+        raise RunError(f"{place}: has a {_SHEET_FILE} but no run; run virnucpro predict on it")
+    return found
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    """Return the name of each directory, or its whole path where another has the same name."""
+    short = [as_text(directory.resolve().name) for directory in directories]
+    counts = Counter(short)
+    return [
+        name if counts[name] == 1 else as_text(directory)
+        for name, directory in zip(short, directories, strict=True)
+    ]
+
+
+def _card(directory: Path, bundle: Bundle | None) -> str:
+    """Return what a run's bundle says of itself; empty when it is not on this machine."""
+    manifest = read_run(directory)
+    if manifest is None:
+        return ""
+    wanted = manifest.binding.bundle_sha256
+    if bundle is None or bundle.sha256 != wanted:
+        try:
+            bundle = load_bundle(manifest.binding.bundle.rsplit(" ", 1)[0], is_checked=True)
+        except BundleError:
+            return ""
+    card = bundle.path / _CARD_FILE
+    if bundle.sha256 != wanted or not card.is_file():
+        return ""
+    try:
+        return read_short(card, _LONGEST_CARD).decode("utf-8", errors="replace")
+    except OSError as error:
+        return f"The card, {_CARD_FILE}, is not shown: {error.strerror}."
+
+
+def check_page(page: Path) -> None:
+    """Refuse to write over what is no report.
+
+    Raises:
+        RunError: when there is something else.
+    """
+    if page.is_file():
+        with page.open("rb") as file:
+            is_report = _MADE_BY in file.read(_BEGINNING)
+    else:
+        is_report = not page.exists()
+    if not is_report:
+        raise RunError(
+            f"{page}: is there and is no report of virnucpro; give another place with -o"
+        )

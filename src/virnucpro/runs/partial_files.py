@@ -1,0 +1,82 @@
+"""Files that appear in the output directory only when all of them are whole."""
+
+import gzip
+import io
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import polars as pl
+
+from virnucpro.files import naming, open_nameless, open_new, partial_path, sync
+
+
+class PartialFiles:
+    """A set of files written under other names and renamed together at the end.
+
+    Use it as a context; leaving it without an error renames the files.
+    """
+
+    def __init__(self) -> None:
+        self._partial: dict[Path, Path] = {}
+        self._stack = ExitStack()
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open a file for writing, compressed when its name ends in .gz."""
+        beside = partial_path(path)
+        raw = self._stack.enter_context(open_new(beside, path))
+        self._partial[path] = beside
+        if path.suffix != ".gz":
+            return raw
+        # Without name and time the same content gives the same bytes.
+        packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
+        return cast("BinaryIO", self._stack.enter_context(packed))
+
+    def scratch(self, path: Path) -> BinaryIO:
+        """Open a nameless file that helps to make another one and is gone at the end."""
+        return self._stack.enter_context(open_nameless(path))
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Do something before the files are closed, whether they are whole or not."""
+        self._stack.callback(act)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            self._stack.close()
+            if error is None:
+                self._appear()
+        finally:
+            for beside in self._partial.values():
+                with suppress(OSError):
+                    beside.unlink(missing_ok=True)
+
+    def _appear(self) -> None:
+        for path, beside in self._partial.items():
+            with naming(path, beside):
+                sync(beside)
+        for path, beside in self._partial.items():
+            with naming(path, beside):
+                beside.replace(path)
+        for directory in {path.parent for path in self._partial}:
+            sync(directory)
+
+
+def append_rows(file: BinaryIO, rows: pl.DataFrame) -> None:
+    """Append rows to a table, through memory: Polars does not say which file it cannot write.
+
+    Args:
+        file: where to.
+        rows: numbers get 6 decimals, missing values stay empty.
+    """
+    content = io.BytesIO()
+    rows.write_csv(
+        content, separator="\t", include_header=False, float_precision=6, quote_style="never"
+    )
+    file.write(content.getbuffer())

@@ -1,0 +1,280 @@
+"""A run: an output directory bound to what it computes.
+
+`run.json` says what the run is bound to: inputs, bundle, settings, version, kind of device. The
+same command continues it; another one is refused with the difference named.
+"""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from virnucpro.errors import RunError
+from virnucpro.files import is_partial, remove_partial, write_once, write_whole
+from virnucpro.runs.binding import Binding, differences, have_other_inputs_alone
+from virnucpro.runs.devices import Budgets
+from virnucpro.runs.monitor import DeviceUse
+from virnucpro.runs.shard_store import ShardStore
+from virnucpro.system.directories import Lock, Watch, own_directory
+
+FORMAT = 1
+MANIFEST_FILE = "run.json"
+SHARDS = "shards"
+_WAYS_FILE = "ways.json"
+#: Seconds that a process waits for the one that starts a run they share.
+_START_SECONDS = 10.0
+JsonT = TypeVar("JsonT")
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where the run was made, for the record; a rerun elsewhere may differ in it."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+    @classmethod
+    @cache
+    def here(cls) -> "Environment":
+        """Describe this process."""
+        names = ("isal", "numpy", "nvitop", "polars", "pysam", "safetensors")
+        packages = {name: version(name) for name in names}
+        return cls(platform.python_version(), platform.platform(), packages)
+
+
+class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of `run.json`.
+
+    Attributes:
+        format: version of this format.
+        status: whether all tables are written.
+        binding: what the run computes.
+        environment: where.
+        budgets: most tokens of a forward pass, chosen when the run was first started.
+        started: when the run was first started, UTC.
+        finished: when its tables were written, UTC; empty before.
+        problem: why the last attempt could not read the inputs to their end; else empty.
+        records_sha256: digest over all records read; empty before.
+        ways: how the encoders are computed, a line each; empty before.
+        devices: what each device did in the attempt that finished.
+    """
+
+    format: int
+    status: Literal["unfinished", "finished"]
+    binding: Binding
+    environment: Environment
+    budgets: Budgets
+    started: str
+    finished: str = ""
+    problem: str = ""
+    records_sha256: str = ""
+    ways: list[str] = []
+    devices: list[DeviceUse] = []
+
+    @classmethod
+    def new(cls, binding: Binding, budgets: Budgets) -> "RunManifest":
+        """Return that of a run that starts now."""
+        return cls(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+class Run:
+    """An output directory that this process owns; made by `open_run`.
+
+    Attributes:
+        directory: the output directory.
+        manifest: what `run.json` says.
+        watch: notices that the directory is gone.
+    """
+
+    def __init__(self, directory: Path, manifest: RunManifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.watch = Watch(directory)
+
+    @property
+    def shards(self) -> Path:
+        """Where the shards lie until the run is finished."""
+        return self.directory / SHARDS
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all tables are written."""
+        return self.manifest.status == "finished"
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        write_whole(self.directory / MANIFEST_FILE, self.manifest.to_json())
+
+    def keep_ways(self, ways: list[str]) -> None:
+        """Keep how the encoders are computed, so that all shards come from one way.
+
+        The ways lie beside the shards until the run is finished; of several processes one can
+        write them.
+
+        Raises:
+            RunError: when another process or an earlier attempt computes in another way.
+        """
+        own_directory(self.shards)
+        path = self.shards / _WAYS_FILE
+        write_once(path, msgspec.json.encode(ways))
+        before = read_json(path, list[str], "give a new directory")
+        if before != ways:
+            raise RunError(
+                f"{self.directory}: was started with {'; '.join(before)}, but here it would go on "
+                f"with {'; '.join(ways)}; continue where it was started, or give a new directory"
+            )
+        self.manifest.ways = ways
+
+    def keep_problem(self, problem: str) -> None:
+        """Say that the inputs cannot be read: those that replace them may start the run again."""
+        self.manifest.problem = problem
+        self.save()
+
+    def start_again(self, binding: Binding, budgets: Budgets) -> None:
+        """Start again with other inputs in place of those that could not be read."""
+        ShardStore(self.shards).remove()
+        self.manifest = RunManifest.new(binding, budgets)
+        self.save()
+
+    def refresh(self) -> None:
+        """Read again whether the run is finished: another process may have finished it."""
+        found = read_run(self.directory)
+        if found is not None and found.status == "finished":
+            self.manifest.status = "finished"
+
+    def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
+        """Say that all tables are written."""
+        self.manifest.devices = devices
+        self.manifest.status, self.manifest.problem = "finished", ""
+        self.manifest.finished = _now()
+        self.manifest.records_sha256 = records_sha256
+        self.save()
+
+
+@contextmanager
+def open_run(
+    directory: Path, binding: Binding, budgets: Budgets, *, is_shared: bool = False
+) -> Iterator[Run]:
+    """Start a run in a new or empty directory, or continue the same one.
+
+    Nothing in the directory is touched before `run.json` says that it is ours.
+
+    Args:
+        directory: the output directory.
+        binding: what the run computes.
+        budgets: of a new run; one that is continued keeps its own.
+        is_shared: whether other processes that say so too may be in it. The first of them starts
+            or continues the run, and drops claims that a killed one left.
+
+    Raises:
+        RunError: when the directory cannot be written, holds something else, holds a run with
+            another binding, or belongs to a running process.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if read_own_run(directory, binding) is None:
+            _start(directory, binding, budgets)
+            read_own_run(directory, binding)  # another process may have been first
+        lock = Lock(directory)
+    except OSError as error:
+        raise RunError(
+            f"{directory}: cannot be written ({error.strerror}); give another directory"
+        ) from error
+    with lock:
+        is_first = lock.take()
+        if not is_first and not (is_shared and lock.take(is_shared=True, seconds=_START_SECONDS)):
+            raise RunError(
+                f"{directory}: another process is running in it; wait for it, "
+                "or give another directory"
+            )
+        manifest = read_own_run(directory, binding)
+        if manifest is None:
+            raise RunError(f"{directory / MANIFEST_FILE}: is gone; run again")
+        run = Run(directory, manifest)
+        if is_first:
+            remove_partial(directory)
+        if differences(manifest.binding, binding):
+            run.start_again(binding, budgets)
+        if is_shared and is_first:
+            for claim in run.shards.glob("*.claim"):
+                claim.unlink()
+            lock.take(is_shared=True)
+        yield run
+
+
+def _start(directory: Path, binding: Binding, budgets: Budgets) -> None:
+    """Write `run.json` into an empty directory; of several that start at once, one does."""
+    names = [path.name for path in directory.iterdir()]
+    strangers = [name for name in names if not is_partial(name, of=MANIFEST_FILE)]
+    if MANIFEST_FILE in strangers:  # another process was first
+        return
+    if strangers:
+        raise RunError(
+            f"{directory}: is not empty and holds no run of virnucpro ({min(strangers)}, ...); "
+            "give a new directory"
+        )
+    write_once(directory / MANIFEST_FILE, RunManifest.new(binding, budgets).to_json())
+
+
+def read_own_run(directory: Path, binding: Binding) -> RunManifest | None:
+    """Return what `run.json` says where it is of this run; None where there is none.
+
+    A run whose inputs could not be read is that of other inputs too.
+
+    Raises:
+        RunError: when it is a link or cannot be read, or is of another run.
+    """
+    path = directory / MANIFEST_FILE
+    if path.is_symlink():
+        raise RunError(f"{path}: is a link, no file of this run; give a new directory")
+    manifest = read_run(directory)
+    if manifest is None or not (found := differences(manifest.binding, binding)):
+        return manifest
+    if manifest.problem and have_other_inputs_alone(manifest.binding, binding):
+        return manifest
+    raise RunError(
+        f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
+        "or repeat that command to continue it"
+    )
+
+
+def read_run(directory: Path) -> RunManifest | None:
+    """Return what `run.json` says; None where there is none.
+
+    Raises:
+        RunError: when it cannot be read.
+    """
+    path = directory / MANIFEST_FILE
+    return read_json(path, RunManifest, "give a new directory") if path.exists() else None
+
+
+def read_json(path: Path, kind: type[JsonT], to_do: str) -> JsonT:
+    """Return what a file of a run holds.
+
+    Args:
+        path: of the file.
+        kind: what it should hold.
+        to_do: what the user should do where it does not.
+
+    Raises:
+        RunError: when it is missing or damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}: cannot be read ({reason}); {to_do}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""The process and the machine: directories, locks, forks, threads, caches, the terminal."""
