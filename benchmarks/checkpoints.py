@@ -16,7 +16,7 @@ _VOCABULARY = 33
 
 
 class Size(NamedTuple):
-    """Sizes of an ESM-2."""
+    """Sizes of an ESM-2 or ESM C."""
 
     layers: int
     width: int
@@ -33,6 +33,8 @@ SIZES = {
     "3B": Size(36, 2560, 40),
     "15B": Size(48, 5120, 40),
 }
+#: Sizes of ESM C by their published names.
+ESM_C_SIZES = {"esmc-300m": Size(30, 960, 15), "esmc-600m": Size(36, 1152, 18)}
 _TRANSFORMERS = (
     "attention.self.query", "attention.self.key", "attention.self.value",
     "attention.output.dense", "attention.LayerNorm", "LayerNorm", "intermediate.dense",
@@ -81,6 +83,44 @@ def write_fair_esm(path: Path, size: Size) -> None:
     state = dict(_tensors(size, prefix, _FAIR_ESM, outside))
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"model": state}, path)
+
+
+def write_esm_c(path: Path, size: Size) -> None:
+    """Write an ESM C as its repository has it: fp32, one .pth file."""
+    width, feed = size.width, feed_forward(size.width)
+    block = {
+        "attn.layernorm_qkv.0.weight": (width,),
+        "attn.layernorm_qkv.0.bias": (width,),
+        "attn.layernorm_qkv.1.weight": (3 * width, width),
+        "attn.q_ln.weight": (width,),
+        "attn.k_ln.weight": (width,),
+        "attn.out_proj.weight": (width, width),
+        "ffn.0.weight": (width,),
+        "ffn.0.bias": (width,),
+        "ffn.1.weight": (2 * feed, width),
+        "ffn.3.weight": (width, feed),
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed.weight": (64, width),
+        "transformer.norm.weight": (width,),
+        "sequence_head.0.weight": (width, width),
+        "sequence_head.0.bias": (width,),
+        "sequence_head.2.weight": (width,),
+        "sequence_head.2.bias": (width,),
+        "sequence_head.3.weight": (64, width),
+        "sequence_head.3.bias": (64,),
+    }
+    for layer in range(size.layers):
+        shapes |= {f"transformer.blocks.{layer}.{name}": shape for name, shape in block.items()}
+    is_gain = {name for name, shape in shapes.items() if len(shape) == 1 and "weight" in name}
+    state = {x: torch.ones(s) if x in is_gain else _random(s) for x, s in shapes.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+
+
+def feed_forward(width: int) -> int:
+    """Return the width after the gate of an ESM C: 8/3 D, up to a multiple of 256."""
+    return -(-8 * width // (3 * 256)) * 256
 
 
 def write_dnabert_s(directory: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu as exact_gelu
 from torch.nn.functional import layer_norm as exact_layer_norm
+from torch.nn.functional import silu as exact_silu
 
 from conftest import tokens_of
 from kernel_outputs import BF16, FP8, FP16, FP32, amid_nan, check, output, random
@@ -79,6 +80,30 @@ def test_layer_norm_may_write_over_its_input(device: torch.device) -> None:
     check(x_TD, expected, FP32)
 
 
+def test_layer_norm_without_bias(device: torch.device) -> None:
+    x_TD, (weight_D, _) = random(device, 3, 50), norm_of(device, 50, FP32)
+    with output(device, 3, 50, FP32) as out_TD:
+        row_kernels.layer_norm(x_TD, weight_D, None, 1e-5, out_TD)
+    check(out_TD, exact_layer_norm(x_TD.double(), (50,), weight_D.double(), eps=1e-5), FP32)
+
+
+@pytest.mark.parametrize("dtype", [FP16, BF16])
+@pytest.mark.parametrize(("rows", "width"), [(1, 64), (3, 100), (2, 1152)])
+def test_queries_and_keys_are_normalised_where_they_are(
+    device: torch.device, dtype: torch.dtype, rows: int, width: int
+) -> None:
+    before = (random(device, rows, 3 * width) + 10).to(dtype)
+    gains = [norm_of(device, width, dtype)[0] * factor for factor in (1, 2)]
+    with output(device, rows, 3 * width, dtype) as qkv_TE:
+        qkv_TE.copy_(before)
+        row_kernels.query_key_norm(qkv_TE, gains[0], gains[1], 1e-5)
+    *parts, values = qkv_TE.chunk(3, dim=1)
+    for found, part, gain_D in zip(parts, before.chunk(3, dim=1), gains, strict=False):
+        expected = exact_layer_norm(part.double(), (width,), gain_D.double(), eps=1e-5)
+        check(found, expected, dtype, sums=2e-5)
+    assert torch.equal(values, before[:, 2 * width :])
+
+
 @pytest.mark.parametrize("has_delta", [False, True])
 @pytest.mark.parametrize(("rows", "width"), [(1, 64), (4, 100), (2, 2560)])
 def test_layer_norm_in_8_bit_carries_each_rows_largest_magnitude(
@@ -121,6 +146,23 @@ def test_gelu(device: torch.device, dtype: torch.dtype, rows: int, width: int) -
     assert (gated.shape, gated.dtype) == ((rows, width), dtype)
     value = x_TF[:, width:].double()
     check(gated, exact[:, :width] * value, dtype, sums=10 * (GELU_ERROR + 2**-20))
+
+
+@pytest.mark.parametrize("dtype", [FP16, BF16, FP32])
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (3, 24), (1, 2560)])
+def test_gated_silu(device: torch.device, dtype: torch.dtype, rows: int, width: int) -> None:
+    x_TF = amid_nan((2 * random(device, rows, 2 * width)).to(dtype))
+    found = row_kernels.gated_silu(x_TF)
+    assert (found.shape, found.dtype) == ((rows, width), dtype)
+    gate, value = x_TF.double().chunk(2, dim=1)
+    check(found, exact_silu(gate) * value, dtype, sums=2**-19)
+
+
+def test_silu_of_anything_finite_is_finite(device: torch.device) -> None:
+    size = torch.logspace(-44, 38.5, 2000, dtype=torch.float64).float().clamp(max=3.4e38)
+    x = torch.cat([size, -size, torch.zeros(1)]).to(device)
+    found = row_kernels.gated_silu(torch.cat([x, torch.ones_like(x)])[None])[0]
+    torch.testing.assert_close(found.double(), exact_silu(x.double()), rtol=1e-5, atol=1e-6)
 
 
 def test_gelu_is_as_close_as_it_says(device: torch.device) -> None:
@@ -179,8 +221,9 @@ def twin_product(
     y = y if bias_N is None else y + bias_N.double()
     if finish is Finish.GELU:
         y = exact_gelu(y)
-    elif finish is Finish.GATED:
-        y = exact_gelu(y[:, 0::2]) * y[:, 1::2]
+    elif finish.is_gated:
+        activation = exact_silu if finish is Finish.GATED_SILU else exact_gelu
+        y = activation(y[:, 0::2]) * y[:, 1::2]
     y = y * out_factor
     return y + before.double() if finish is Finish.RESIDUAL else y
 
@@ -209,10 +252,10 @@ def check_product(
         finish,
         out_factor,
     )
-    width = columns // 2 if finish is Finish.GATED else columns
+    width = columns // 2 if finish.is_gated else columns
     before = random(device, rows, width, dtype=out_dtype, seed=5).clone()
     expected = twin_product(rows_TK, weight_NK, before, *options)
-    if finish is Finish.GATED:
+    if finish.is_gated:
         expected = expected[:, torch.argsort(paired_order(width))]
     elif out_dtype == FP8:
         expected = expected[:, stored_order(width)]
@@ -263,7 +306,7 @@ def test_a_product_of_any_shape(
     check_product(product_device, (rows, columns, depth), FP16, FP16, Finish.PLAIN, bias=FP16)
 
 
-@pytest.mark.parametrize("finish", [Finish.GATED, Finish.RESIDUAL])
+@pytest.mark.parametrize("finish", [Finish.GATED_GELU, Finish.RESIDUAL])
 def test_a_product_of_more_rows_than_share_weights(
     product_device: torch.device, finish: Finish
 ) -> None:

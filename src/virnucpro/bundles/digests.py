@@ -152,14 +152,15 @@ def _records(path: Path) -> dict[str, Record]:
 
 
 def _of_hub(file: Path, sha256: str, repository: str) -> str | None:
-    """Say the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`.
+    """Name the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`.
 
-    It is a link to a file whose name is the digest that the hub says.
+    FILE may have folders. It is a link to a file whose name is the digest that the hub gives.
     """
-    commit, snapshots, models = (parent.name for parent in list(file.absolute().parents)[:3])
-    is_there = snapshots == "snapshots" and models == f"models--{repository.replace('/', '--')}"
-    if is_there and file.resolve().name in (sha256, git_blob_id(file)):
-        return f"as {repository} has it at {commit}"
+    snapshots = (f"models--{repository.replace('/', '--')}", "snapshots")
+    for commit in file.absolute().parents:
+        is_there = commit.parts[-3:-1] == snapshots
+        if is_there and file.resolve().name in (sha256, git_blob_id(file)):
+            return f"as {repository} has it at {commit.name}"
     return None
 
 

@@ -94,62 +94,72 @@ def _encoder(name: str, on_wait: Callable[[str], None]) -> str | Path:
     for place in alone + within:
         if is_known(find_encoder(place).manifest.said):
             return place
-    return fetch_model(encoder.repository, encoder.revision, _OTHERS[encoder.kind], on_wait)
+    if encoder.weights:
+        return fetch_model(encoder.repository, encoder.revision, (), on_wait, (encoder.weights,))
+    others = _OTHERS[encoder.kind]
+    return fetch_model(encoder.repository, encoder.revision, others, on_wait).parent
 
 
 def fetch_model(
-    repository: str, revision: str, others: tuple[str, ...], on_wait: Callable[[str], None] = _quiet
+    repository: str,
+    revision: str,
+    others: tuple[str, ...],
+    on_wait: Callable[[str], None] = _quiet,
+    layouts: tuple[str, ...] = LAYOUTS,
 ) -> Path:
-    """Return the directory with a model's weights, in the first layout that the repository has.
+    """Return the file of a model's weights, or their index, after all its files were fetched.
 
-    What is whole in the cache is taken from there, without network.
+    Files that are complete in the cache are taken from there, without network.
 
     Args:
         repository: on the hub.
         revision: a commit or a branch.
-        others: files beside the weights.
+        others: files to fetch along with the weights.
         on_wait: is told what is waited for.
+        layouts: files of weights or indexes; the first that the repository has is taken.
     """
-    if (found := _cached(repository, revision, others)) is not None:
+    if (found := _cached(repository, revision, others, layouts)) is not None:
         return found
     if not _is_offline():
-        _reach(repository, revision, on_wait)
-    for layout in LAYOUTS:
+        _reach(repository, revision, layouts[0], on_wait)
+    for layout in layouts:
         entry = _fetch(repository, revision, layout)
         if entry is not None:
             break
     else:
-        raise BundleError(_missing(repository, f"none of {', '.join(LAYOUTS)}", revision))
+        raise BundleError(_missing(repository, f"none of {', '.join(layouts)}", revision))
     wanted = [file.name for file in weight_files(entry)]
     for file in [*wanted, *others]:
         if file != entry.name and _fetch(repository, revision, file) is None:
             raise BundleError(_missing(repository, f"no {file}", revision))
-    return entry.parent
+    return entry
 
 
-def _cached(repository: str, revision: str, others: tuple[str, ...]) -> Path | None:
-    """Return the directory of a model of which every file is in the hub's cache."""
+def _cached(
+    repository: str, revision: str, others: tuple[str, ...], layouts: tuple[str, ...]
+) -> Path | None:
+    """Return the same as `fetch_model` if every file is in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (slow to import)
 
     def find(file: str) -> Path | None:
         found = try_to_load_from_cache(repository, file, revision=revision)
         return Path(found) if isinstance(found, str) else None
 
-    for layout in LAYOUTS:
+    for layout in layouts:
         entry = find(layout)
         if entry is None:
             continue
         _check(entry)
-        names = [file.name for file in weight_files(entry) if file.name != layout]
+        names = [file.name for file in weight_files(entry) if file.name != entry.name]
         files = [find(name) for name in (*names, *others)]
         if None not in files:
             for file in filter(None, files):
                 _check(file)
-            return entry.parent
+            return entry
     return None
 
 
-def _reach(repository: str, revision: str, on_wait: Callable[[str], None]) -> None:
+def _reach(repository: str, revision: str, file: str, on_wait: Callable[[str], None]) -> None:
     """Ask the hub once for a repository; the library would ask for half a minute.
 
     Raises:
@@ -158,7 +168,7 @@ def _reach(repository: str, revision: str, on_wait: Callable[[str], None]) -> No
     from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 (slow to import)
     from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
 
-    url = hf_hub_url(repository, LAYOUTS[0], revision=revision)
+    url = hf_hub_url(repository, file, revision=revision)
     host = urlsplit(url).netloc
     on_wait(f"asking {host} for {repository} (at most {_SECONDS} s)")
     faults: list[BaseException] = [TimeoutError(f"no answer within {_SECONDS} s")]

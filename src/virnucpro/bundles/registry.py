@@ -22,6 +22,7 @@ class PublishedEncoder(NamedTuple):
         heads: of the network.
         revision: a commit, or the branch.
         digests: sha256 of the weights' files at that revision, where they are known.
+        weights: path of the weights in the repository; empty where it has transformers' layout.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class PublishedEncoder(NamedTuple):
     heads: int
     revision: str = "main"
     digests: frozenset[str] = frozenset()
+    weights: str = ""
 
 
 class Published(NamedTuple):

@@ -24,6 +24,8 @@ LAYOUTS = (
     "model.safetensors.index.json", "model.safetensors",
     "pytorch_model.bin.index.json", "pytorch_model.bin",
 )  # fmt: skip
+#: Where the repositories of ESM C keep their one file.
+_FOLDER = "data/weights/*.pth"
 _INDEX = ".index.json"
 _CONFIG = "config.json"
 #: Most files of an index.
@@ -115,6 +117,8 @@ def _entry(path: Path) -> Path:
         _refuse_other(path, [path])
         return path
     found = [path / name for name in LAYOUTS if (path / name).exists()]
+    if not found and len(files := sorted(path.glob(_FOLDER))) == 1:
+        return files[0]
     if not found:
         with reading(path, "give a directory that can be read", BundleError):
             _refuse_other(path, sorted(path.iterdir()))

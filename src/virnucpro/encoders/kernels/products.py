@@ -12,25 +12,32 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from virnucpro.encoders.kernels.rows import gelu_of
+from virnucpro.encoders.kernels.rows import gelu_of, silu_of
 
 
 class Finish(IntEnum):
     """What happens to a tile before it is written.
 
-    PLAIN writes it; GELU applies GELU; GATED applies GELU to every even column and multiplies it
-    with the odd column behind it, the pairs being in `paired_order`; RESIDUAL adds what was in the
-    output.
+    PLAIN writes it; GELU applies GELU; GATED_GELU and GATED_SILU apply GELU or SiLU to every even
+    column and multiply it with the odd column after it, the pairs being in `paired_order`; RESIDUAL
+    adds what was in the output.
     """
 
     PLAIN = 0
     GELU = 1
-    GATED = 2
+    GATED_GELU = 2
     RESIDUAL = 3
+    GATED_SILU = 4
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a pair of columns gives one."""
+        return self in (Finish.GATED_GELU, Finish.GATED_SILU)
 
 
 _GELU = tl.constexpr(Finish.GELU.value)
-_GATED = tl.constexpr(Finish.GATED.value)
+_GATED_GELU = tl.constexpr(Finish.GATED_GELU.value)
+_GATED_SILU = tl.constexpr(Finish.GATED_SILU.value)
 _RESIDUAL = tl.constexpr(Finish.RESIDUAL.value)
 
 # Rows, columns, depth in bytes of a tile; measured on an H100 (docs/log.md).
@@ -88,7 +95,7 @@ def _product_kernel(
             w = w_desc.load([n, k * TILE_K])
             total = tl.dot(a, w.T, total)
         rows = m + tl.arange(0, TILE_M)
-        if FINISH == _GATED:
+        if FINISH == _GATED_GELU or FINISH == _GATED_SILU:  # noqa: PLR1714, SIM109 (Triton)
             gate, value = tl.split(tl.reshape(total, (TILE_M, HALF, 2)))
             even = n + 2 * tl.arange(0, HALF)
             gate = _finished(
@@ -99,7 +106,7 @@ def _product_kernel(
                 value, even + 1, rows, n_rows, n_columns, bias_ptr, row_scales_ptr,
                 column_scales_ptr, BIAS, ROW_SCALES, COLUMN_SCALES, WHOLE,
             )  # fmt: skip
-            y = gelu_of(gate) * value
+            y = (silu_of(gate) if FINISH == _GATED_SILU else gelu_of(gate)) * value
             if FACTOR:
                 y *= out_factor
             y = tl.permute(tl.reshape(y, (TILE_M, HALF // 16, 4, 4)), (0, 1, 3, 2))
@@ -167,7 +174,7 @@ def product(
         out_factor, n_rows, n_columns, depth,
         TILE_M=_TILE_M, TILE_N=_TILE_N, TILE_K=tile_k, TOGETHER=_TOGETHER, PROGRAMS=programs,
         FINISH=finish.value, WHOLE=n_columns % _TILE_N == 0, FACTOR=out_factor != 1.0,
-        REORDER=out_TN.dtype == torch.float8_e4m3fn and finish is not Finish.GATED,
+        REORDER=out_TN.dtype == torch.float8_e4m3fn and not finish.is_gated,
         BIAS=bias_N is not None, ROW_SCALES=row_scales_T1 is not None,
         COLUMN_SCALES=column_scales_N is not None, num_warps=8, num_stages=3,
     )  # fmt: skip

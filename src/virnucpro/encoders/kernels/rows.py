@@ -1,4 +1,4 @@
-"""Kernels that go over the rows of activations once: LayerNorm, GELU, means of sequences."""
+"""Kernels that read the rows of activations once: LayerNorm, GELU, SiLU, means of sequences."""
 
 import torch
 import triton
@@ -12,7 +12,8 @@ _FP8_LARGEST = tl.constexpr(448.0)
 @triton.jit
 def _norm_kernel(
     x_ptr, delta_ptr, weight_ptr, bias_ptr, out_ptr, scales_ptr, epsilon,
-    WIDTH: tl.constexpr, PADDED: tl.constexpr, DELTA: tl.constexpr, QUANTISE: tl.constexpr,
+    WIDTH: tl.constexpr, PADDED: tl.constexpr, DELTA: tl.constexpr, BIAS: tl.constexpr,
+    QUANTISE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     columns = tl.arange(0, PADDED)
@@ -26,8 +27,9 @@ def _norm_kernel(
     centred = tl.where(known, x - mean, 0.0)
     variance = tl.sum(centred * centred, 0) / WIDTH
     weight = tl.load(weight_ptr + columns, mask=known, other=0.0).to(tl.float32)
-    bias = tl.load(bias_ptr + columns, mask=known, other=0.0).to(tl.float32)
-    y = centred * tl.rsqrt(variance + epsilon) * weight + bias
+    y = centred * tl.rsqrt(variance + epsilon) * weight
+    if BIAS:
+        y += tl.load(bias_ptr + columns, mask=known, other=0.0).to(tl.float32)
     if QUANTISE:
         largest = tl.maximum(tl.max(tl.abs(y), 0), 1e-12)
         tl.store(scales_ptr + row, largest / _FP8_LARGEST)
@@ -38,7 +40,7 @@ def _norm_kernel(
 def layer_norm(
     x_TD: Tensor,
     weight_D: Tensor,
-    bias_D: Tensor,
+    bias_D: Tensor | None,
     epsilon: float,
     out_TD: Tensor,
     *,
@@ -50,7 +52,7 @@ def layer_norm(
     Args:
         x_TD: contiguous.
         weight_D: of the LayerNorm.
-        bias_D: of the LayerNorm.
+        bias_D: of the LayerNorm; None if it has no bias.
         epsilon: of the LayerNorm.
         out_TD: may be `x_TD`; e4m3 with `scales_T1`.
         delta_TD: contiguous; zero where not given.
@@ -60,9 +62,45 @@ def layer_norm(
     width = x_TD.shape[1]
     padded = triton.next_power_of_2(width)
     _norm_kernel[(len(x_TD),)](
-        x_TD, delta_TD if delta_TD is not None else x_TD, weight_D, bias_D, out_TD,
+        x_TD, delta_TD if delta_TD is not None else x_TD, weight_D,
+        bias_D if bias_D is not None else weight_D, out_TD,
         scales_T1 if scales_T1 is not None else x_TD, epsilon,
-        WIDTH=width, PADDED=padded, DELTA=delta_TD is not None, QUANTISE=scales_T1 is not None,
+        WIDTH=width, PADDED=padded, DELTA=delta_TD is not None, BIAS=bias_D is not None,
+        QUANTISE=scales_T1 is not None, num_warps=max(1, min(4, padded // 256)),
+    )  # fmt: skip
+
+
+@triton.jit
+def _query_key_norm_kernel(
+    qkv_ptr, query_ptr, key_ptr, epsilon, WIDTH: tl.constexpr, PADDED: tl.constexpr
+):
+    """Normalise the queries (program 0 of axis 1) or the keys (program 1) of one row in place."""
+    columns = tl.arange(0, PADDED)
+    known = columns < WIDTH
+    part = tl.program_id(1)
+    at = qkv_ptr + (3 * tl.program_id(0).to(tl.int64) + part) * WIDTH + columns
+    x = tl.load(at, mask=known, other=0.0).to(tl.float32)
+    weight_ptr = query_ptr if part == 0 else key_ptr
+    weight = tl.load(weight_ptr + columns, mask=known, other=0.0).to(tl.float32)
+    centred = tl.where(known, x - tl.sum(x, 0) / WIDTH, 0.0)
+    variance = tl.sum(centred * centred, 0) / WIDTH
+    y = centred * tl.rsqrt(variance + epsilon) * weight
+    tl.store(at, y.to(qkv_ptr.dtype.element_ty), mask=known)
+
+
+def query_key_norm(qkv_TE: Tensor, query_D: Tensor, key_D: Tensor, epsilon: float) -> None:
+    """Replace queries and keys, each over all heads at once, by their LayerNorm without bias.
+
+    Args:
+        qkv_TE: query, key and value fused, contiguous; the values stay as they are.
+        query_D: weight of the queries' LayerNorm.
+        key_D: weight of the keys' LayerNorm, of the same type.
+        epsilon: of both.
+    """
+    width = len(query_D)
+    padded = triton.next_power_of_2(width)
+    _query_key_norm_kernel[(len(qkv_TE), 2)](
+        qkv_TE, query_D, key_D, epsilon, WIDTH=width, PADDED=padded,
         num_warps=max(1, min(4, padded // 256)),
     )  # fmt: skip
 
@@ -89,24 +127,45 @@ def gelu_of(x):
 
 
 @triton.jit
-def _gelu_kernel(x_ptr, out_ptr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, GATED: tl.constexpr):
+def silu_of(x):
+    """Return SiLU, x / (1 + exp(-x)); of numbers whose exponential overflows it is 0."""
+    return x / (1.0 + tl.exp2(x * -1.4426950408889634))
+
+
+@triton.jit
+def _activation_kernel(
+    x_ptr, out_ptr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, GATED: tl.constexpr, SILU: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     known = columns < WIDTH
     at = row * WIDTH * (2 if GATED else 1) + columns
-    y = gelu_of(tl.load(x_ptr + at, mask=known, other=0.0).to(tl.float32))
+    x = tl.load(x_ptr + at, mask=known, other=0.0).to(tl.float32)
+    y = silu_of(x) if SILU else gelu_of(x)
     if GATED:
         y *= tl.load(x_ptr + at + WIDTH, mask=known, other=0.0).to(tl.float32)
     tl.store(out_ptr + row * WIDTH + columns, y.to(out_ptr.dtype.element_ty), mask=known)
 
 
 def gelu(x_TF: Tensor, *, gated: bool = False) -> Tensor:
-    """Return GELU of each value; where `gated`, of each row's first half times its second half."""
+    """Return GELU of each value; if `gated`, of each row's first half times its second half."""
+    return _activated(x_TF, gated=gated, silu=False)
+
+
+def gated_silu(x_TF: Tensor) -> Tensor:
+    """Return SiLU of each row's first half times its second half."""
+    return _activated(x_TF, gated=True, silu=True)
+
+
+def _activated(x_TF: Tensor, *, gated: bool, silu: bool) -> Tensor:
     width = x_TF.shape[1] // (2 if gated else 1)
     out_TF = x_TF.new_empty(len(x_TF), width)
     block = min(2048, triton.next_power_of_2(width))
     grid = (len(x_TF), triton.cdiv(width, block))
-    _gelu_kernel[grid](x_TF, out_TF, WIDTH=width, BLOCK=block, GATED=gated, num_warps=4)
+    _activation_kernel[grid](
+        x_TF, out_TF, WIDTH=width, BLOCK=block, GATED=gated, SILU=silu, num_warps=4
+    )
     return out_TF
 
 

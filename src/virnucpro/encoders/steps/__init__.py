@@ -41,6 +41,11 @@ class Steps(Protocol[Positions]):
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
         """Let every token attend to those of its own sequence; E is query, key, value fused."""
 
+    def norm_queries_keys(
+        self, qkv_TE: Tensor, query_norm: nn.LayerNorm, key_norm: nn.LayerNorm
+    ) -> Tensor:
+        """Return the fused rows with queries and keys normalised, each over all heads at once."""
+
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
         """Return the LayerNorm of each row."""
 
@@ -52,6 +57,9 @@ class Steps(Protocol[Positions]):
 
     def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Return GELU of the first half of each row of linear(rows) times the second half."""
+
+    def product_gated_silu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Return SiLU of the first half of each row of linear(rows) times the second half."""
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm

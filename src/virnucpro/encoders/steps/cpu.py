@@ -22,7 +22,7 @@ from virnucpro.encoders.steps.plain import PlainSteps, Positions, attend
 
 #: Most tokens of a sequence whose attention weights are held, which grow with the square.
 LONGEST_WEIGHTS = 256
-gelu_ = torch.ops.aten.gelu_
+gelu_, silu_ = torch.ops.aten.gelu_, torch.ops.aten.silu_
 
 
 class CpuSteps(PlainSteps):
@@ -65,6 +65,14 @@ class CpuSteps(PlainSteps):
             return scaled_dot_product_attention(q, k, v, scale=1.0)
         return products_by_heads(torch.softmax(products_by_heads(q, k.transpose(2, 3)), 3), v)
 
+    def norm_queries_keys(
+        self, qkv_TE: Tensor, query_norm: nn.LayerNorm, key_norm: nn.LayerNorm
+    ) -> Tensor:
+        """Normalise where queries and keys are."""
+        for rows_TD, norm in zip(qkv_TE.chunk(3, dim=1), (query_norm, key_norm), strict=False):
+            rows_TD.copy_(norm(rows_TD))
+        return qkv_TE
+
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Multiply, then apply GELU where the product lies."""
         linear = cast("nn.Linear", linear)
@@ -74,6 +82,11 @@ class CpuSteps(PlainSteps):
         """Multiply, and apply GELU to the gate where it lies."""
         gate, value = cast("nn.Linear", linear).weight.chunk(2)
         return Rows(gelu_(multiply(rows.values, gate)).mul_(multiply(rows.values, value)))
+
+    def product_gated_silu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply, and apply SiLU to the gate where it lies."""
+        gate, value = cast("nn.Linear", linear).weight.chunk(2)
+        return Rows(silu_(multiply(rows.values, gate)).mul_(multiply(rows.values, value)))
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
@@ -108,4 +121,6 @@ def pair_rows(block: Esm2Block, heads: int) -> None:
 
 
 def _add_product(x_TD: Tensor, rows: Rows, linear: nn.Linear) -> Tensor:
-    return x_TD.add_(linear.bias).addmm_(rows.values, linear.weight.t())
+    if linear.bias is not None:
+        x_TD.add_(linear.bias)
+    return x_TD.addmm_(rows.values, linear.weight.t())

@@ -67,6 +67,13 @@ class FusedSteps:
         )  # fmt: skip
         return out_TD
 
+    def norm_queries_keys(
+        self, qkv_TE: Tensor, query_norm: nn.LayerNorm, key_norm: nn.LayerNorm
+    ) -> Tensor:
+        """Normalise queries and keys in one pass; `qkv_TE` is overwritten."""
+        row_kernels.query_key_norm(qkv_TE, query_norm.weight, key_norm.weight, query_norm.eps)
+        return qkv_TE
+
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
         """Normalise in one pass."""
         return Rows(_norm(x_TD, norm))
@@ -82,6 +89,10 @@ class FusedSteps:
     def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Multiply, then apply GELU to the gate in one pass."""
         return Rows(row_kernels.gelu(linear(rows.values), gated=True))
+
+    def product_gated_silu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply, then apply SiLU to the gate in one pass."""
+        return Rows(row_kernels.gated_silu(linear(rows.values)))
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
@@ -116,7 +127,11 @@ class FusedProductSteps(FusedSteps):
 
     def product_gated_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
         """Multiply and apply GELU to the gate at once."""
-        return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GATED))
+        return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GATED_GELU))
+
+    def product_gated_silu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply SiLU to the gate at once."""
+        return Rows(_product(rows.values, cast("nn.Linear", linear), Finish.GATED_SILU))
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
@@ -149,7 +164,7 @@ def _product(
     rows_TK: Tensor, linear: nn.Linear, finish: Finish = Finish.PLAIN, out_TN: Tensor | None = None
 ) -> Tensor:
     if out_TN is None:
-        columns = len(linear.weight) // (2 if finish is Finish.GATED else 1)
+        columns = len(linear.weight) // (2 if finish.is_gated else 1)
         out_TN = rows_TK.new_empty(len(rows_TK), columns)
     product(rows_TK, linear.weight, out_TN, bias_N=linear.bias, finish=finish)
     return out_TN

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from virnucpro.encoders.packing import Pack, Run, mean_pool
 from virnucpro.encoders.positions import alibi_bias, alibi_slopes, rotary_tables, rotate
@@ -71,6 +71,13 @@ class PlainSteps:
             return Rows(cast("Tensor", mixed_THA).flatten(1))
         return Rows(attend(q_THA, k_THA, v_THA, positions).flatten(1))
 
+    def norm_queries_keys(
+        self, qkv_TE: Tensor, query_norm: nn.LayerNorm, key_norm: nn.LayerNorm
+    ) -> Tensor:
+        """Normalise queries and keys."""
+        q_TD, k_TD, v_TD = qkv_TE.chunk(3, dim=1)
+        return torch.cat((query_norm(q_TD), key_norm(k_TD), v_TD), dim=1)
+
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
         """Normalise."""
         return Rows(norm(x_TD))
@@ -87,6 +94,11 @@ class PlainSteps:
         """Multiply and apply GELU to the gate."""
         gate_TF, value_TF = linear(rows.values).chunk(2, dim=1)
         return Rows(gelu(gate_TF) * value_TF)
+
+    def product_gated_silu(self, rows: Rows, linear: nn.Module) -> Rows:
+        """Multiply and apply SiLU to the gate."""
+        gate_TF, value_TF = linear(rows.values).chunk(2, dim=1)
+        return Rows(silu(gate_TF) * value_TF)
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
