@@ -115,7 +115,7 @@ def alone(name: str, proteins: Path, device: str, precision: str) -> dict[str, A
         if chosen.device.type == "cuda":
             torch.cuda.synchronize()
         rate = max(rate, held / (time.perf_counter() - started))
-    return {"kind": chosen.kind, "ways": embedder.ways, "encoder alone, tokens/s": round(rate)}
+    return {"kind": chosen.kind, "ways": embedder.backends, "encoder alone, tokens/s": round(rate)}
 
 
 if __name__ == "__main__":

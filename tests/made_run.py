@@ -150,6 +150,6 @@ def write_ends(directory: Path, records: pl.DataFrame, rows: int) -> None:
     manifest = RunManifest(
         FORMAT, "finished", binding, Environment("3.11", "Linux", {}), Budgets(65_536, 65_536),
         started="2026-11-23T09:00:00+00:00", finished="2026-11-23T09:13:56+00:00",
-        records_sha256="0" * 64, ways=["encoders: made up"], devices=devices,
+        records_sha256="0" * 64, backends=["encoders: made up"], devices=devices,
     )  # fmt: skip
     Run(directory, manifest).save()

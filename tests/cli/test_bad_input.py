@@ -126,7 +126,7 @@ def test_every_mate_that_cannot_be_processed_is_counted_and_none_draws_on_the_te
             "the directory that this is typed in is gone",
         ),
         ("def fails(*_, **__): raise MemoryError", "there is too little memory; give it more"),
-        ("def fails(*_, **__): raise OSError('two\\nlines')", "error: two\\nlines; mend that"),
+        ("def fails(*_, **__): raise OSError('two\\nlines')", "error: two\\nlines; fix this"),
     ],
     ids=["closed input", "no directory", "no memory", "a library's lines"],
 )
@@ -214,7 +214,11 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
         ("--device", "tpu", "--device tpu"),
         ("--device", "cpu,tpu", "--device cpu,tpu"),
         ("--executor", "slurm", "--executor slurm: give local, ray, launched"),
-        ("--executor", "launched", "no RANK and LOCAL_RANK here; start it with torchrun"),
+        (
+            "--executor",
+            "launched",
+            "RANK and LOCAL_RANK are not set; start the command with torchrun",
+        ),
         ("--device", "cuda:99", "--device cuda:99"),
         ("--precision", "fp7", "--precision fp7"),
         ("--frames", "half", "--frames half: give open, segments, whole, all"),

@@ -147,7 +147,7 @@ def test_a_finished_run_returns_at_once(finished: Path) -> None:
     before = contents(finished)
     done = run("predict", *EXAMPLES, "-o", finished)
     assert done.returncode == 0
-    assert "finished already" in done.stderr
+    assert "already finished" in done.stderr
     assert contents(finished) == before
 
 

@@ -203,7 +203,7 @@ def test_the_file_of_a_run_is_the_same_command(finished: Path, tmp_path: Path) -
     config, before = finished / "config.toml", (finished / "config.toml").read_bytes()
     done = run("predict", "--config", config)
     assert done.returncode == 0, done.stderr
-    assert "finished already" in done.stderr
+    assert "already finished" in done.stderr
     assert config.read_bytes() == before
     done = run("predict", "--config", config, "-o", tmp_path / "again")
     assert done.returncode == 0, done.stderr
@@ -235,4 +235,4 @@ def test_a_run_of_embed_is_repeated_from_its_file(tmp_path: Path) -> None:
     assert found.keys() == {key(p) for p in COMMANDS["embed"].params} - {"config"}
     assert found["layer"] >= 1
     assert (found["format"], found["precision"]) == ("npz", "fp32")
-    assert "finished already" in run("embed", "--config", config).stderr
+    assert "already finished" in run("embed", "--config", config).stderr

@@ -61,7 +61,7 @@ def test_every_record_is_in_the_file_and_a_finished_run_returns_at_once(
     assert summary["vectors"] == summary["letters"] == sum(map(len, lines[1::2]))
     again = run(*command)
     assert again.returncode == 0
-    assert "finished already" in again.stderr
+    assert "already finished" in again.stderr
     assert_same_files(contents(out), unbroken[1])
     assert not (out / "shards").exists()
 

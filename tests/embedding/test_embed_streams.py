@@ -19,10 +19,10 @@ from virnucpro.embedding.outputs import part_of
 from virnucpro.embedding.shard import EmbeddingShard, make_embedding_shard
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.runs.devices import Budgets
-from virnucpro.runs.executors.block_queue import Handout
+from virnucpro.runs.executors.block_queue import BlockQueue
 from virnucpro.runs.executors.connection import Hello, Ready
-from virnucpro.runs.executors.slots import Place
-from virnucpro.runs.executors.worker_pool import Crew
+from virnucpro.runs.executors.slots import Endpoint
+from virnucpro.runs.executors.worker_pool import WorkerPool
 from virnucpro.runs.task import Result
 from virnucpro.runs.work import Work
 from virnucpro.sequences.blocks import Block, records_in_blocks
@@ -113,7 +113,7 @@ def test_a_block_that_kills_its_workers_has_a_problem_for_each_record(
     assert (part.ids, len(part.counts), len(part.lengths)) == ([], 0, 0)
 
 
-class MadeLink:
+class FakeConnection:
     """A worker that gives each record the number of its block."""
 
     def __init__(self, seconds: float) -> None:
@@ -146,26 +146,28 @@ def test_a_slow_worker_that_is_waited_for_does_not_wait_for_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody reads ahead of what the slow one has, and then it wants another block."""
-    finish, slow = Handout.finish, MadeLink(0.2)
+    finish, slow = BlockQueue.finish, FakeConnection(0.2)
     receive, serving = slow.receive, set[int]()
 
     def noted() -> Result:
         serving.add(threading.get_ident())
         return receive()
 
-    def finished(handout: Handout) -> None:
+    def finished(handout: BlockQueue) -> None:
         finish(handout)
         if threading.get_ident() in serving:
             time.sleep(0.02)  # as when other threads have the interpreter
 
     monkeypatch.setattr(slow, "receive", noted)
-    monkeypatch.setattr(Handout, "finish", finished)
-    crew = Crew([Place("slow", lambda: slow), Place("fast", lambda: MadeLink(0.03))])
+    monkeypatch.setattr(BlockQueue, "finish", finished)
+    pool = WorkerPool(
+        [Endpoint("slow", lambda: slow), Endpoint("fast", lambda: FakeConnection(0.03))]
+    )
     blocks = records_in_blocks(((f"s{i}", "MKVLAAGGTW") for i in range(100)), "protein", 10)
     found: list[int] = []
 
     def take() -> None:
-        found.extend(int(s.values_RD[0, 0]) for s in embedding._Stream(crew, blocks).shards())
+        found.extend(int(s.values_RD[0, 0]) for s in embedding._Stream(pool, blocks).shards())
 
     taker = threading.Thread(target=take, daemon=True)
     taker.start()

@@ -64,7 +64,7 @@ def test_the_others_are_done(device: str, sheet: Path, tiny_bundle: Bundle) -> N
     assert found.problems == [f"{name}: {why}" for name, why in found.damaged.items()]
     assert found.damaged["s2"].startswith(f"{folder}/start.fq.gz: the compressed data ends early")
     assert found.damaged["s3"].startswith(f"{folder}/end.fq: record 40, line")
-    assert f"s3: {found.damaged['s3']}; the other samples go on" in heard.lines
+    assert f"s3: {found.damaged['s3']}; continuing with the other samples" in heard.lines
     assert column(out / "samples.tsv", "problem") == {"s1": "", "s4": "", **found.damaged}
     assert column(out / "samples.tsv", "records")["s3"] == ""
     assert len((out / "records.tsv").read_text().splitlines()) == 1 + 2 * len(READS)

@@ -17,7 +17,7 @@ from virnucpro.classify import load_classifier
 from virnucpro.errors import InputError, RunError, SettingsError
 from virnucpro.prediction.outputs.sheet_tables import SampleSummaries
 from virnucpro.runs.block_loop import Progress
-from virnucpro.runs.executors.processes import Process
+from virnucpro.runs.executors.processes import ProcessConnection
 from virnucpro.runs.job import Plan, Silence
 from virnucpro.runs.progress import Reporter
 
@@ -138,7 +138,7 @@ def test_a_finished_sheet_returns_at_once(many: Many) -> None:
     arguments = ("--samples", folder / "sheet.csv", "-o", folder / "out", "--device=cpu")
     done = run("predict", *arguments, report=True)
     assert done.returncode == 0, done.stderr
-    assert "all 32 samples are finished already" in done.stderr
+    assert "all 32 samples are already finished" in done.stderr
     assert "32 samples, 96 records: " in done.stderr.splitlines()[-2]
     assert f"look first at {folder / 'out' / 'report.html'} and " in done.stderr.splitlines()[-1]
     assert done.stderr.count("will write in") == 2
@@ -152,7 +152,7 @@ class Stop(Silence):
         self._sample, self._blocks, self._is_here = sample, blocks, False
 
     def planned(self, plan: Plan) -> None:
-        self._is_here = plan.turn is not None and plan.turn.name == self._sample
+        self._is_here = plan.sample is not None and plan.sample.name == self._sample
 
     def advanced(self, progress: Progress) -> None:
         if self._is_here and progress.records == self._blocks:
@@ -186,7 +186,7 @@ def test_a_sheet_that_gains_samples_does_these_alone(tmp_path: Path) -> None:
     sheet = write_sheet(tmp_path, ["s3", "s1", "s2"])
     done = run("predict", "--samples", sheet, "-o", out, "--device=cpu", "--block-chunks=2")
     assert done.returncode == 0, done.stderr
-    assert "2 of 3 samples were finished" in done.stderr
+    assert "2 of 3 samples were already finished" in done.stderr
     assert "sample 1 of 3 (s3): all records done" in done.stderr
     assert (out / "s1" / "run.json").read_bytes() == before
     assert [row[0] for row in rows(out / "samples.tsv")] == ["sample", "s3", "s1", "s2"]
@@ -197,13 +197,13 @@ def test_workers_of_their_own_are_started_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    start_one = Process.start
+    start_one = ProcessConnection.start
 
-    def counted(self: Process, *arguments: Any) -> object:  # noqa: ANN401
+    def counted(self: ProcessConnection, *arguments: Any) -> object:  # noqa: ANN401
         started.append(self.pid)
         return start_one(self, *arguments)
 
-    monkeypatch.setattr(Process, "start", counted)
+    monkeypatch.setattr(ProcessConnection, "start", counted)
     sheet = write_sheet(tmp_path, ["s1", "s2", "s3", "s4"], reads=9)
     options = {**SMALL, "compressed": True, "legacy": True}
     virnucpro.predict_samples(sheet, tmp_path / "out", **options | {"device": "cpu,cpu"})

@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.prediction.outputs.paths import Outputs, SheetOutputs
 from virnucpro.runs.block_loop import Progress
-from virnucpro.runs.job import Plan, Turn
+from virnucpro.runs.job import Plan, SamplePosition
 from virnucpro.runs.progress import Reporter
 from virnucpro.runs.work import Work
 
@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
 
 
-def plan(directory: Path, turn: Turn | None = None) -> Plan:
+def plan(directory: Path, turn: SamplePosition | None = None) -> Plan:
     outputs, how, notes = Outputs(directory), "chunks of 300 bp", ["a note"]
     notes += [f"{turn.name}: of its own"] if turn else []
     return Plan("predict", outputs, "tiny 1", how, ["cpu"], "cpu", "fp32", 4000, notes, turn)
@@ -33,7 +33,7 @@ def test_progress_tells_rate_share_and_time_left(tmp_path: Path) -> None:
     reporter.planned(plan(tmp_path))
     reporter.advanced(Progress(3000, 1000, 2000, 1000, Work(records=2000)))
     last = stream.getvalue().strip().splitlines()[-1]
-    assert last == "3,000 records, 1,000 from before, 20 records/s, 50%, 3:20 left"
+    assert last == "3,000 records, 1,000 resumed, 20 records/s, 50%, 3:20 left"
 
 
 @pytest.mark.usefixtures("clock")
@@ -42,7 +42,7 @@ def test_progress_of_several_samples_counts_all_of_them(tmp_path: Path) -> None:
     reporter = Reporter(stream)
     together = SheetOutputs(tmp_path)
     for number, name in enumerate(("liver", "gut", "blank"), start=1):
-        reporter.planned(plan(tmp_path / name, Turn(name, number, 3, 12000, together)))
+        reporter.planned(plan(tmp_path / name, SamplePosition(name, number, 3, 12000, together)))
         if name == "liver":
             reporter.already_finished()
             continue
@@ -59,7 +59,7 @@ def test_progress_of_several_samples_counts_all_of_them(tmp_path: Path) -> None:
     assert [line for line in said.splitlines() if "of its own" in line] == [
         f"note: {name}: of its own" for name in ("liver", "gut", "blank")
     ]
-    assert "finished already" not in said
+    assert "already finished" not in said
     assert [line for line in said.splitlines() if line.startswith("sample")] == [
         "sample 2 of 3 (gut): 2,000 records, 20 records/s, 50%, 5:00 left",
         "sample 2 of 3 (gut): 4,000 records, 20 records/s, 67%, 3:20 left",

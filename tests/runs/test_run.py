@@ -73,16 +73,18 @@ def test_processes_share_a_run_where_a_shared_lock_takes_a_file_that_can_be_read
 
 def test_a_rerun_in_another_way_is_refused(tmp_path: Path, binding: Binding) -> None:
     with open_run(tmp_path / "out", binding, Budgets(1, 1)) as run:
-        run.keep_ways(["encoders: fast"])
+        run.keep_backends(["encoders: fast"])
     with open_run(tmp_path / "out", binding, Budgets(1, 1)) as run:
-        run.keep_ways(["encoders: fast"])
+        run.keep_backends(["encoders: fast"])
         with pytest.raises(RunError, match=r"with encoders: fast, .* with encoders: plain;") as e:
-            run.keep_ways(["encoders: plain"])
+            run.keep_backends(["encoders: plain"])
         assert "\n" not in str(e.value)
-        assert run.manifest.ways == ["encoders: fast"]
-        (run.shards / "ways.json").write_bytes(b"")  # as a file system may after a power cut
-        with pytest.raises(RunError, match=r"ways.json: cannot be read .*; give a new directory"):
-            run.keep_ways(["encoders: fast"])
+        assert run.manifest.backends == ["encoders: fast"]
+        (run.shards / "backends.json").write_bytes(b"")  # as a file system may after a power cut
+        with pytest.raises(
+            RunError, match=r"backends.json: cannot be read .*; give a new directory"
+        ):
+            run.keep_backends(["encoders: fast"])
 
 
 # Directories that are not ours
@@ -130,7 +132,7 @@ def test_a_directory_of_another_program_is_left_as_it_is(
 def test_a_link_inside_a_run_is_not_followed(tmp_path: Path, binding: Binding, name: str) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     with open_run(out, binding, Budgets(1, 1)) as run:
-        run.keep_ways(["made"])
+        run.keep_backends(["made"])
     shutil.copytree(out, elsewhere)
     if name == "shards":
         shutil.rmtree(out / name)
@@ -142,7 +144,7 @@ def test_a_link_inside_a_run_is_not_followed(tmp_path: Path, binding: Binding, n
         pytest.raises(RunError, match=rf"{name}: is (no file|a link)"),
         open_run(out, binding, Budgets(1, 1)) as run,
     ):
-        run.keep_ways(["made"])
+        run.keep_backends(["made"])
     assert looks(elsewhere) == before
 
 

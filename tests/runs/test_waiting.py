@@ -71,5 +71,7 @@ def test_a_wait_begins_again_when_something_came(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("given", ["soon", "0", "-3", "nan"])
 def test_a_limit_that_is_no_time_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIRNUCPRO_WAIT", given)
-    with pytest.raises(SettingsError, match=f"VIRNUCPRO_WAIT={given}: give seconds, as 600"):
+    with pytest.raises(
+        SettingsError, match=f"VIRNUCPRO_WAIT={given}: give a number of seconds, for example 600"
+    ):
         Wait("anything")

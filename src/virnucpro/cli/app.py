@@ -80,7 +80,7 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        _fail(f"{where}{error.strerror or error}; mend that, the same command then continues")
+        _fail(f"{where}{error.strerror or error}; fix this, then rerun to resume")
     except ImportError as error:
         _fail(f"the installation is broken ({error}); pip install --force-reinstall virnucpro")
     except MemoryError:

@@ -19,8 +19,8 @@ from virnucpro.embedding.outputs import EmbeddingFiles, EmbeddingOutputs, Embedd
 from virnucpro.embedding.shard import EmbeddingShard
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.errors import InputError, RunError, SettingsError, require
-from virnucpro.runs.execution import execute, started_crew
-from virnucpro.runs.executors.worker_pool import Crew, Events
+from virnucpro.runs.execution import execute, started_pool
+from virnucpro.runs.executors.worker_pool import Events, WorkerPool
 from virnucpro.runs.job import Executor, Job, Observer
 from virnucpro.sequences.blocks import Block, records_in_blocks
 from virnucpro.sequences.inputs import checked_inputs, dna_notes
@@ -170,9 +170,9 @@ def embed_sequences(
             yield id_, letters
 
     blocks = records_in_blocks(noted(), loaded.kind, task.block_letters)
-    with started_crew(task, device, executor) as crew:
+    with started_pool(task, device, executor) as pool:
         loaded.check()
-        for shard in _Stream(crew, blocks).shards():
+        for shard in _Stream(pool, blocks).shards():
             for values in part_of(shard).embeddings(is_ragged=pooling == "tokens"):
                 yield ids.popleft(), values
 
@@ -193,11 +193,11 @@ def _task(
 
 
 class _Stream:
-    """Blocks through a crew in the background, shards in order in the foreground."""
+    """Blocks through a pool in the background, shards in order in the foreground."""
 
-    def __init__(self, crew: Crew, blocks: Iterator[Block]) -> None:
-        self._crew, self._blocks = crew, blocks
-        self._room = threading.Semaphore(_BLOCKS_WAITING * len(crew.members))
+    def __init__(self, pool: WorkerPool, blocks: Iterator[Block]) -> None:
+        self._pool, self._blocks = pool, blocks
+        self._room = threading.Semaphore(_BLOCKS_WAITING * len(pool.slots))
         self._results: queue.Queue[Result | BaseException | None] = queue.Queue()
         self._is_over = False
 
@@ -220,7 +220,7 @@ class _Stream:
                     self._room.release()
         finally:
             self._is_over = True
-            self._crew.stop()
+            self._pool.stop()
             if threading.main_thread().is_alive():  # else threads do not go on any more
                 runner.join()
 
@@ -235,7 +235,7 @@ class _Stream:
             lambda _line: None,
         )
         try:
-            self._crew.run(self._with_room(), self._crew.hello().budgets, events)
+            self._pool.run(self._with_room(), self._pool.hello().budgets, events)
             self._results.put(None)
         except BaseException as error:  # noqa: BLE001 (raised again where shards are taken)
             self._results.put(error)

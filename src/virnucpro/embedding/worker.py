@@ -99,7 +99,7 @@ class Embedder:
         self._counting = threading.Lock()
 
     @property
-    def ways(self) -> list[str]:
+    def backends(self) -> list[str]:
         """How the network is computed, without the reasons."""
         return [note.partition(";")[0] for note in self.notes]
 

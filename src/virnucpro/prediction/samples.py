@@ -11,7 +11,7 @@ from virnucpro.prediction.outputs.paths import ReadFormat, SheetOutputs
 from virnucpro.prediction.outputs.sheet_tables import SampleSummaries, check_directory, write_tables
 from virnucpro.prediction.report.api import check_page, check_show, show_samples
 from virnucpro.runs.execution import execute_all
-from virnucpro.runs.job import Executor, Job, Observer, Turn
+from virnucpro.runs.job import Executor, Job, Observer, SamplePosition
 from virnucpro.sequences.blocks import DEFAULT_BLOCK_CHUNKS, input_bytes
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.sequences.sample_sheet import read_sheet
@@ -113,7 +113,7 @@ def predict_samples(
         replace(
             job,
             notes=[*found.notes, *job.notes],
-            turn=Turn(name, number, len(runs), size, outputs),
+            sample=SamplePosition(name, number, len(runs), size, outputs),
         )
         for number, (name, job) in enumerate(runs.items(), start=1)
     ]

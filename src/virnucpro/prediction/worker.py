@@ -114,7 +114,7 @@ class Worker:
         self._counting = threading.Lock()
 
     @property
-    def ways(self) -> list[str]:
+    def backends(self) -> list[str]:
         """How the networks are computed, without the reasons."""
         return [note.partition(";")[0] for note in self.notes]
 

@@ -1,8 +1,8 @@
-"""What a run is bound to: two runs with equal bindings give the same bytes.
+"""The binding of a run: two runs with equal bindings give the same bytes.
 
-An input is known by its content and not by how its path is spelled or where it lies: size and
-digest of its beginning, and then the digest of its records, block by block. Streams are known by
-their names.
+An input is identified by its content, not by the spelling or the place of its path: by its size, a
+digest of its beginning, and a digest of its records, block by block. A stream is identified by its
+name.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ from virnucpro.errors import InputError
 from virnucpro.sequences.fragments import Source
 from virnucpro.sequences.reader import STDIN
 
-#: How much of an input's beginning its fingerprint covers. Changes further on are found block by
-#: block, since every shard holds the digest of its records.
+#: Number of bytes at the beginning of an input that its fingerprint covers. Later changes are found
+#: block by block, because every shard holds the digest of its records.
 _HEAD_BYTES = 1 << 20
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An input file as the run saw it first.
+    """An input file as the run first read it.
 
     Attributes:
-        path: as given, for people.
-        bytes: its size; 0 for a stream.
-        head_sha256: digest of its first MiB; empty for a stream.
-        mate: 1 or 2 where the mates of pairs are in two files; 0 of a file that is given alone.
-        place: its whole path, links followed; empty for a stream.
+        path: path as given, for people.
+        bytes: size of the file; 0 for a stream.
+        head_sha256: digest of the first MiB; empty for a stream.
+        mate: 1 or 2 if the mates of pairs are in two files, otherwise 0.
+        place: absolute path with links resolved; empty for a stream.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     @property
     def known_by(self) -> tuple[int, int, str]:
-        """What it is compared by."""
+        """The values by which two inputs are compared."""
         return self.mate, self.bytes, self.head_sha256 or self.path
 
 
@@ -72,15 +72,15 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run computes; two runs with equal bindings give the same bytes.
 
     Attributes:
-        version: of virnucpro.
-        inputs: in the order they are read.
-        command: which computation.
+        version: version of virnucpro.
+        inputs: the inputs in the order they are read.
+        command: name of the command.
         bundle: name and version of the weights, for people.
-        bundle_sha256: digest of their manifest.
+        bundle_sha256: digest of the manifest of the weights.
         precision: the encoders' arithmetic.
         device: kind of device.
         torch: version of PyTorch.
-        settings: of the command.
+        settings: settings of the command.
     """
 
     version: str
@@ -100,12 +100,12 @@ def bind(
     settings: dict[str, int | str | bool],
     **weights_and_device: str,
 ) -> Binding:
-    """Take the fingerprints of the inputs and put the versions beside the settings.
+    """Return the binding of a run; reads the beginning of each input.
 
     Args:
-        command: which computation.
-        inputs: in the order they are read.
-        settings: of the command.
+        command: name of the command.
+        inputs: the inputs in the order they are read.
+        settings: settings of the command.
         weights_and_device: `bundle`, `bundle_sha256`, `precision` and `device`.
     """
     return Binding(
@@ -119,11 +119,11 @@ def bind(
 
 
 def differences(old: Binding, new: Binding) -> list[str]:
-    """Name what differs, in words."""
+    """Return a phrase for each difference between two bindings."""
     is_same_input = _known_by(old.inputs) == _known_by(new.inputs)
     found = [] if is_same_input else [_input_difference(old.inputs, new.inputs)]
     before, after = _flat(old), _flat(new)
-    if old.bundle_sha256 == new.bundle_sha256:  # its name may be a path, spelled otherwise
+    if old.bundle_sha256 == new.bundle_sha256:  # its name may be another spelling of a path
         del before["bundle"], after["bundle"]
     return found + [
         f"{name} was {before.get(name)}, is {after.get(name)}"
@@ -133,20 +133,20 @@ def differences(old: Binding, new: Binding) -> list[str]:
 
 
 def have_other_inputs_alone(old: Binding, new: Binding) -> bool:
-    """Tell whether two bindings differ in nothing but their inputs."""
+    """Return whether two bindings differ only in their inputs."""
     return not differences(msgspec.structs.replace(old, inputs=new.inputs), new)
 
 
 def may_be_others(old: Sequence[Input], new: Sequence[Input], since: str) -> bool:
-    """Tell whether inputs known by the same may hold other records behind their first MiB.
+    """Return whether inputs with equal fingerprints may differ after their first MiB.
 
-    They may when a file lies elsewhere than it did, or was modified since then. Streams cannot be
-    read to find out.
+    They may if a file has moved, or was modified after the run started. Streams cannot be read to
+    find out.
 
     Args:
         old: the inputs of a run.
-        new: those that it is repeated with.
-        since: when the run was started, as ISO 8601 says it.
+        new: the inputs that it is repeated with.
+        since: when the run was started, in ISO 8601.
     """
     if not all(given.place for given in new):
         return False
@@ -156,13 +156,13 @@ def may_be_others(old: Sequence[Input], new: Sequence[Input], since: str) -> boo
 
 
 def _known_by(inputs: Sequence[Input]) -> list[tuple[tuple[int, int, str], str]]:
-    """Return what inputs are compared by; beside a stream, files also by where they lie."""
+    """Return the values that inputs are compared by; with a stream, they include file paths."""
     has_stream = not all(given.place for given in inputs)
     return [(given.known_by, given.place if has_stream else "") for given in inputs]
 
 
 def _flat(binding: Binding) -> dict[str, object]:
-    """Return all but the inputs, by name."""
+    """Return everything except the inputs, by name."""
     fields = [name for name in Binding.__struct_fields__ if name not in ("inputs", "settings")]
     return {**{name: getattr(binding, name) for name in fields}, **binding.settings}
 
@@ -177,5 +177,5 @@ def _input_difference(old: list[Input], new: list[Input]) -> str:
 
 
 def _named(given: Input) -> str:
-    """Return a file as it was given."""
+    """Return a file as the user gave it."""
     return f"-{given.mate} {given.path}" if given.mate else given.path

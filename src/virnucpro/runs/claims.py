@@ -1,8 +1,8 @@
-"""Who computes which block where several processes share a run's directory and nothing else.
+"""Claims: which process computes which block when several share only the directory of a run.
 
-A claim is a file beside the shards that only one process can make. Its holder touches it while it
-lives; a claim that nobody touched for a minute is stale and may be taken over. Should two processes
-ever compute the same block, both write the same bytes.
+A claim is a file next to the shards that only one process can create. The holder touches it
+regularly. A claim that has not been touched for a minute is stale, and another process may take it
+over. Should two processes ever compute the same block, both write the same bytes.
 """
 
 import os
@@ -11,9 +11,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-#: Seconds between two touches, and from the last one until a claim is stale.
+#: Seconds between two touches, and seconds after the last touch until a claim is stale.
 _BEAT, _STALE = 5.0, 60.0
-#: Claims the writing of the tables.
+#: Claim on writing the outputs.
 TABLES = -1
 
 
@@ -21,8 +21,8 @@ class Claims:
     """The claims of this process.
 
     Args:
-        directory: of the shards.
-        stale: seconds after its last touch that a claim is stale.
+        directory: directory of the shards.
+        stale: seconds after its last touch until a claim is stale.
     """
 
     def __init__(self, directory: Path, stale: float = _STALE) -> None:
@@ -34,7 +34,7 @@ class Claims:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def take(self, index: int) -> bool:
-        """Claim a block; whether this process now holds it."""
+        """Claim a block; return whether this process now holds the claim."""
         path = self._path(index)
         if not self._make(path) and not (self._take_away(path) and self._make(path)):
             return False
@@ -43,7 +43,7 @@ class Claims:
         return True
 
     def _take_away(self, path: Path) -> bool:
-        """Remove a claim if it is stale."""
+        """Remove a stale claim; return whether it was removed."""
         aside = path.with_name(f"{path.name}.{self._owner}")
         try:
             found = path.stat()
@@ -51,22 +51,22 @@ class Claims:
                 return False
             path.rename(aside)
             is_same = aside.stat().st_ino == found.st_ino
-            if not is_same:  # another process had taken it away and made its own
-                with suppress(OSError):  # a third one was first, or there are no links here
+            if not is_same:  # another process has removed it and created its own
+                with suppress(OSError):  # a third was faster, or the file system has no links
                     os.link(aside, path)
             aside.unlink()
-        except FileNotFoundError:  # another process was first
+        except FileNotFoundError:  # another process was faster
             return False
         return is_same
 
     def release(self, index: int) -> None:
-        """Give up a claim, its shard being there."""
+        """Release a claim whose shard has been written."""
         with self._lock:
             self._held.discard(index)
         self._path(index).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give up all claims."""
+        """Release all claims."""
         self._closed.set()
         for index in list(self._held):
             self.release(index)
@@ -77,12 +77,15 @@ class Claims:
     def _make(self, path: Path) -> bool:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except (FileExistsError, FileNotFoundError):  # held, or the run is finished
+        except (
+            FileExistsError,
+            FileNotFoundError,
+        ):  # held, or the run is finished
             return False
         return True
 
     def _is_stale(self, touched: float) -> bool:
-        """Compare times by the clock of the file system, which all processes share."""
+        """Compare times on the clock of the file system, which all processes share."""
         now = self._directory / f"{self._owner}.clock"
         now.touch()
         return now.stat().st_mtime - touched > self._stale_after

@@ -1,4 +1,4 @@
-"""How long the stages of a block take on a device, without waiting for it in between."""
+"""Times the stages of a block on a device without waiting for the device between them."""
 
 import time
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ import torch
 
 
 class StageClock:
-    """Times stages on one device; a GPU's are read once it is done with them.
+    """Times stages on one device; the times of a GPU are read once it has finished them.
 
     Args:
-        device: where the stages run.
+        device: the device that runs the stages.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -21,7 +21,7 @@ class StageClock:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Time the body, or what it queues."""
+        """Time the body, or on a GPU the work that it queues."""
         if not self._is_gpu:
             started = time.perf_counter()
             yield
@@ -37,7 +37,7 @@ class StageClock:
         """Wait until all stages are done.
 
         Returns:
-            seconds of each.
+            the seconds of each stage.
         """
         for stage, begin, end in self._events:
             end.synchronize()

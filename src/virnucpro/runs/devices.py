@@ -13,7 +13,7 @@ import torch
 from virnucpro.errors import SettingsError
 from virnucpro.system.instructions import instructions
 
-#: Seconds that the thread that feeds a GPU waits at most for the one that prepares.
+#: Longest time in seconds that the thread that feeds a GPU waits for the one that prepares.
 _SWITCH_SECONDS = 2e-4
 
 # Options of mallopt(3), from glibc's malloc.h, and the largest values that help or are allowed.
@@ -22,11 +22,11 @@ _M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 1 << 25
 
 
 class Budgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Most tokens of one forward pass; a run keeps them on every device and in every rerun.
+    """Largest number of tokens of one forward pass, the same on all devices and in all reruns.
 
     Attributes:
-        protein: of the protein encoder.
-        dna: of the DNA encoder.
+        protein: tokens of the protein encoder.
+        dna: tokens of the DNA encoder.
     """
 
     protein: int
@@ -38,11 +38,11 @@ class Device:
     """A device and how it is used.
 
     Attributes:
-        device: where PyTorch computes.
+        device: the device of PyTorch.
         precision: name of the encoders' arithmetic (`virnucpro.encoders.precision.DTYPES`).
         dtype: type of the encoders' weights and activations.
-        kind: what sort of device, of a CPU its instruction sets; results of one kind and precision
-            are the same bytes.
+        kind: model of a GPU, or maker and instruction sets of a CPU. Devices of the same kind give
+            the same bytes in the same precision.
     """
 
     device: torch.device
@@ -52,12 +52,12 @@ class Device:
 
 
 class Settled(NamedTuple):
-    """Where and how a worker will compute.
+    """The device of a worker and the budgets chosen for it.
 
     Attributes:
-        device: with the precision chosen.
-        budgets: the largest that fit its free memory.
-        notes: what the user should know of the choice.
+        device: the device with its chosen precision.
+        budgets: the largest budgets that fit its free memory.
+        notes: what the user should know about the choice.
     """
 
     device: Device
@@ -66,14 +66,14 @@ class Settled(NamedTuple):
 
 
 def device_names(asked: str) -> list[str]:
-    """Return the devices that the user asked for.
+    """Return the names of the devices that the user asked for.
 
     Args:
-        asked: `auto` (all GPUs, else the CPU), `cuda` (all GPUs), or names parted by commas:
-            `cpu`, which may come several times, and `cuda:N`.
+        asked: `auto` (all GPUs, or the CPU if there are none), `cuda` (all GPUs), or names
+            separated by commas: `cuda:N`, and `cpu` once or several times.
 
     Raises:
-        SettingsError: when there is no such device, or a GPU comes twice.
+        SettingsError: a device does not exist, or a GPU is given twice.
     """
     count = torch.cuda.device_count()
     all_gpus = [f"cuda:{index}" for index in range(count)]
@@ -91,20 +91,20 @@ def device_names(asked: str) -> list[str]:
             raise SettingsError(f"--device {asked}: give auto, cuda, or names as in cuda:0,cuda:1")
     twice = [name for name in names if name != "cpu" and names.count(name) > 1]
     if twice:
-        raise SettingsError(f"--device {asked}: {twice[0]} comes twice; give each GPU once")
+        raise SettingsError(f"--device {asked}: {twice[0]} is given twice; give each GPU once")
     return names
 
 
 def no_gpu(asked: str, count: int) -> NoReturn:
-    """Refuse a GPU that this machine does not have; it has `count`."""
+    """Raise the error for a GPU that this machine, which has `count`, does not have."""
     raise SettingsError(
-        f"--device {asked}: this machine has {count} CUDA devices; give --device cpu, or see what "
-        "virnucpro doctor finds"
+        f"--device {asked}: this machine has {count} CUDA devices; give --device cpu, or run "
+        "virnucpro doctor"
     )
 
 
 def ready_process(device: torch.device) -> None:
-    """Set what makes a process a good one to compute on a device."""
+    """Configure this process to compute well on a device."""
     if device.type == "cpu":
         _keep_freed_memory()
     else:
@@ -112,10 +112,10 @@ def ready_process(device: torch.device) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next forward pass instead of returning it.
+    """Have glibc keep freed memory for the next forward pass instead of returning it.
 
-    Activations are megabytes and come and go; without this each is mapped and zeroed by the
-    kernel anew, which costs a CPU worker a quarter of its time (docs/log.md).
+    Activations take megabytes and are short-lived. Otherwise the kernel maps and zeroes each of
+    them again, which costs a CPU worker a quarter of its time (docs/log.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -124,7 +124,7 @@ def _keep_freed_memory() -> None:
 
 
 def kind_of(device: torch.device) -> str:
-    """Return what results depend on: the name of a GPU, the instruction sets of a CPU."""
+    """Return the model of a GPU, or the architecture, maker and instruction sets of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {platform.machine()} {instructions()}"

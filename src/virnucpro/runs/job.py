@@ -1,4 +1,4 @@
-"""What a command wants done, what it becomes, and who is told."""
+"""Jobs: what a command computes, what the shards become, and who observes the run."""
 
 import threading
 from collections.abc import Callable
@@ -18,37 +18,37 @@ Executor = Literal["local", "ray", "launched"]
 
 
 def check_executor(executor: str) -> None:
-    """Raise a `SettingsError` for what is no executor."""
+    """Raise a `SettingsError` if the name is not an executor."""
     if executor not in get_args(Executor):
         raise SettingsError(f"--executor {executor}: give {', '.join(get_args(Executor))}")
 
 
 class Outputs(Protocol):
-    """Every file of an output directory."""
+    """The files of an output directory."""
 
     @property
     def directory(self) -> Path:
         """The output directory."""
 
     def path(self, name: str) -> Path:
-        """Return where one file lies; every run has a `summary`."""
+        """Return the path of one file; every run has a `summary`."""
 
     def described(self) -> list[tuple[Path, str]]:
-        """Return every file of the run and what is in it."""
+        """Return every file of the run with a description."""
 
     def are_complete(self) -> bool:
-        """Tell whether every file is there."""
+        """Return whether every file exists."""
 
 
 class Written(Protocol):
-    """What `summary.json` holds."""
+    """The content of `summary.json`."""
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the run."""
+        """What the user should know about the run."""
 
     def to_json(self) -> bytes:
-        """Return the file's content."""
+        """Return the content of the file."""
 
 
 SummaryT = TypeVar("SummaryT", bound=Written)
@@ -56,7 +56,7 @@ Summary_co = TypeVar("Summary_co", bound=Written, covariant=True)
 
 
 class Product(Protocol[Summary_co]):
-    """What the shards of a run become."""
+    """Turns the shards of a run into its output files."""
 
     @property
     def outputs(self) -> Outputs:
@@ -64,10 +64,10 @@ class Product(Protocol[Summary_co]):
 
     @property
     def summary_type(self) -> type[Summary_co]:
-        """What `summary.json` holds."""
+        """Type of the content of `summary.json`."""
 
-    def merge(self, store: ShardStore, shards: int) -> Any:  # noqa: ANN401 (its own)
-        """Write the files from the first `shards` shards; return what was counted."""
+    def merge(self, store: ShardStore, shards: int) -> Any:  # noqa: ANN401 (its own type)
+        """Write the files from the first `shards` shards; return the counts."""
 
     def summary(
         self,
@@ -76,26 +76,26 @@ class Product(Protocol[Summary_co]):
         seconds: dict[str, float],
         binding: Binding,
     ) -> Summary_co:
-        """Put what `merge` counted and what this attempt did together."""
+        """Combine the counts of `merge` with what this attempt did."""
 
     def conclude(
         self,
         manifest: RunManifest,
         summary: Any,  # noqa: ANN401
     ) -> None:
-        """Write what is made of the summary, if anything; the last files of a run."""
+        """Write the files that need the summary, if any; they are the last of the run."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Which of the runs of one command a run is.
+class SamplePosition:
+    """The position of a run among the samples of one command.
 
     Attributes:
-        name: of its sample.
-        number: in the order that they were given, from 1.
-        of: how many there are.
-        input_bytes: size of the inputs of all, 0 when unknown.
-        outputs: the files that all become together.
+        name: name of the sample.
+        number: number of the sample in the sheet, from 1.
+        of: number of samples.
+        input_bytes: size of the inputs of all samples, 0 if unknown.
+        outputs: the files that are written for all samples together.
     """
 
     name: str
@@ -107,22 +107,22 @@ class Turn:
 
 @dataclass(frozen=True)
 class Job(Generic[SummaryT]):
-    """What a command wants done.
+    """One run that a command asks for.
 
     Attributes:
-        command: its name.
-        inputs: files, or pairs of files of mates, in the order they are read.
-        task: what workers compute.
-        product: what the shards become.
-        weights: name and version, for people.
-        weights_sha256: digest of their manifest.
-        check: compares the digests of the weights.
-        settings: what else the result depends on.
+        command: name of the command.
+        inputs: files, or pairs of files with mates, in the order they are read.
+        task: what the workers compute.
+        product: turns the shards into output files.
+        weights: name and version of the weights, for people.
+        weights_sha256: digest of the manifest of the weights.
+        check: verifies the digests of the weights.
+        settings: everything else that the result depends on.
         how: the settings in words.
-        notes: what the user should know of the settings before it starts.
-        input_notes: likewise of the inputs.
-        turn: which of several runs it is; None where it is the only one.
-        show: draws what shows the finished run, where it is missing.
+        notes: what the user should know about the settings before the run starts.
+        input_notes: what the user should know about the inputs before the run starts.
+        sample: position among the samples of the command; None if this is its only run.
+        show: draws the report of the finished run, if it is missing.
     """
 
     command: str
@@ -136,12 +136,12 @@ class Job(Generic[SummaryT]):
     how: str
     notes: list[str] = field(default_factory=list)
     input_notes: list[str] = field(default_factory=list)
-    turn: Turn | None = None
+    sample: SamplePosition | None = None
     show: Callable[[], None] = lambda: None
 
     def named(self, line: str) -> str:
-        """Return a line about this run, after the sample's name where it is one of several."""
-        return f"{self.turn.name}: {line}" if self.turn else line
+        """Return a line about this run, prefixed with the name of its sample if it has one."""
+        return f"{self.sample.name}: {line}" if self.sample else line
 
 
 @dataclass(frozen=True)
@@ -149,17 +149,17 @@ class Plan:
     """What a run is about to do.
 
     Attributes:
-        command: its name.
-        outputs: every file that will be written.
-        weights: name and version.
+        command: name of the command.
+        outputs: the files that will be written.
+        weights: name and version of the weights.
         how: the settings in words.
         devices: name of each device.
-        kind: what sort of device they are.
+        kind: kind of the devices.
         precision: the encoders' arithmetic.
-        input_bytes: size of the input, 0 when unknown.
-        notes: what the user should know before it starts; those of several runs alike come with
-            each of them.
-        turn: which of several runs it is; None where it is the only one.
+        input_bytes: size of the input, 0 if unknown.
+        notes: what the user should know before the run starts. Notes that apply to all samples
+            are repeated in the plan of each.
+        sample: position among the samples of the command; None if this is its only run.
     """
 
     command: str
@@ -171,30 +171,30 @@ class Plan:
     precision: str
     input_bytes: int
     notes: list[str]
-    turn: Turn | None = None
+    sample: SamplePosition | None = None
 
 
 class Observer(Protocol):
-    """Is told how a run goes, or several runs one after the other."""
+    """Follows the progress of a run, or of several runs one after the other."""
 
     def planned(self, plan: Plan) -> None:
-        """Take note of what is about to be done."""
+        """Called before a run starts."""
 
     def advanced(self, progress: Progress) -> None:
-        """Take note of a block done."""
+        """Called after each completed block."""
 
     def noted(self, line: str) -> None:
-        """Take note of how the device is used, or of what went differently on it."""
+        """Called with a line for the user."""
 
     def merging(self) -> None:
-        """Take note that all blocks are done and the tables are being written."""
+        """Called when all blocks are done and the outputs are about to be written."""
 
     def already_finished(self) -> None:
-        """Take note that an earlier attempt has done all of it."""
+        """Called if an earlier attempt has already finished the run."""
 
 
 class Silence:
-    """An observer that keeps quiet."""
+    """An observer that does nothing."""
 
     def planned(self, plan: Plan) -> None:
         """Do nothing."""
@@ -213,10 +213,10 @@ class Silence:
 
 
 class OneAtATime:
-    """Tells an observer from any thread, never from two at once.
+    """Passes calls from any thread to an observer, one at a time.
 
     Args:
-        observer: who is told.
+        observer: the observer.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -224,26 +224,26 @@ class OneAtATime:
         self._lock = threading.Lock()
 
     def planned(self, plan: Plan) -> None:
-        """Tell what is about to be done."""
+        """Pass on the plan."""
         with self._lock:
             self._observer.planned(plan)
 
     def advanced(self, progress: Progress) -> None:
-        """Tell of a block done."""
+        """Pass on the progress."""
         with self._lock:
             self._observer.advanced(progress)
 
     def noted(self, line: str) -> None:
-        """Tell a line for the user."""
+        """Pass on a line for the user."""
         with self._lock:
             self._observer.noted(line)
 
     def merging(self) -> None:
-        """Tell that the tables are being written."""
+        """Pass on that the outputs are being written."""
         with self._lock:
             self._observer.merging()
 
     def already_finished(self) -> None:
-        """Tell that an earlier attempt has done all of it."""
+        """Pass on that the run is already finished."""
         with self._lock:
             self._observer.already_finished()

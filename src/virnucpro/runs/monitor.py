@@ -1,4 +1,4 @@
-"""What the GPUs of this machine do while a run goes, through nvitop; nothing without them."""
+"""Reads the use of the GPUs of this machine during a run, through nvitop."""
 
 import math
 import threading
@@ -14,13 +14,13 @@ _EVERY_SECONDS = 1.0
 
 
 class Reading(NamedTuple):
-    """What a GPU said at one moment; NaN for what it does not say.
+    """One reading of a GPU; NaN for a value that it does not report.
 
     Attributes:
-        utilisation: share of the time that it was computing, percent.
-        memory: bytes in use, by anyone.
-        power: watts.
-        temperature: degrees Celsius.
+        utilisation: share of the time in which it computed, in percent.
+        memory: bytes in use by all processes.
+        power: power in watts.
+        temperature: temperature in degrees Celsius.
     """
 
     utilisation: float
@@ -30,7 +30,7 @@ class Reading(NamedTuple):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Mean and percentiles of what was read, once a second."""
+    """Mean and percentiles of readings taken once a second."""
 
     mean: float
     p5: float
@@ -39,7 +39,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread | None":
-        """Summarise values; None when there are none."""
+        """Summarise values; return None if there are none."""
         known = np.array([value for value in values if not math.isnan(value)])
         if not len(known):
             return None
@@ -49,18 +49,18 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class DeviceUse(msgspec.Struct, frozen=True):
-    """What a device did in a run; without readings where it is no GPU of this machine.
+    """What a device did in a run; it has readings only if it is a GPU of this machine.
 
     Attributes:
-        name: of the device.
-        frames: frames it scored.
-        frames_per_second: of the time from the first worker that was ready to the last block.
-        workers_died: workers on it that had to be replaced.
-        utilisation: percent.
-        memory_gib: GiB in use, by anyone.
-        power_watts: of the whole board.
-        temperature_celsius: of the chip.
-        joules_per_million_frames: mean power times that time, over the frames.
+        name: name of the device.
+        frames: number of frames that it scored.
+        frames_per_second: rate from the moment the first worker was ready until the last block.
+        workers_died: number of its workers that had to be replaced.
+        utilisation: share of the time in which it computed, in percent.
+        memory_gib: GiB in use by all processes.
+        power_watts: power of the whole board.
+        temperature_celsius: temperature of the chip.
+        joules_per_million_frames: mean power times the same time, divided by the frames.
     """
 
     name: str
@@ -77,7 +77,7 @@ class DeviceUse(msgspec.Struct, frozen=True):
 def use_of(
     name: str, frames: int, workers_died: int, seconds: float, readings: Sequence[Reading]
 ) -> DeviceUse:
-    """Put together what a device did in `seconds`."""
+    """Return what a device did in `seconds`."""
     utilisation, memory, power, temperature = zip(*readings, strict=True) if readings else [()] * 4
     watts = Spread.of(power)
     return DeviceUse(
@@ -95,13 +95,13 @@ def use_of(
 
 @dataclass
 class Monitor:
-    """Reads the GPUs among some devices once a second, in a thread, until it is stopped.
+    """Reads GPUs once a second in a thread until it is stopped.
 
     Args:
-        names: of the devices; those that are not `cuda:N` are not read.
+        names: names of the devices; only those of the form `cuda:N` are read.
 
     Attributes:
-        readings: of each GPU, in order of time.
+        readings: the readings of each GPU in order of time.
     """
 
     names: Sequence[str]
@@ -109,22 +109,22 @@ class Monitor:
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         gpus = {name: int(name[5:]) for name in self.names if name.startswith("cuda:")}
         if gpus:
             threading.Thread(target=self._read_all, args=(gpus,), daemon=True).start()
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._stopped.set()
 
     def latest(self) -> dict[str, Reading]:
-        """Return the last reading of each GPU."""
+        """Return the latest reading of each GPU."""
         return {name: readings[-1] for name, readings in self.readings.items() if readings}
 
     def _read_all(self, gpus: dict[str, int]) -> None:
-        with suppress(Exception):  # a driver's trouble must not be the run's
-            from nvitop import CudaDevice  # noqa: PLC0415 (complains where there is no driver)
+        with suppress(Exception):  # a fault of the driver must not stop the run
+            from nvitop import CudaDevice  # noqa: PLC0415 (warns if there is no driver)
 
             devices = {name: CudaDevice(index) for name, index in gpus.items()}
             self.readings = {name: [] for name in devices}
@@ -133,7 +133,7 @@ class Monitor:
                     self.readings[name].append(_read(device))
 
 
-def _read(device: Any) -> Reading:  # noqa: ANN401 (nvitop's, which is an extra weight to import)
+def _read(device: Any) -> Reading:  # noqa: ANN401 (a type of nvitop, which is slow to import)
     milliwatts = _number(device.power_usage)
     return Reading(
         _number(device.gpu_utilization),
@@ -144,6 +144,6 @@ def _read(device: Any) -> Reading:  # noqa: ANN401 (nvitop's, which is an extra 
 
 
 def _number(ask: Callable[[], object]) -> float:
-    """Return what a GPU says, NaN where it does not."""
+    """Return a reading of a GPU, or NaN if it does not report it."""
     value = ask()
     return float(value) if isinstance(value, int | float) else float("nan")

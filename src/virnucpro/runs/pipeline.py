@@ -1,4 +1,4 @@
-"""Blocks through a worker: one is prepared and one is written while another is on the device."""
+"""The pipeline of a worker: prepares one block and finishes another while one is computed."""
 
 import atexit
 import queue
@@ -13,19 +13,19 @@ from weakref import WeakSet
 from virnucpro.runs.task import BlockWorker, Result
 from virnucpro.sequences.blocks import Block
 
-#: Seconds between looks whether a pipeline was stopped.
+#: Seconds between two checks whether the pipeline has been stopped.
 _LOOK_SECONDS = 0.2
 
 
 class Pipeline:
-    """Takes blocks, gives their results, in order; each stage is a thread.
+    """Turns blocks into results, in order; each stage runs in its own thread.
 
-    Blocks are not refused: whoever puts them bounds how many are under way.
+    The pipeline accepts every block: the caller limits the number of blocks in flight.
 
     Args:
-        worker: is used by this pipeline alone.
-        deliver: is called in a thread with each result, or with what went wrong, after which
-            nothing more comes.
+        worker: the worker, which only this pipeline uses.
+        deliver: called from a thread with each result, or with the first error, after which no
+            more results follow.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class Pipeline:
         _RUNNING.add(self)
 
     def stop(self) -> None:
-        """Begin nothing new."""
+        """Start nothing new."""
         self._stopped.set()
 
     def join(self) -> None:
-        """Wait for what has begun, once it is stopped."""
+        """Wait for the current stages to end; call `stop` first."""
         for thread in self._threads:
             thread.join()
 
     def put(self, block: Block) -> None:
-        """Take a block."""
+        """Add a block."""
         self._blocks.put(block)
 
     def _go(
@@ -71,7 +71,7 @@ class Pipeline:
             while not self._stopped.is_set():
                 with suppress(queue.Empty):
                     hand_on(stage(source.get(timeout=_LOOK_SECONDS)))
-        except BaseException as error:  # noqa: BLE001 (told where the results go)
+        except BaseException as error:  # noqa: BLE001 (delivered like a result)
             self._deliver(error)
 
     def _hand_on(self, target: "queue.Queue[Any]", item: object) -> None:
@@ -80,19 +80,19 @@ class Pipeline:
                 target.put(item, timeout=_LOOK_SECONDS)
                 break
 
-    def _finish(self, pending: Any) -> Result:  # noqa: ANN401 (the worker's own)
+    def _finish(self, pending: Any) -> Result:  # noqa: ANN401 (type of the worker)
         block, shard = self._worker.finish(pending)
         work = self._worker.work
         return Result(block, shard, replace(work, seconds=dict(work.seconds)))
 
 
-#: A pipeline is in here as long as one of its threads runs.
+#: The pipelines that have a running thread.
 _RUNNING: "WeakSet[Pipeline]" = WeakSet()
 
 
 @atexit.register
 def _wait_for_all() -> None:
-    """Wait for what has begun: PyTorch aborts an interpreter that ends while it computes."""
+    """Wait for running stages: PyTorch aborts an interpreter that exits while it computes."""
     running = list(_RUNNING)
     for pipeline in running:
         pipeline.stop()

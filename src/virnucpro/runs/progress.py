@@ -1,4 +1,4 @@
-"""What a run says while it goes: a live line on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of a run: a live line on a terminal, occasional plain lines elsewhere."""
 
 import sys
 import time
@@ -19,12 +19,12 @@ _PLAIN_EVERY = 30.0
 
 @dataclass
 class _Earlier:
-    """The runs of this command before the one that goes.
+    """The samples of this command before the current one.
 
     Attributes:
-        bytes: of their inputs.
-        worked_bytes: of these, in blocks that were done by this command.
-        records: in these blocks.
+        bytes: size of their inputs.
+        worked_bytes: those bytes in blocks that this command computed.
+        records: number of records in these blocks.
     """
 
     bytes: int = 0
@@ -32,7 +32,7 @@ class _Earlier:
     records: int = 0
 
     def add(self, plan: Plan, progress: Progress) -> None:
-        """Count a run that is done, whoever did it."""
+        """Add a finished run."""
         self.bytes += plan.input_bytes
         self.worked_bytes += progress.bytes_done - progress.resumed_bytes
         self.records += progress.work.records
@@ -42,8 +42,8 @@ class Reporter:
     """An observer that writes to standard error.
 
     Args:
-        stream: where to write.
-        quiet: whether to say nothing but warnings.
+        stream: the stream to write to (default: standard error).
+        quiet: whether to print only notes.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
@@ -57,16 +57,16 @@ class Reporter:
         self._started = self._last_line = time.monotonic()
 
     def planned(self, plan: Plan) -> None:
-        """Say what is about to be done and which files will appear; of several runs once.
+        """Print what is about to be done and which files will be written.
 
-        Notes are said of each run, those that several have in common once.
+        For several samples this is printed once. Each distinct note is printed once.
         """
         for note in plan.notes:
             if note not in self._noted:
                 self._noted.add(note)
                 self.close()
                 self._say(f"note: {note}", always=True)
-        if self._plan is None or plan.turn is None:
+        if self._plan is None or plan.sample is None:
             self._announce(plan)
         else:
             self._earlier.add(self._plan, self._progress)
@@ -75,13 +75,13 @@ class Reporter:
     def _announce(self, plan: Plan) -> None:
         where = f"{', '.join(plan.devices)} ({plan.kind}, {plan.precision})"
         self._say(f"{plan.command} with {plan.weights} on {where}, {plan.how}")
-        if plan.turn is None:
+        if plan.sample is None:
             self._list(f"{plan.outputs.directory}", plan.outputs)
         else:
-            together = plan.turn.outputs
+            together = plan.sample.outputs
             self._list(f"{together.directory}", together)
             folder = together.directory / "SAMPLE"
-            self._list(f"{folder}, for each of {plan.turn.of:,} samples", plan.outputs)
+            self._list(f"{folder}, for each of {plan.sample.of:,} samples", plan.outputs)
 
     def _list(self, where: str, outputs: Outputs) -> None:
         self._say(f"will write in {where}:")
@@ -89,7 +89,7 @@ class Reporter:
             self._say(f"  {path.name:<36} {meaning}")
 
     def advanced(self, progress: Progress) -> None:
-        """Show how far the run is, how fast, and how long it will take."""
+        """Show the progress, the rate and the remaining time."""
         self._progress = progress
         if self._quiet:
             return
@@ -104,32 +104,32 @@ class Reporter:
             self._say(self._line(progress, now))
 
     def noted(self, line: str) -> None:
-        """Say it."""
+        """Print a line."""
         self.close()
         self._say(line)
 
     def merging(self) -> None:
-        """Say that the tables are being written."""
+        """Print that the outputs are being written."""
         self.close()
         self._say(f"{self._sample()}all records done, writing files")
 
     def already_finished(self) -> None:
-        """Say that there is nothing to do; of several runs, `noted` tells how many."""
-        if self._plan is None or self._plan.turn is None:
-            self._say("this run is finished already, nothing is left to do")
+        """Print that a single run is already finished; for samples, `noted` gets their number."""
+        if self._plan is None or self._plan.sample is None:
+            self._say("this run is already finished; nothing to do")
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def _line(self, progress: Progress, now: float) -> str:
-        """Return the progress in words; the ETA counts only what this attempt did."""
+        """Return the progress in words; the remaining time is based on this attempt only."""
         seconds, earlier = max(now - self._started, 1e-9), self._earlier
         parts = [f"{self._sample()}{progress.records:,} records"]
         if progress.resumed_records:
-            parts.append(f"{progress.resumed_records:,} from before")
+            parts.append(f"{progress.resumed_records:,} resumed")
         parts.append(f"{(earlier.records + progress.work.records) / seconds:,.0f} records/s")
         total, done = self._total_bytes(), earlier.bytes + progress.bytes_done
         worked = earlier.worked_bytes + progress.bytes_done - progress.resumed_bytes
@@ -147,14 +147,14 @@ class Reporter:
     def _total_bytes(self) -> int:
         if self._plan is None:
             return 0
-        return self._plan.turn.input_bytes if self._plan.turn else self._plan.input_bytes
+        return self._plan.sample.input_bytes if self._plan.sample else self._plan.input_bytes
 
     def _sample(self) -> str:
-        """Return which of several samples it is about."""
-        if self._plan is None or self._plan.turn is None:
+        """Return the number and name of the current sample, or nothing for a single run."""
+        if self._plan is None or self._plan.sample is None:
             return ""
-        turn = self._plan.turn
-        return f"sample {turn.number:,} of {turn.of:,} ({turn.name}): "
+        sample = self._plan.sample
+        return f"sample {sample.number:,} of {sample.of:,} ({sample.name}): "
 
     def _say(self, line: str, *, always: bool = False) -> None:
         if always or not self._quiet:

@@ -1,7 +1,7 @@
 """A run: an output directory bound to what it computes.
 
-`run.json` says what the run is bound to: inputs, bundle, settings, version, kind of device. The
-same command continues it; another one is refused with the difference named.
+`run.json` records the binding: inputs, bundle, settings, version, kind of device. The same command
+resumes the run; a different command is refused, and the message names the difference.
 """
 
 import platform
@@ -26,14 +26,14 @@ from virnucpro.system.directories import Lock, Watch, own_directory
 FORMAT = 1
 MANIFEST_FILE = "run.json"
 SHARDS = "shards"
-_WAYS_FILE = "ways.json"
-#: Seconds that a process waits for the one that starts a run they share.
+_BACKENDS_FILE = "backends.json"
+#: Seconds that a process waits for another one to start their shared run.
 _START_SECONDS = 10.0
 JsonT = TypeVar("JsonT")
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Where the run was made, for the record; a rerun elsewhere may differ in it."""
+    """The environment of a run, for the record; a rerun elsewhere may differ in it."""
 
     python: str
     platform: str
@@ -53,15 +53,15 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         format: version of this format.
-        status: whether all tables are written.
+        status: whether all outputs are written.
         binding: what the run computes.
-        environment: where.
-        budgets: most tokens of a forward pass, chosen when the run was first started.
+        environment: where the run was started.
+        budgets: largest number of tokens of a forward pass, chosen when the run was first started.
         started: when the run was first started, UTC.
-        finished: when its tables were written, UTC; empty before.
-        problem: why the last attempt could not read the inputs to their end; else empty.
-        records_sha256: digest over all records read; empty before.
-        ways: how the encoders are computed, a line each; empty before.
+        finished: when its outputs were written, UTC; empty before.
+        problem: why the last attempt could not read its inputs to the end; empty if it could.
+        records_sha256: digest of all records; empty before the run is finished.
+        backends: how the encoders are computed, one line each; empty before the first is known.
         devices: what each device did in the attempt that finished.
     """
 
@@ -74,16 +74,16 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
     finished: str = ""
     problem: str = ""
     records_sha256: str = ""
-    ways: list[str] = []
+    backends: list[str] = msgspec.field(default_factory=list, name="ways")
     devices: list[DeviceUse] = []
 
     @classmethod
     def new(cls, binding: Binding, budgets: Budgets) -> "RunManifest":
-        """Return that of a run that starts now."""
+        """Return the manifest of a run that starts now."""
         return cls(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
 
     def to_json(self) -> bytes:
-        """Return the file's content."""
+        """Return the content of the file."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
@@ -92,8 +92,8 @@ class Run:
 
     Attributes:
         directory: the output directory.
-        manifest: what `run.json` says.
-        watch: notices that the directory is gone.
+        manifest: content of `run.json`.
+        watch: detects that the directory has been removed.
     """
 
     def __init__(self, directory: Path, manifest: RunManifest) -> None:
@@ -103,57 +103,58 @@ class Run:
 
     @property
     def shards(self) -> Path:
-        """Where the shards lie until the run is finished."""
+        """Directory of the shards until the run is finished."""
         return self.directory / SHARDS
 
     @property
     def is_finished(self) -> bool:
-        """Whether all tables are written."""
+        """Whether all outputs are written."""
         return self.manifest.status == "finished"
 
     def save(self) -> None:
         """Write `run.json`."""
         write_whole(self.directory / MANIFEST_FILE, self.manifest.to_json())
 
-    def keep_ways(self, ways: list[str]) -> None:
-        """Keep how the encoders are computed, so that all shards come from one way.
+    def keep_backends(self, backends: list[str]) -> None:
+        """Record how the encoders are computed, so that all shards come from the same backends.
 
-        The ways lie beside the shards until the run is finished; of several processes one can
-        write them.
+        The record is kept with the shards until the run is finished; only the first of several
+        processes writes it.
 
         Raises:
-            RunError: when another process or an earlier attempt computes in another way.
+            RunError: another process or an earlier attempt uses other backends.
         """
         own_directory(self.shards)
-        path = self.shards / _WAYS_FILE
-        write_once(path, msgspec.json.encode(ways))
+        path = self.shards / _BACKENDS_FILE
+        write_once(path, msgspec.json.encode(backends))
         before = read_json(path, list[str], "give a new directory")
-        if before != ways:
+        if before != backends:
             raise RunError(
-                f"{self.directory}: was started with {'; '.join(before)}, but here it would go on "
-                f"with {'; '.join(ways)}; continue where it was started, or give a new directory"
+                f"{self.directory}: was started with {'; '.join(before)}, but would continue here "
+                f"with {'; '.join(backends)}; resume it where it was started, or give a new "
+                "directory"
             )
-        self.manifest.ways = ways
+        self.manifest.backends = backends
 
     def keep_problem(self, problem: str) -> None:
-        """Say that the inputs cannot be read: those that replace them may start the run again."""
+        """Record that the inputs cannot be read; other inputs may then restart the run."""
         self.manifest.problem = problem
         self.save()
 
-    def start_again(self, binding: Binding, budgets: Budgets) -> None:
-        """Start again with other inputs in place of those that could not be read."""
+    def restart(self, binding: Binding, budgets: Budgets) -> None:
+        """Restart with other inputs in place of those that could not be read."""
         ShardStore(self.shards).remove()
         self.manifest = RunManifest.new(binding, budgets)
         self.save()
 
     def refresh(self) -> None:
-        """Read again whether the run is finished: another process may have finished it."""
+        """Check whether another process has finished the run."""
         found = read_run(self.directory)
         if found is not None and found.status == "finished":
             self.manifest.status = "finished"
 
     def finish(self, records_sha256: str, devices: list[DeviceUse]) -> None:
-        """Say that all tables are written."""
+        """Record that all outputs are written."""
         self.manifest.devices = devices
         self.manifest.status, self.manifest.problem = "finished", ""
         self.manifest.finished = _now()
@@ -165,26 +166,26 @@ class Run:
 def open_run(
     directory: Path, binding: Binding, budgets: Budgets, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """Start a run in a new or empty directory, or continue the same one.
+    """Start a run in a new or empty directory, or resume the same run.
 
-    Nothing in the directory is touched before `run.json` says that it is ours.
+    Nothing in the directory is changed before `run.json` shows that it belongs to this run.
 
     Args:
         directory: the output directory.
         binding: what the run computes.
-        budgets: of a new run; one that is continued keeps its own.
-        is_shared: whether other processes that say so too may be in it. The first of them starts
-            or continues the run, and drops claims that a killed one left.
+        budgets: budgets of a new run; a resumed run keeps its own.
+        is_shared: whether other processes with the same flag may work on the run. The first of them
+            starts or resumes it, and drops the claims that killed processes left.
 
     Raises:
-        RunError: when the directory cannot be written, holds something else, holds a run with
-            another binding, or belongs to a running process.
+        RunError: the directory cannot be written, holds something else, holds a run with another
+            binding, or belongs to a running process.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if read_own_run(directory, binding) is None:
             _start(directory, binding, budgets)
-            read_own_run(directory, binding)  # another process may have been first
+            read_own_run(directory, binding)  # another process may have been faster
         lock = Lock(directory)
     except OSError as error:
         raise RunError(
@@ -199,12 +200,12 @@ def open_run(
             )
         manifest = read_own_run(directory, binding)
         if manifest is None:
-            raise RunError(f"{directory / MANIFEST_FILE}: is gone; run again")
+            raise RunError(f"{directory / MANIFEST_FILE}: no longer exists; run the command again")
         run = Run(directory, manifest)
         if is_first:
             remove_partial(directory)
         if differences(manifest.binding, binding):
-            run.start_again(binding, budgets)
+            run.restart(binding, budgets)
         if is_shared and is_first:
             for claim in run.shards.glob("*.claim"):
                 claim.unlink()
@@ -213,10 +214,10 @@ def open_run(
 
 
 def _start(directory: Path, binding: Binding, budgets: Budgets) -> None:
-    """Write `run.json` into an empty directory; of several that start at once, one does."""
+    """Write `run.json` into an empty directory; only one of several processes succeeds."""
     names = [path.name for path in directory.iterdir()]
     strangers = [name for name in names if not is_partial(name, of=MANIFEST_FILE)]
-    if MANIFEST_FILE in strangers:  # another process was first
+    if MANIFEST_FILE in strangers:  # another process was faster
         return
     if strangers:
         raise RunError(
@@ -227,16 +228,16 @@ def _start(directory: Path, binding: Binding, budgets: Budgets) -> None:
 
 
 def read_own_run(directory: Path, binding: Binding) -> RunManifest | None:
-    """Return what `run.json` says where it is of this run; None where there is none.
+    """Return the manifest of this run, or None if the directory has no `run.json`.
 
-    A run whose inputs could not be read is that of other inputs too.
+    A run whose inputs could not be read also accepts other inputs.
 
     Raises:
-        RunError: when it is a link or cannot be read, or is of another run.
+        RunError: the file is a link, cannot be read, or belongs to another run.
     """
     path = directory / MANIFEST_FILE
     if path.is_symlink():
-        raise RunError(f"{path}: is a link, no file of this run; give a new directory")
+        raise RunError(f"{path}: is a link, not a file of this run; give a new directory")
     manifest = read_run(directory)
     if manifest is None or not (found := differences(manifest.binding, binding)):
         return manifest
@@ -244,30 +245,30 @@ def read_own_run(directory: Path, binding: Binding) -> RunManifest | None:
         return manifest
     raise RunError(
         f"{directory}: holds another run ({'; '.join(found)}); give a new directory, "
-        "or repeat that command to continue it"
+        "or repeat that command to resume it"
     )
 
 
 def read_run(directory: Path) -> RunManifest | None:
-    """Return what `run.json` says; None where there is none.
+    """Return the content of `run.json`, or None if the file does not exist.
 
     Raises:
-        RunError: when it cannot be read.
+        RunError: it cannot be read.
     """
     path = directory / MANIFEST_FILE
     return read_json(path, RunManifest, "give a new directory") if path.exists() else None
 
 
 def read_json(path: Path, kind: type[JsonT], to_do: str) -> JsonT:
-    """Return what a file of a run holds.
+    """Return the content of a JSON file of a run.
 
     Args:
-        path: of the file.
-        kind: what it should hold.
-        to_do: what the user should do where it does not.
+        path: path of the file.
+        kind: type of the content.
+        to_do: what the user should do if it cannot be read.
 
     Raises:
-        RunError: when it is missing or damaged.
+        RunError: the file is missing or damaged.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)

@@ -1,8 +1,8 @@
-"""Shards on disk: each the result of one block.
+"""Shards on disk, each the result of one block.
 
-A shard is the sha256 of all that follows, the sha256 of its block's records, and its content. It
-is written beside its place, synced and renamed, so that it is there whole or not at all; one that
-does not match its digest counts as missing and is computed again.
+A shard file holds the sha256 of everything after it, the sha256 of the block's records, and the
+content. It is written under another name, synced and renamed, so that it exists whole or not at
+all. A shard that does not match its digest counts as missing and is computed again.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class ShardStore:
     """The shards of a run.
 
     Args:
-        directory: where they lie; made when missing.
+        directory: directory of the shards; created if missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,7 +30,7 @@ class ShardStore:
 
     @property
     def is_there(self) -> bool:
-        """Whether the run is not finished: its shards are deleted then."""
+        """Whether the directory exists; it is deleted once the run is finished."""
         return self.directory.is_dir()
 
     def _path(self, index: int) -> Path:
@@ -42,7 +42,7 @@ class ShardStore:
         write_whole(self._path(index), hashlib.sha256(content).digest() + content)
 
     def read(self, index: int) -> tuple[bytes, bytes] | None:
-        """Return a block's digest and its shard's content; None when missing or damaged."""
+        """Return the digest of a block and the content of its shard; None if missing or damaged."""
         path = self._path(index)
         try:
             with naming(path):
@@ -55,20 +55,22 @@ class ShardStore:
         return content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
 
     def load(self, index: int) -> bytes:
-        """Return the content of a shard that must be there and whole."""
+        """Return the content of a shard that must exist and be intact."""
         found = self.read(index)
         if found is None:
             if not self._path(index).exists():
-                raise RunError(f"{self._path(index)}: is gone; run again")
-            raise RunError(f"{self._path(index)}: damaged since it was written; run again")
+                raise RunError(f"{self._path(index)}: no longer exists; run the command again")
+            raise RunError(
+                f"{self._path(index)}: damaged since it was written; run the command again"
+            )
         return found[1]
 
     def remove(self) -> None:
-        """Delete all shards, and what a kill left of an earlier deletion."""
+        """Delete all shards, and the rest of an earlier deletion that was interrupted."""
         gone = self.directory.with_name(self.directory.name + ".gone")
         if gone.is_symlink():
             gone.unlink()
         shutil.rmtree(gone, ignore_errors=True)
-        with suppress(FileNotFoundError):  # another process was first
-            self.directory.rename(gone)  # so that nobody can add to it
+        with suppress(FileNotFoundError):  # another process was faster
+            self.directory.rename(gone)  # so that no process can add to it
             shutil.rmtree(gone)

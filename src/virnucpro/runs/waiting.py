@@ -1,4 +1,4 @@
-"""Waits for other processes and machines: they are said after a while and end after a long one."""
+"""Waits for other processes and machines: reported after a while, ended after a long time."""
 
 import math
 import os
@@ -9,55 +9,55 @@ from contextlib import contextmanager
 
 from virnucpro.errors import RunError, SettingsError
 
-#: Seconds until a wait is said, and until it is said again.
+#: Seconds until a wait is reported, and until it is reported again.
 _FIRST, _AGAIN = 5.0, 60.0
-#: The variable with the seconds that a wait may take, and its default.
+#: Environment variable with the longest wait in seconds, and its default.
 _VARIABLE, _MOST = "VIRNUCPRO_WAIT", 3600.0
 
 
 class Wait:
-    """A wait in which one looks again and again, as for another process.
+    """A wait that polls, for example for another process.
 
     Args:
-        what: names what does not come.
-        noted: takes a line for the user.
+        what: names what is awaited.
+        notify: takes a line for the user.
 
     Raises:
-        SettingsError: when the variable is no number of seconds.
+        SettingsError: the environment variable is not a number of seconds.
     """
 
-    def __init__(self, what: str, noted: Callable[[str], None] = lambda _: None) -> None:
-        self._what, self._noted, self._most = what, noted, most_seconds()
+    def __init__(self, what: str, notify: Callable[[str], None] = lambda _: None) -> None:
+        self._what, self._notify, self._most = what, notify, most_seconds()
         self.begin()
 
     def begin(self) -> None:
-        """Count from now: something has come."""
-        self._started, self._said_at = time.monotonic(), _FIRST
+        """Restart the clock, because something has arrived."""
+        self._started, self._report_at = time.monotonic(), _FIRST
 
     def look(self) -> None:
-        """Say what is awaited if it takes long.
+        """Report a long wait to the user.
 
         Raises:
-            RunError: when it has taken too long.
+            RunError: the wait has taken too long.
         """
         seconds = time.monotonic() - self._started
         if seconds > self._most:
             raise RunError(
-                f"waited {self._most:g} s for {self._what}; see whether that still runs, then "
-                f"repeat the command ({_VARIABLE} sets the seconds)"
+                f"waited {self._most:g} s for {self._what}; check whether it is still running, "
+                f"then rerun to resume ({_VARIABLE} sets the longest wait in seconds)"
             )
-        if seconds > self._said_at:
-            self._said_at = seconds + _AGAIN
-            self._noted(_line(self._what, seconds))
+        if seconds > self._report_at:
+            self._report_at = seconds + _AGAIN
+            self._notify(_line(self._what, seconds))
 
 
 @contextmanager
-def announced(noted: Callable[[str], None], what: Callable[[], str]) -> Iterator[None]:
-    """Say what the body waits for if it takes long; a thread does, since the body cannot.
+def announced(notify: Callable[[str], None], what: Callable[[], str]) -> Iterator[None]:
+    """Report a long wait of the body from a thread, because the body itself is blocked.
 
     Args:
-        noted: takes a line for the user.
-        what: names what is awaited at the moment.
+        notify: takes a line for the user.
+        what: names what is currently awaited.
     """
     over = threading.Event()
     started = time.monotonic()
@@ -65,7 +65,7 @@ def announced(noted: Callable[[str], None], what: Callable[[], str]) -> Iterator
     def watch() -> None:
         pause = _FIRST
         while not over.wait(pause):
-            noted(_line(what(), time.monotonic() - started))
+            notify(_line(what(), time.monotonic() - started))
             pause = _AGAIN
 
     threading.Thread(target=watch, daemon=True).start()
@@ -80,12 +80,12 @@ def _line(what: str, seconds: float) -> str:
 
 
 def most_seconds() -> float:
-    """Return how many seconds a wait may take."""
+    """Return the longest wait in seconds."""
     given = os.environ.get(_VARIABLE) or _MOST
     try:
         seconds = float(given)
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
-        raise SettingsError(f"{_VARIABLE}={given}: give seconds, as 600")
+        raise SettingsError(f"{_VARIABLE}={given}: give a number of seconds, for example 600")
     return seconds

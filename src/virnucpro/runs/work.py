@@ -11,12 +11,12 @@ class Work:
     """What a worker has done so far.
 
     Attributes:
-        records: records prepared.
-        frames: open frames scored, or sequences embedded.
-        tokens: tokens that went through the encoders.
-        packs_cut: packs that did not fit into memory and were done in two.
-        frames_redone: frames whose result was not finite and was computed anew in fp32.
-        seconds: time of each stage; the host's stages run beside the device's.
+        records: number of records prepared.
+        frames: number of items computed: open frames, or sequences to embed.
+        tokens: number of tokens that went through the encoders.
+        packs_cut: number of packs that did not fit into memory and were halved.
+        frames_redone: number of items whose result was not finite and was recomputed in fp32.
+        seconds: time of each stage; stages of the host overlap with those of the device.
     """
 
     records: int = 0
@@ -36,13 +36,13 @@ class Work:
             self.add(stage, time.perf_counter() - started)
 
     def incidents(self) -> list[str]:
-        """Return what went differently, a line each."""
+        """Return a line for each kind of unusual event."""
         found = []
         if self.packs_cut:
-            found.append(f"out of memory {self.packs_cut:,} times: those packs were done in two")
+            found.append(f"out of memory {self.packs_cut:,} times: those packs were halved")
         if self.frames_redone:
             found.append(
-                f"{self.frames_redone:,} results were not finite: they were computed in fp32"
+                f"{self.frames_redone:,} results were not finite and were recomputed in fp32"
             )
         return found
 
@@ -51,7 +51,7 @@ class Work:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def since(self, earlier: "Work") -> "Work":
-        """Return what was done after `earlier`, which the same worker had done."""
+        """Return what the worker has done since `earlier`."""
         seconds = {
             stage: time - earlier.seconds.get(stage, 0.0) for stage, time in self.seconds.items()
         }
@@ -60,7 +60,7 @@ class Work:
 
     @classmethod
     def sum(cls, parts: Iterable["Work"]) -> "Work":
-        """Return what several workers have done together."""
+        """Return the total of several workers."""
         total = cls()
         for part in parts:
             for name in _counts():

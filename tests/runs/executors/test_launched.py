@@ -50,7 +50,9 @@ def test_a_process_that_was_not_launched_is_told_how(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     launch(monkeypatch, variables)
-    with pytest.raises(SettingsError, match=r"no RANK and LOCAL_RANK here; start it with torchrun"):
+    with pytest.raises(
+        SettingsError, match=r"RANK and LOCAL_RANK are not set; start the command with torchrun"
+    ):
         Rank.here()
 
 
@@ -87,5 +89,7 @@ def test_ranks_of_a_launcher_that_says_no_size_have_an_order(
 
 def test_a_rank_has_one_worker_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     launch(monkeypatch, TORCHRUN)
-    assert [place.name for place in launched.places(["cuda:0", "cuda:1"], TASK)] == ["cuda:1"]
-    assert [place.name for place in launched.places(["cpu"], TASK)] == ["cpu"]
+    assert [endpoint.name for endpoint in launched.endpoints(["cuda:0", "cuda:1"], TASK)] == [
+        "cuda:1"
+    ]
+    assert [endpoint.name for endpoint in launched.endpoints(["cpu"], TASK)] == ["cpu"]

@@ -15,15 +15,20 @@ from virnucpro.bundles import Bundle
 from virnucpro.errors import BundleError, SettingsError
 from virnucpro.prediction.task import Prediction
 from virnucpro.runs.devices import Budgets, device_names
-from virnucpro.runs.executors.connection import InProcess, Link, WorkerDiedError, environment_of
-from virnucpro.runs.executors.processes import Process
+from virnucpro.runs.executors.connection import (
+    Connection,
+    InProcessConnection,
+    WorkerDiedError,
+    environment_of,
+)
+from virnucpro.runs.executors.processes import ProcessConnection
 from virnucpro.runs.task import Result
 from virnucpro.sequences.blocks import Block
 
 BLOCKS = [replace(block_of(20, 700, 300, seed), index=seed) for seed in range(4)]
 BUDGETS = Budgets(1024, 1024)
 
-MakeProcess = Callable[[Prediction], Process]
+MakeProcess = Callable[[Prediction], ProcessConnection]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +41,8 @@ def make_process() -> Iterator[MakeProcess]:
     """Return a function that starts a worker, which is let go of at the end."""
     made = []
 
-    def make(task: Prediction) -> Process:
-        made.append(Process("cpu", task, threads=1))
+    def make(task: Prediction) -> ProcessConnection:
+        made.append(ProcessConnection("cpu", task, threads=1))
         return made[-1]
 
     yield make
@@ -45,29 +50,29 @@ def make_process() -> Iterator[MakeProcess]:
         process.stop()
 
 
-def results_of(link: Link, blocks: list[Block]) -> list[Result]:
+def results_of(connection: Connection, blocks: list[Block]) -> list[Result]:
     """Send all blocks before the first result is read."""
     for block in blocks:
-        link.send(block)
-    return [link.receive() for _ in blocks]
+        connection.send(block)
+    return [connection.receive() for _ in blocks]
 
 
 @pytest.fixture(scope="module")
 def expected(task: Prediction) -> list[Result]:
     """Return the results of a worker in this process."""
-    link = InProcess("cpu", task)
-    link.hello()
-    link.start(BUDGETS)
-    return results_of(link, BLOCKS)
+    connection = InProcessConnection("cpu", task)
+    connection.hello()
+    connection.start(BUDGETS)
+    return results_of(connection, BLOCKS)
 
 
 def test_a_process_says_and_computes_what_a_worker_in_this_process_does(
     make_process: MakeProcess, task: Prediction, expected: list[Result]
 ) -> None:
-    link, ours = make_process(task), InProcess("cpu", task)
-    assert link.hello() == ours.hello()
-    assert link.start(BUDGETS) == ours.start(BUDGETS)
-    results = results_of(link, BLOCKS)
+    connection, ours = make_process(task), InProcessConnection("cpu", task)
+    assert connection.hello() == ours.hello()
+    assert connection.start(BUDGETS) == ours.start(BUDGETS)
+    results = results_of(connection, BLOCKS)
     assert [result.block for result in results] == [0, 1, 2, 3]
     assert [result.shard for result in results] == [result.shard for result in expected]
     assert [result.work.records for result in results] == [20, 40, 60, 80]
@@ -77,65 +82,65 @@ def test_only_its_parent_ends_a_process(
     make_process: MakeProcess, task: Prediction, expected: list[Result]
 ) -> None:
     """Signals that a terminal or Slurm sends to all processes are answered by the parent."""
-    link = make_process(task)
-    link.hello()
-    link.start(BUDGETS)
+    connection = make_process(task)
+    connection.hello()
+    connection.start(BUDGETS)
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(link.pid, number)
-    assert results_of(link, BLOCKS[:1])[0].shard == expected[0].shard
-    assert os.getsid(link.pid) != os.getsid(0)
+        os.kill(connection.pid, number)
+    assert results_of(connection, BLOCKS[:1])[0].shard == expected[0].shard
+    assert os.getsid(connection.pid) != os.getsid(0)
     started = time.monotonic()
-    link.stop()
-    assert link._process.returncode == 0
+    connection.stop()
+    assert connection._process.returncode == 0
     assert time.monotonic() - started < 3
-    link.stop()
+    connection.stop()
 
 
 def test_a_process_that_hangs_is_killed(make_process: MakeProcess, task: Prediction) -> None:
-    link = make_process(task)
-    link.hello()
-    os.kill(link.pid, signal.SIGSTOP)
+    connection = make_process(task)
+    connection.hello()
+    os.kill(connection.pid, signal.SIGSTOP)
     started = time.monotonic()
-    link.stop()
-    assert link._process.returncode == -signal.SIGKILL
+    connection.stop()
+    assert connection._process.returncode == -signal.SIGKILL
     assert time.monotonic() - started < 5
 
 
 def test_a_process_that_is_killed_is_a_worker_that_died(
     make_process: MakeProcess, task: Prediction
 ) -> None:
-    link = make_process(task)
-    link.hello()
-    link.start(BUDGETS)
-    os.kill(link.pid, signal.SIGKILL)
-    link.send(BLOCKS[0])
-    link.send(BLOCKS[1])
+    connection = make_process(task)
+    connection.hello()
+    connection.start(BUDGETS)
+    os.kill(connection.pid, signal.SIGKILL)
+    connection.send(BLOCKS[0])
+    connection.send(BLOCKS[1])
     with pytest.raises(WorkerDiedError, match="its process was ended by SIGKILL"):
-        results_of(link, BLOCKS)
+        results_of(connection, BLOCKS)
 
 
 def test_a_process_that_is_killed_while_it_writes_is_a_worker_that_died(
     make_process: MakeProcess, task: Prediction
 ) -> None:
-    link = make_process(task)
-    link.hello()
-    link.start(BUDGETS)
+    connection = make_process(task)
+    connection.hello()
+    connection.start(BUDGETS)
     piece = replace(BLOCKS[0].pieces[0], header="r" * 2_000_000)  # more than a pipe holds
-    link.send(Block(0, [piece]))
-    assert link._pipe.poll(30)
+    connection.send(Block(0, [piece]))
+    assert connection._pipe.poll(30)
     time.sleep(0.3)
-    os.kill(link.pid, signal.SIGKILL)
+    os.kill(connection.pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError, match="SIGKILL"):
-        link.receive()
+        connection.receive()
 
 
 def test_a_process_that_dies_before_it_says_a_word_says_how(
     make_process: MakeProcess, task: Prediction
 ) -> None:
-    link = make_process(task)
-    os.kill(link.pid, signal.SIGSEGV)
+    connection = make_process(task)
+    os.kill(connection.pid, signal.SIGSEGV)
     with pytest.raises(WorkerDiedError, match="its process was ended by SIGSEGV"):
-        link.hello()
+        connection.hello()
 
 
 def test_a_process_has_the_environment_of_its_parent(
@@ -155,12 +160,12 @@ def test_another_bundle_is_refused(make_process: MakeProcess, task: Prediction) 
 def test_a_block_that_cannot_be_computed_is_a_worker_that_died_with_a_reason(
     make_process: MakeProcess, task: Prediction
 ) -> None:
-    link = make_process(task)
-    link.hello()
-    link.start(BUDGETS)
-    link.send(replace(BLOCKS[0], pieces=[]))
+    connection = make_process(task)
+    connection.hello()
+    connection.start(BUDGETS)
+    connection.send(replace(BLOCKS[0], pieces=[]))
     with pytest.raises(WorkerDiedError, match=r"^\w+Error: .+"):
-        link.receive()
+        connection.receive()
 
 
 @pytest.mark.parametrize(
@@ -213,8 +218,8 @@ def test_devices_that_were_asked_for(
         (0, "cuda", "this machine has 0 CUDA devices"),
         (0, "cuda:0", "this machine has 0 CUDA devices"),
         (2, "cuda:0,cuda:2", "this machine has 2 CUDA devices"),
-        (2, "cuda:0,cuda:0", "cuda:0 comes twice"),
-        (2, "cuda:1,cuda", "cuda:1 comes twice"),
+        (2, "cuda:0,cuda:0", "cuda:0 is given twice"),
+        (2, "cuda:1,cuda", "cuda:1 is given twice"),
         (2, "", "give auto, cuda, or names"),
         (2, "cpu,", "give auto, cuda, or names"),
         (2, "auto,cpu", "give auto, cuda, or names"),

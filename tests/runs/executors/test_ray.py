@@ -54,8 +54,8 @@ def cluster() -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         family = [*psutil.Process(process.pid).children(recursive=True), process]
-        for member in family:
-            member.kill()
+        for slot in family:
+            slot.kill()
         process.wait()
         shutil.rmtree(folder)
 
@@ -143,7 +143,7 @@ def task(tiny_bundle: Bundle) -> Prediction:
 def refusal(task: Prediction) -> str:
     """Return why a cluster cannot be joined."""
     with pytest.raises(SettingsError) as refused:
-        ours.places("cpu", task, lambda _: None)
+        ours.endpoints("cpu", task, lambda _: None)
     return str(refused.value)
 
 

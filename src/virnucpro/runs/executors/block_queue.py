@@ -1,4 +1,4 @@
-"""Who computes which block: the next one to whoever is free, again if its worker died."""
+"""Hands blocks to workers: the next one to whichever is free, and again if its worker died."""
 
 import threading
 from collections import deque
@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 from virnucpro.sequences.blocks import Block
 
-#: Workers that die with a block and nothing else in hand before it is set aside.
+#: Number of workers that must die with only this block in flight before the block is failed.
 _DEATHS = 2
 
 
-class Handout:
-    """Blocks that wait for a worker; every method may be called from any thread.
+class BlockQueue:
+    """The blocks that wait for a worker. Every method may be called from any thread.
 
-    A worker that dies leaves its blocks under suspicion. Each of those is handed out again to a
-    worker that has nothing else, so that its next death names the block.
+    The blocks of a worker that dies become suspects. Each suspect is next given to a worker that
+    has no other block, so that another death identifies the block that kills.
 
     Args:
-        blocks: what to hand out, cut as it is asked for; None where there is none for now.
+        blocks: the blocks to hand out, cut from the input on demand; None if no block is available
+            yet.
     """
 
     def __init__(self, blocks: Iterator[Block | None]) -> None:
@@ -26,21 +27,22 @@ class Handout:
         self._reading = threading.Lock()
         self._suspects: deque[Block] = deque()
         self._deaths: dict[int, int] = {}
-        self._in_hand = 0
+        self._in_flight = 0
         self._all_read = False
         self._is_stopped = False
 
     def take(self, *, has_others: bool) -> Block | None:
-        """Return a block to compute, None when there is none for now.
+        """Return the next block, or None if no block is available yet; poll again.
 
         Args:
-            has_others: whether the worker has blocks in hand; it does not wait for input then.
+            has_others: whether the worker still has blocks in flight. It then does not wait for
+                input.
         """
         with self._lock:
             if self._is_stopped:
                 return None
             if self._suspects and not has_others:
-                self._in_hand += 1
+                self._in_flight += 1
                 return self._suspects.popleft()
         if not self._reading.acquire(blocking=not has_others):
             return None
@@ -50,7 +52,7 @@ class Handout:
             self._reading.release()
 
     def _read(self) -> Block | None:
-        """Read the next block, which may take as long as a pipe is silent."""
+        """Read the next block, which may block on a silent pipe."""
         if self._all_read or self._is_stopped:
             return None
         try:
@@ -60,40 +62,40 @@ class Handout:
             return None
         if block is not None:
             with self._lock:
-                self._in_hand += 1
+                self._in_flight += 1
         return block
 
     def is_suspect(self, block: Block) -> bool:
-        """Whether a worker died with it, so that it must be alone in hand."""
+        """Whether a worker died with this block, which must therefore be in flight alone."""
         return block.index in self._deaths
 
     def finish(self) -> None:
-        """Take note that a block is done with."""
+        """Count a block as finished."""
         with self._lock:
-            self._in_hand -= 1
+            self._in_flight -= 1
 
-    def give_back(self, blocks: list[Block]) -> list[Block]:
-        """Take back what a worker that died had in hand.
+    def requeue(self, blocks: list[Block]) -> list[Block]:
+        """Take back the blocks that were in flight on a worker that died.
 
         Returns:
-            those that are to be set aside.
+            the blocks that have killed too many workers and must be marked as failed.
         """
-        set_aside: list[Block] = []
+        failed: list[Block] = []
         with self._lock:
             for block in blocks:
-                self._in_hand -= 1
+                self._in_flight -= 1
                 deaths = self._deaths[block.index] = self._deaths.get(block.index, 0) + 1
-                (set_aside if deaths >= _DEATHS else self._suspects).append(block)
-        return set_aside
+                (failed if deaths >= _DEATHS else self._suspects).append(block)
+        return failed
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more blocks."""
         with self._lock:
             self._is_stopped = True
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will be handed out any more."""
+        """Whether no block will be handed out again."""
         with self._lock:
-            is_empty = self._all_read and not self._suspects and not self._in_hand
+            is_empty = self._all_read and not self._suspects and not self._in_flight
             return is_empty or self._is_stopped

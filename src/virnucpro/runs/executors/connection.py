@@ -1,4 +1,4 @@
-"""A link: one worker as an executor sees it, wherever it runs."""
+"""A connection to one worker, the same for every kind of worker."""
 
 import os
 import queue
@@ -16,13 +16,13 @@ from virnucpro.sequences.blocks import Block
 
 
 class Hello(NamedTuple):
-    """What a worker says of its device before it loads anything.
+    """The first message of a worker, before it loads anything: its device.
 
     Attributes:
-        kind: what sort of device.
+        kind: kind of device.
         precision: the encoders' arithmetic.
-        budgets: the largest that fit its free memory.
-        notes: what the user should know of these choices.
+        budgets: the largest budgets that fit its free memory.
+        notes: what the user should know about these choices.
     """
 
     kind: str
@@ -32,62 +32,63 @@ class Hello(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """What a worker says once its networks are loaded.
+    """The second message of a worker, once its networks are loaded.
 
     Attributes:
-        ways: how they are computed.
-        notes: the same with reasons, a line each.
+        backends: how the networks are computed, one line each.
+        notes: the same with reasons, one line each.
     """
 
-    ways: list[str]
+    backends: list[str]
     notes: list[str]
 
 
 class WorkerDiedError(Exception):
-    """A worker is gone, or cannot go on; its text says why."""
+    """A worker has died or cannot continue; the text says why."""
 
 
-class Link(Protocol):
-    """One worker. Every method but `send` and `stop` waits, and may raise `WorkerDiedError`.
+class Connection(Protocol):
+    """A connection to one worker.
 
-    `hello` and `start` raise `RunError` when the wait takes too long.
+    Every method except `send` and `stop` waits, and may raise `WorkerDiedError`. `hello` and
+    `start` raise `RunError` if the wait takes too long.
     """
 
     @property
     def awaited(self) -> str:
-        """What `hello` and `start` wait for at the moment."""
+        """What `hello` and `start` are currently waiting for."""
         ...
 
     def hello(self) -> Hello:
-        """Meet the worker."""
+        """Wait for the first message of the worker."""
         ...
 
     def start(self, budgets: Budgets) -> Ready:
-        """Let it load its networks."""
+        """Have the worker load its networks."""
         ...
 
     def send(self, block: Block) -> None:
-        """Give it a block, which must not wait for the results of earlier ones."""
+        """Send a block; never waits for the results of earlier blocks."""
         ...
 
     def receive(self) -> Result:
-        """Return the next result; expected failures are raised as they were in the worker."""
+        """Return the next result; raise expected failures as the worker raised them."""
         ...
 
     def stop(self) -> None:
-        """Let go of it, whatever it is doing."""
+        """End the worker, whatever it is doing."""
         ...
 
 
 @dataclass
-class Workbench:
-    """A worker in the making: the parts of a link that run where the worker does.
+class WorkerHost:
+    """Creates a worker; this half of a connection runs where the worker runs.
 
     Args:
         device: name of its device.
-        task: of the run.
-        threads: of a CPU it may use; by default all.
-        is_checked: whether the digests of the weights were compared on this machine already.
+        task: task of the run.
+        threads: number of CPU threads it may use (default: all).
+        is_checked: whether the digests of the weights have been verified on this machine.
     """
 
     device: str
@@ -105,38 +106,38 @@ class Workbench:
     def start(
         self, budgets: Budgets, deliver: Callable[[Result | BaseException], None]
     ) -> tuple[Ready, Pipeline]:
-        """Load the networks; results go to `deliver`."""
+        """Load the networks; pass each result to `deliver`."""
         worker = self.task.worker(self._device, budgets)
-        return Ready(worker.ways, worker.notes), Pipeline(worker, deliver)
+        return Ready(worker.backends, worker.notes), Pipeline(worker, deliver)
 
 
-class InProcess:
-    """A worker in threads of this process, which starts a second faster than one of its own.
+class InProcessConnection:
+    """A worker in threads of this process, which starts a second faster than a new process.
 
     Args:
         device: name of its device.
-        task: of the run.
-        threads: of a CPU it may use; by default all.
+        task: task of the run.
+        threads: number of CPU threads it may use (default: all).
     """
 
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
-        self._bench = Workbench(device, task, threads)
+        self._host = WorkerHost(device, task, threads)
         self._results: queue.Queue[Result | BaseException] = queue.Queue()
         self._pipeline: Pipeline | None = None
 
     @property
     def awaited(self) -> str:
-        """What `hello` and `start` wait for."""
+        """What `hello` and `start` are currently waiting for."""
         return "the networks to be loaded"
 
     def hello(self) -> Hello:
-        """Meet the worker."""
-        return self._bench.hello()
+        """Return the first message of the worker."""
+        return self._host.hello()
 
     def start(self, budgets: Budgets) -> Ready:
         """Load the networks."""
         try:
-            ready, self._pipeline = self._bench.start(budgets, self._results.put)
+            ready, self._pipeline = self._host.start(budgets, self._results.put)
         except Exception as error:  # as when there is too little memory
             raise failure_of(error) from error
         return ready
@@ -154,35 +155,35 @@ class InProcess:
         raise failure_of(message)
 
     def stop(self) -> None:
-        """Let its threads begin nothing new."""
+        """Let its threads finish what they do and start nothing new."""
         if self._pipeline is not None:
             self._pipeline.stop()
-        self._results.put(WorkerDiedError("it was let go of"))  # wakes whoever waits for a result
+        self._results.put(WorkerDiedError("it was stopped"))  # wakes a waiting `receive`
 
 
 def failure_of(message: object) -> VirnucproError | WorkerDiedError:
-    """Return what came in place of a message, as it is to be raised."""
+    """Return the exception to raise for a message that is not the expected one."""
     if isinstance(message, VirnucproError | WorkerDiedError):
         return message
     return WorkerDiedError(reason_of(message))
 
 
 def message_of(call: Callable[[], object]) -> object:
-    """Return what a call returns, or, as a message, what it raises."""
+    """Return the result of a call, or the exception that it raises as a message."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 (raised again where the message is read)
+    except Exception as error:  # noqa: BLE001 (raised again by the reader)
         return failure_of(error)
 
 
 def reason_of(error: object) -> str:
-    """Return the first line of what an error says."""
+    """Return the type and the first line of an error."""
     said = str(error).strip().splitlines()
     return ": ".join([type(error).__name__, *said[:1]])[:300]
 
 
 def environment_of(device: str) -> dict[str, str]:
-    """Return the environment in which `device` is the only GPU, so that it is `cuda:0`."""
+    """Return an environment in which `device` is the only GPU and hence `cuda:0`."""
     _, _, index = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     all_of_them = visible.split(",") if visible else None

@@ -1,7 +1,7 @@
-"""A process that torchrun, accelerate launch or srun started, one of several in the same run.
+"""One of several processes of the same run, started by torchrun, accelerate launch or srun.
 
-Ranks talk to each other through the run's directory alone (claims.py): none waits for another to
-appear, so that one may die, be slow, or come late.
+Ranks communicate only through the directory of the run (claims.py). No rank waits for another to
+appear, so a rank may die, be slow, or start late.
 """
 
 import os
@@ -11,10 +11,10 @@ import torch
 
 from virnucpro.errors import SettingsError
 from virnucpro.runs.executors import local
-from virnucpro.runs.executors.slots import Place
+from virnucpro.runs.executors.slots import Endpoint
 from virnucpro.runs.task import Task
 
-#: Variables that say which process this is: torchrun's and accelerate's, then Slurm's.
+#: Environment variables that identify the process: those of torchrun and accelerate, then Slurm.
 _RANK = ("RANK", "SLURM_PROCID")
 _LOCAL_RANK = ("LOCAL_RANK", "SLURM_LOCALID")
 _SIZE = ("WORLD_SIZE", "SLURM_NTASKS")
@@ -23,12 +23,12 @@ _LOCAL_SIZE = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of the launched processes this is.
+    """The position of this process among the launched ones.
 
     Attributes:
-        index: in all, from 0.
-        local_index: on this machine, from 0.
-        local_size: processes on this machine, as far as the launcher says.
+        index: number of the process in all, from 0.
+        local_index: number of the process on this machine, from 0.
+        local_size: number of processes on this machine, 1 if the launcher does not say.
     """
 
     index: int
@@ -37,21 +37,21 @@ class Rank:
 
     @classmethod
     def here(cls) -> "Rank":
-        """Read what the launcher says.
+        """Read the rank from the environment.
 
         Raises:
-            SettingsError: when this process was not launched.
+            SettingsError: this process was not started by a launcher.
         """
         index, local_index = (_first_of(names) for names in (_RANK, _LOCAL_RANK))
         if index is None or local_index is None:
             raise SettingsError(
-                "--executor launched: no RANK and LOCAL_RANK here; start it with torchrun, "
-                "accelerate launch or srun"
+                "--executor launched: RANK and LOCAL_RANK are not set; start the command with "
+                "torchrun, accelerate launch or srun"
             )
         return cls(index, local_index, _first_of(_LOCAL_SIZE) or 1)
 
     def device(self, names: list[str]) -> str:
-        """Return this rank's of the devices of its machine."""
+        """Return the device of this rank among those of its machine."""
         return names[self.local_index % len(names)]
 
 
@@ -61,10 +61,10 @@ def _first_of(names: tuple[str, ...]) -> int | None:
 
 
 def order(runs: int) -> list[int]:
-    """Return the order in which this rank takes runs, by their index.
+    """Return the order in which this rank takes the runs, as indices.
 
-    Each rank begins elsewhere, so that ranks share out runs of few blocks, which one rank could
-    claim alone; those that others are in the middle of are done together.
+    Each rank starts at another run, so that ranks divide short runs among them. Ranks that reach
+    an unfinished run work on it together.
     """
     rank = Rank.here()
     size = max(_first_of(_SIZE) or 1, rank.index + 1)
@@ -72,8 +72,8 @@ def order(runs: int) -> list[int]:
     return [*range(first, runs), *range(first)]
 
 
-def places(names: list[str], task: Task) -> list[Place]:
-    """Return what starts this rank's worker."""
+def endpoints(names: list[str], task: Task) -> list[Endpoint]:
+    """Return the endpoint of this rank."""
     rank = Rank.here()
     threads = max(1, torch.get_num_threads() // rank.local_size)
-    return local.places([rank.device(names)], task, threads)
+    return local.endpoints([rank.device(names)], task, threads)

@@ -1,7 +1,7 @@
-"""A worker in a process of its own, which may die without the run.
+"""A worker in its own process, which may die without ending the run.
 
-Nothing but the pipe joins the two: a parent that is killed leaves no worker behind, since reading
-ends then; and no lock, queue or shared memory can be left in disorder by either.
+Parent and worker share only a pipe. If the parent is killed, the pipe closes and the worker exits.
+Neither can leave a lock, a queue or shared memory in a broken state.
 """
 
 import os
@@ -19,8 +19,8 @@ from virnucpro.runs.devices import Budgets
 from virnucpro.runs.executors.connection import (
     Hello,
     Ready,
-    Workbench,
     WorkerDiedError,
+    WorkerHost,
     environment_of,
     failure_of,
     reason_of,
@@ -33,11 +33,12 @@ from virnucpro.system.importing import safe_path
 from virnucpro.system.threads import no_thread
 
 Message = TypeVar("Message")
-#: Seconds between looks whether a wait has taken too long.
+#: Seconds between two checks whether a wait has taken too long.
 _LOOK = 0.5
-#: Seconds that a worker whose pipe is closed gets to leave by itself.
+#: Seconds that a worker has to exit after its pipe is closed.
 _PATIENCE = 1.0
-#: What the process runs: it imports from where its parent does, never from its working directory.
+#: The program of the process: it imports from the paths of its parent, never from its working
+#: directory.
 _PROGRAM = f"""\
 import sys
 sys.path[:] = sys.argv[2:]
@@ -46,13 +47,13 @@ serve(int(sys.argv[1]))
 """
 
 
-class Process:
-    """A worker in a process of its own.
+class ProcessConnection:
+    """A worker in its own process.
 
     Args:
         device: name of its device.
-        task: of the run.
-        threads: of a CPU it may use; by default all.
+        task: task of the run.
+        threads: number of CPU threads it may use (default: all).
     """
 
     def __init__(self, device: str, task: Task, threads: int | None = None) -> None:
@@ -61,7 +62,7 @@ class Process:
         self._pipe = close_in_children(ours)
         try:
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 (this module, no input of anyone)
+                self._process = subprocess.Popen(  # noqa: S603 (runs this module, no user input)
                     [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), *safe_path()],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -71,31 +72,31 @@ class Process:
         except BlockingIOError as error:
             raise RunError(f"a worker on {device} could not be started: {no_thread()}") from error
         inside = "cuda" if device.startswith("cuda") else device
-        self._send(Workbench(inside, task, threads))
+        self._send(WorkerHost(inside, task, threads))
 
     @property
     def awaited(self) -> str:
-        """What `hello` and `start` wait for."""
+        """What `hello` and `start` are currently waiting for."""
         return f"the worker on {self._device}, process {self.pid}"
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     def hello(self) -> Hello:
-        """Meet the worker."""
+        """Wait for the first message of the worker."""
         return self._expect(Hello, Wait(self.awaited))
 
     def start(self, budgets: Budgets) -> Ready:
-        """Let it load its networks."""
+        """Have the worker load its networks."""
         self._send(budgets)
         ready = self._expect(Ready, Wait(self.awaited))
         self._is_started = True
         return ready
 
     def send(self, block: Block) -> None:
-        """Write a block into the pipe, which the worker always reads."""
+        """Write a block into the pipe, from which the worker always reads."""
         self._send(block)
 
     def receive(self) -> Result:
@@ -103,7 +104,7 @@ class Process:
         return self._expect(Result)
 
     def stop(self) -> None:
-        """Close the pipe, which ends the worker; kill it if it does not, or is not up yet."""
+        """Close the pipe, which ends the worker; kill one that does not exit or is starting."""
         self._pipe.close()
         try:
             self._process.wait(_PATIENCE if self._is_started else 0)
@@ -112,7 +113,7 @@ class Process:
             self._process.wait()
 
     def _send(self, message: object) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # the next reading tells
+        with suppress(BrokenPipeError, ConnectionResetError):  # the next read reports it
             self._pipe.send(message)
 
     def _expect(self, kind: type[Message], wait: Wait | None = None) -> Message:
@@ -120,7 +121,7 @@ class Process:
             while wait is not None and not self._pipe.poll(_LOOK):
                 wait.look()
             message = self._pipe.recv()
-        except (EOFError, OSError):  # also in the middle of a message
+        except (EOFError, OSError):  # even in the middle of a message
             raise WorkerDiedError(_ended(self._process.wait())) from None
         if isinstance(message, kind):
             return message
@@ -128,7 +129,7 @@ class Process:
 
 
 def _ended(status: int) -> str:
-    """Say in words how a process ended."""
+    """Describe how a process ended."""
     if status >= 0:
         return f"its process ended with status {status}"
     with suppress(ValueError):
@@ -137,26 +138,26 @@ def _ended(status: int) -> str:
 
 
 def serve(descriptor: int) -> None:
-    """Do what the parent asks until it closes the pipe, which has this descriptor, or is gone."""
+    """Serve the parent through the pipe `descriptor` until the parent closes it or exits."""
     pipe = Connection(descriptor)
-    for number in (signal.SIGINT, signal.SIGTERM):  # are the parent's to answer
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles them
         signal.signal(number, signal.SIG_IGN)
     writing = threading.Lock()
 
-    def tell(message: object) -> None:
+    def send(message: object) -> None:
         expected = isinstance(message, VirnucproError | tuple)
         with writing, suppress(OSError):
             pipe.send(message if expected else WorkerDiedError(reason_of(message)))
 
     try:
-        bench: Workbench = pipe.recv()
-        tell(bench.hello())
-        ready, pipeline = bench.start(pipe.recv(), tell)
-        tell(ready)
+        host: WorkerHost = pipe.recv()
+        send(host.hello())
+        ready, pipeline = host.start(pipe.recv(), send)
+        send(ready)
         while True:
             pipeline.put(pipe.recv())
     except (EOFError, ConnectionResetError):
         pass
-    except BaseException as error:  # noqa: BLE001 (said by the parent)
-        tell(error)
-    os._exit(0)  # whatever its threads are doing is of no use any more
+    except BaseException as error:  # noqa: BLE001 (the parent reports it)
+        send(error)
+    os._exit(0)  # nobody needs what its threads still compute

@@ -1,4 +1,4 @@
-"""Workers as actors on a Ray cluster: blocks and results travel through its object store."""
+"""Workers as actors of a Ray cluster; blocks and results travel through its object store."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ from virnucpro.runs.devices import Budgets
 from virnucpro.runs.executors.connection import (
     Hello,
     Ready,
-    Workbench,
     WorkerDiedError,
+    WorkerHost,
     failure_of,
     message_of,
 )
-from virnucpro.runs.executors.slots import Place
+from virnucpro.runs.executors.slots import Endpoint
 from virnucpro.runs.task import Result, Task
 from virnucpro.runs.waiting import Wait, announced
 from virnucpro.sequences.blocks import Block
@@ -37,10 +37,10 @@ except ImportError:
 Message = TypeVar("Message")
 #: Seconds to wait for a cluster's port, and for its first answer.
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 30.0
-#: Seconds between looks whether a wait has taken too long.
+#: Seconds between two checks whether a wait has taken too long.
 _LOOK = 0.5
-#: Joins a cluster in a process of its own: Ray says on standard error alone why it cannot, is deaf
-#: to signals meanwhile, and tries for minutes.
+#: Joins a cluster in a separate process, because Ray explains a failure only on standard error,
+#: ignores signals meanwhile, and retries for minutes.
 _TRIAL = """\
 import sys
 sys.path[:] = sys.argv[1:]
@@ -53,20 +53,20 @@ except BaseException as error:
 
 
 class _Worker:
-    """What runs in the actor: a pipeline whose results are fetched one by one."""
+    """The actor: a pipeline whose results are fetched one by one."""
 
     def __init__(self, device: str, task: Task, threads: int | None) -> None:
-        import queue  # noqa: PLC0415 (of the actor's process)
+        import queue  # noqa: PLC0415 (runs in the process of the actor)
 
-        self._workbench = Workbench(device, task, threads, is_checked=False)
+        self._host = WorkerHost(device, task, threads, is_checked=False)
         self._results: queue.Queue[Any] = queue.Queue()
 
     def hello(self) -> object:
-        return message_of(self._workbench.hello)
+        return message_of(self._host.hello)
 
     def start(self, budgets: Budgets) -> object:
         def begin() -> Ready:
-            ready, self._pipeline = self._workbench.start(budgets, self._results.put)
+            ready, self._pipeline = self._host.start(budgets, self._results.put)
             return ready
 
         return message_of(begin)
@@ -78,25 +78,25 @@ class _Worker:
         return self._results.get()
 
 
-class Actor:
+class RayConnection:
     """A worker in a Ray actor.
 
     Args:
         device: `cpu` or `cuda`.
-        task: of the run.
+        task: task of the run.
     """
 
     def __init__(self, device: str, task: Task) -> None:
         is_gpu = device != "cpu"
         self._resource, self._is_met = "GPU" if is_gpu else "CPU", False
         options = {"num_gpus": 1} if is_gpu else {"num_cpus": 1}
-        # One thread takes blocks while another waits for a result.
+        # One thread receives blocks while another waits for a result.
         worker = ray.remote(max_concurrency=2, max_restarts=0, **options)(_Worker)
         self._actor = worker.remote("cuda" if is_gpu else "cpu", task, None if is_gpu else 1)
 
     @property
     def awaited(self) -> str:
-        """What `hello` and `start` wait for at the moment."""
+        """What `hello` and `start` are currently waiting for."""
         if self._is_met:
             return "a worker of the Ray cluster to load its networks"
         free, all_ = (
@@ -109,14 +109,14 @@ class Actor:
         )
 
     def hello(self) -> Hello:
-        """Meet the worker."""
+        """Wait for the first message of the worker."""
         wait = Wait(f"a {self._resource} of the Ray cluster and a worker on it")
         found = self._get(self._actor.hello.remote(), Hello, wait)
         self._is_met = True
         return found
 
     def start(self, budgets: Budgets) -> Ready:
-        """Let it load its networks."""
+        """Have the worker load its networks."""
         return self._get(self._actor.start.remote(budgets), Ready, Wait(self.awaited))
 
     def send(self, block: Block) -> None:
@@ -149,22 +149,22 @@ class Actor:
         raise failure_of(message)
 
 
-def places(asked: str, task: Task, noted: Callable[[str], None]) -> list[Place]:
-    """Join the cluster and return what starts a worker on each of its devices.
+def endpoints(asked: str, task: Task, notify: Callable[[str], None]) -> list[Endpoint]:
+    """Join the cluster and return an endpoint for each of its devices.
 
     Args:
-        asked: `auto` or `cuda` (every GPU of the cluster, else one worker for each of its CPUs),
-            or `cpu` as many times as there should be workers.
-        task: of the run; its bundle must be on every node, under the same path.
-        noted: takes a line for the user, as that the cluster is waited for.
+        asked: `auto` (every GPU of the cluster, else one worker per CPU), `cuda` (every GPU), or
+            `cpu` once for each worker.
+        task: task of the run; its bundle must have the same path on every node.
+        notify: takes a line for the user, for example when the cluster is slow to answer.
 
     Raises:
-        SettingsError: without Ray, or when the cluster lacks what was asked for.
+        SettingsError: Ray is not installed, or the cluster lacks the requested devices.
     """
     if ray is None:
         raise SettingsError("--executor ray needs Ray; pip install 'virnucpro[ray]'")
     if not ray.is_initialized():
-        _join(noted)
+        _join(notify)
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
     names = asked.split(",")
@@ -178,20 +178,23 @@ def places(asked: str, task: Task, noted: Callable[[str], None]) -> list[Place]:
             f"--device {asked}: the Ray cluster has {gpus} GPUs and {cpus} CPUs; give auto, cuda, "
             "or cpu once for each worker"
         )
-    return [Place(f"{name} {i + 1}", partial(Actor, name, task)) for i, name in enumerate(names)]
+    return [
+        Endpoint(f"{name} {i + 1}", partial(RayConnection, name, task))
+        for i, name in enumerate(names)
+    ]
 
 
-def _join(noted: Callable[[str], None]) -> None:
-    """Join the cluster that the environment names, or start one on this machine."""
+def _join(notify: Callable[[str], None]) -> None:
+    """Join the cluster named by the environment, or start one on this machine."""
     address, origin = _address()
     where = f"at {address}, which {origin} names" if address else "on this machine"
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with announced(noted, lambda: f"the Ray cluster {where}"):
+        with announced(notify, lambda: f"the Ray cluster {where}"):
             if address:
                 _try(address)
             job = ray.job_config.JobConfig()
-            job._py_driver_sys_path = _NoPlaces()  # noqa: SLF001 (there is no public way)
+            job._py_driver_sys_path = _NoPaths()  # noqa: SLF001 (Ray has no public option)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=job)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         to_do = f"remove {origin} or set RAY_ADDRESS" if "/" in origin else "see RAY_ADDRESS"
@@ -200,21 +203,21 @@ def _join(noted: Callable[[str], None]) -> None:
         raise SettingsError(f"--executor ray: no cluster {where} ({error}); {to_do}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray answers it by a dump of its stack
+            signal.signal(signal.SIGTERM, handler)  # Ray would answer it with a stack dump
 
 
-class _NoPlaces(list[str]):
-    """Where a worker of Ray imports from before the standard library: nowhere.
+class _NoPaths(list[str]):
+    """The paths that a Ray worker imports from before the standard library: none.
 
-    Ray adds the working directory and that of the program.
+    Ray would add the working directory and the directory of the program.
     """
 
-    def extend(self, _places: object) -> None:
+    def extend(self, _paths: object) -> None:
         """Add nothing."""
 
 
 def _address() -> tuple[str, str]:
-    """Return where the cluster is that Ray would join, and who says so; empty where nobody does."""
+    """Return the address of the cluster that Ray would join, and its origin, or empty strings."""
     if named := os.environ.get("RAY_ADDRESS"):
         return named, "RAY_ADDRESS"
     folder = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 (Ray's)
@@ -223,10 +226,10 @@ def _address() -> tuple[str, str]:
 
 
 def _try(address: str) -> None:
-    """See whether a cluster answers.
+    """Check that a cluster answers.
 
     Raises:
-        OSError: when it does not; the text says why.
+        OSError: it does not answer; the text says why.
     """
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "//" not in host:
@@ -246,13 +249,13 @@ def _try(address: str) -> None:
 
 
 def _reason(said: str) -> str:
-    """Return why Ray did not join: its last warning, which is nearer to the cause, or its error."""
+    """Return why Ray did not join: its last warning, which is closer to the cause, or its error."""
     lines = said.strip().splitlines() or ["no answer"]
     warnings = [found[1] for line in lines if (found := re.match(r"\[.*?\] \S+: (.*)", line))]
     return (warnings or lines)[-1]
 
 
 def _last_line(said: str) -> str:
-    """Return the last line of an error, which names its cause, without colours."""
+    """Return the last line of an error, which names its cause, without colour codes."""
     lines = re.sub(r"\x1b\[\d*m", "", said).strip().splitlines()
-    return lines[-1].strip() if lines else "without a word"
+    return lines[-1].strip() if lines else "no message"

@@ -1,91 +1,91 @@
-"""A member of a crew: a place for a worker, and the worker that is there."""
+"""A slot of the worker pool: one device, and the worker that currently serves it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from virnucpro.runs.devices import Budgets
-from virnucpro.runs.executors.connection import Link, Ready
+from virnucpro.runs.executors.connection import Connection, Ready
 from virnucpro.runs.work import Work
 from virnucpro.sequences.blocks import Block
 
 
-class Place(NamedTuple):
-    """Where a worker is wanted.
+class Endpoint(NamedTuple):
+    """A device that a worker can be started on.
 
     Attributes:
-        name: of its device.
-        make_link: starts a worker there.
+        name: name of the device.
+        connect: starts a worker there and returns the connection to it.
     """
 
     name: str
-    make_link: Callable[[], Link]
+    connect: Callable[[], Connection]
 
 
 @dataclass
-class Member:
-    """A place and its worker; one that dies is replaced.
+class Slot:
+    """A device of the pool and its current worker; a worker that dies is replaced.
 
     Attributes:
-        place: where.
-        link: to the worker of now.
-        work: what each worker of this place did in the run of now.
-        earlier: what the worker of now had done before this run.
-        started: what the worker of now was started with, and what it said then.
-        in_hand: blocks that the worker has, by index.
-        died: workers that were replaced in the run of now.
-        is_dead: whether the worker of now died.
-        is_given_up: whether there will be no other one.
+        endpoint: starts workers on the device.
+        connection: to the current worker.
+        work: what each worker of this slot has done in the current run.
+        earlier: what the current worker had done before this run.
+        started: the budgets that the current worker was started with, and its answer.
+        in_flight: the blocks sent to the worker that have no result yet, by index.
+        died: number of workers replaced in the current run.
+        is_dead: whether the current worker has died.
+        is_given_up: whether dead workers are no longer replaced.
     """
 
-    place: Place
-    link: Link
+    endpoint: Endpoint
+    connection: Connection
     work: list[Work] = field(default_factory=lambda: [Work()])
     earlier: Work = field(default_factory=Work)
     started: tuple[Budgets, Ready] | None = None
-    in_hand: dict[int, Block] = field(default_factory=dict)
+    in_flight: dict[int, Block] = field(default_factory=dict)
     died: int = 0
     is_dead: bool = False
     is_given_up: bool = False
 
     @property
     def name(self) -> str:
-        """Of the device."""
-        return self.place.name
+        """Name of the device."""
+        return self.endpoint.name
 
     @property
     def frames(self) -> int:
-        """Scored in this place."""
+        """Number of frames scored in this slot."""
         return sum(work.frames for work in self.work)
 
     def replace(self) -> None:
-        """Start another worker for one that died."""
+        """Start a new worker in place of one that died."""
         self.died += 1
-        self._renew()
+        self._reconnect()
 
-    def _renew(self) -> None:
-        self.link, self.started, self.is_dead = self.place.make_link(), None, False
+    def _reconnect(self) -> None:
+        self.connection, self.started, self.is_dead = self.endpoint.connect(), None, False
         self.work.append(Work())
         self.earlier = Work()
 
     def start(self, budgets: Budgets) -> Ready:
-        """Have a worker that lives and has its networks loaded; one that has is left alone."""
+        """Return once a live worker has its networks loaded; do nothing if one already has."""
         if self.is_dead:
             self.replace()
-            self.link.hello()
+            self.connection.hello()
         elif self.started is not None and self.started[0] != budgets:
-            self.link.stop()
-            self._renew()
-            self.link.hello()
+            self.connection.stop()
+            self._reconnect()
+            self.connection.hello()
         if self.started is None:
-            self.started = budgets, self.link.start(budgets)
+            self.started = budgets, self.connection.start(budgets)
         return self.started[1]
 
-    def note(self, work: Work) -> None:
-        """Note what the worker of now has done since it was started."""
+    def record(self, work: Work) -> None:
+        """Record what the current worker has done since it was started."""
         self.work[-1] = work.since(self.earlier)
 
-    def begin_another_run(self) -> None:
-        """Count from zero."""
+    def begin_run(self) -> None:
+        """Reset the counts for another run."""
         self.earlier = Work.sum([self.earlier, self.work[-1]])
         self.work, self.died = [Work()], 0

@@ -1,4 +1,4 @@
-"""Devices whose workers are made up: slow, mortal, failing; what a crew of them tells."""
+"""Devices whose workers are made up: slow, mortal, failing; what a pool of them tells."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from virnucpro.runs.devices import Budgets
 from virnucpro.runs.executors.connection import Hello, Ready, WorkerDiedError
-from virnucpro.runs.executors.slots import Place
-from virnucpro.runs.executors.worker_pool import Crew, Events
+from virnucpro.runs.executors.slots import Endpoint
+from virnucpro.runs.executors.worker_pool import Events, WorkerPool
 from virnucpro.runs.task import Result
 from virnucpro.runs.work import Work
 from virnucpro.sequences.blocks import Block
@@ -28,7 +28,7 @@ class Device:
         greet: is called when a worker is met.
         begin: is called when a worker is started.
         budgets: of the run.
-        links: all workers that were started.
+        connections: all workers that were started.
     """
 
     name: str
@@ -38,30 +38,30 @@ class Device:
     greet: Callable[[], object] = lambda: None
     begin: Callable[[], object] = lambda: None
     budgets: Budgets = BUDGETS
-    links: list["FakeLink"] = field(default_factory=list)
+    connections: list["FakeConnection"] = field(default_factory=list)
 
     @property
-    def place(self) -> Place:
-        """Return where a crew can start workers."""
-        return Place(self.name, self._make_link)
+    def endpoint(self) -> Endpoint:
+        """Return where a pool can start workers."""
+        return Endpoint(self.name, self._connect)
 
-    def _make_link(self) -> "FakeLink":
-        self.links.append(FakeLink(self))
-        return self.links[-1]
+    def _connect(self) -> "FakeConnection":
+        self.connections.append(FakeConnection(self))
+        return self.connections[-1]
 
     @property
     def sent(self) -> list[int]:
         """Return all blocks that were sent to its workers."""
-        return [index for link in self.links for index in link.sent]
+        return [index for connection in self.connections for index in connection.sent]
 
 
-class FakeLink:
+class FakeConnection:
     """A worker that computes nothing; after its death it must be left alone.
 
     Attributes:
         sent: all blocks that it was sent.
         calls: what was asked of it otherwise.
-        in_hand: blocks whose results were not received, oldest first.
+        in_flight: blocks whose results were not received, oldest first.
         hands: what was in hand after each block that was sent.
     """
 
@@ -70,7 +70,7 @@ class FakeLink:
         self._work = Work()
         self.sent: list[int] = []
         self.calls: list[str] = []
-        self.in_hand: list[int] = []
+        self.in_flight: list[int] = []
         self.hands: list[set[int]] = []
 
     @property
@@ -92,16 +92,16 @@ class FakeLink:
     def send(self, block: Block) -> None:
         assert self.calls[-1] == "start"
         self.sent.append(block.index)
-        self.in_hand.append(block.index)
-        self.hands.append(set(self.in_hand))
+        self.in_flight.append(block.index)
+        self.hands.append(set(self.in_flight))
 
     def receive(self) -> Result:
         assert self.calls[-1] == "start"
         time.sleep(self._device.seconds)
-        index = self.in_hand[0]
+        index = self.in_flight[0]
         self._device.compute(index)
         self._work.records += 1
-        self.in_hand.pop(0)
+        self.in_flight.pop(0)
         return Result(index, b"%d" % index, Work(self._work.records))
 
     def stop(self) -> None:
@@ -110,10 +110,10 @@ class FakeLink:
 
 @dataclass
 class Told:
-    """What a crew told."""
+    """What a pool told."""
 
     done: list[int] = field(default_factory=list)
-    set_aside: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
     ready: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -125,10 +125,10 @@ class Told:
             on_done(block.index)
             self.done.append(block.index)
 
-        def set_aside(block: Block, reason: str) -> None:
-            self.set_aside[block.index] = reason
+        def failed(block: Block, reason: str) -> None:
+            self.failed[block.index] = reason
 
-        return Events(done, set_aside, lambda r: self.ready.extend(r.ways), self.notes.append)
+        return Events(done, failed, lambda r: self.ready.extend(r.backends), self.notes.append)
 
 
 def blocks(number: int) -> Iterator[Block | None]:
@@ -139,15 +139,15 @@ def blocks(number: int) -> Iterator[Block | None]:
             yield None
 
 
-def crew_of(*devices: Device) -> Crew:
-    crew = Crew([device.place for device in devices])
-    crew.hello()
-    return crew
+def pool_of(*devices: Device) -> WorkerPool:
+    pool = WorkerPool([device.endpoint for device in devices])
+    pool.hello()
+    return pool
 
 
 def run(*devices: Device, number: int) -> Told:
     told = Told()
-    crew_of(*devices).run(blocks(number), BUDGETS, told.events())
+    pool_of(*devices).run(blocks(number), BUDGETS, told.events())
     return told
 
 

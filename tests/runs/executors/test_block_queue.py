@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virnucpro.runs.executors.block_queue import Handout
+from virnucpro.runs.executors.block_queue import BlockQueue
 from virnucpro.sequences.blocks import Block
 
 DEPTH = 3
@@ -26,30 +26,30 @@ class Crowd:
     """Workers that take, finish and die in any order, and all that happened to each block.
 
     Attributes:
-        handout: of the blocks.
+        queue: of the blocks.
         killers: blocks that no worker survives.
         hands: blocks in hand of each worker, oldest first; fewer than there were when some left.
         finished: blocks in the order they were finished.
-        set_aside: blocks in the order they were set aside.
+        failed: blocks in the order they were set aside.
         died_with: for each death, what was in hand.
     """
 
-    handout: Handout
+    queue: BlockQueue
     killers: set[int]
     hands: list[list[Block]]
     finished: list[int] = field(default_factory=list)
-    set_aside: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
     died_with: list[list[int]] = field(default_factory=list)
 
     def fill(self, worker: int) -> None:
         """Take until there is enough in hand; keep a suspect alone."""
         hand = self.hands[worker]
-        while len(hand) < DEPTH and not any(map(self.handout.is_suspect, hand)):
-            block = self.handout.take(has_others=bool(hand))
+        while len(hand) < DEPTH and not any(map(self.queue.is_suspect, hand)):
+            block = self.queue.take(has_others=bool(hand))
             if block is None:
                 break
             hand.append(block)
-        assert len(hand) == 1 or not any(map(self.handout.is_suspect, hand))
+        assert len(hand) == 1 or not any(map(self.queue.is_suspect, hand))
 
     def compute(self, worker: int) -> None:
         """Finish the oldest block, or die of it."""
@@ -58,13 +58,13 @@ class Crowd:
             self.die(worker)
         elif hand:
             self.finished.append(hand.pop(0).index)
-            self.handout.finish()
+            self.queue.finish()
 
     def die(self, worker: int) -> None:
         """Lose what is in hand."""
         hand = self.hands[worker]
         self.died_with.append([block.index for block in hand])
-        self.set_aside += [block.index for block in self.handout.give_back(list(hand))]
+        self.failed += [block.index for block in self.queue.requeue(list(hand))]
         hand.clear()
 
     def leave(self, worker: int) -> None:
@@ -83,7 +83,7 @@ class Crowd:
     def work_off(self) -> None:
         """Do the rest without accidents."""
         for _ in range(10_000):
-            if self.handout.is_over:
+            if self.queue.is_over:
                 return
             for worker in range(len(self.hands)):
                 self.fill(worker)
@@ -97,8 +97,8 @@ def crowds(draw: st.DrawFn) -> tuple[Crowd, int]:
     pauses = draw(st.lists(st.sampled_from([0, 0, 0, 1, 4]), max_size=30))
     killers = draw(st.sets(st.integers(0, 29), max_size=6))
     workers = draw(st.integers(1, 5))
-    handout = Handout(blocks_with_pauses(pauses))
-    return Crowd(handout, killers, [[] for _ in range(workers)]), len(pauses)
+    queue = BlockQueue(blocks_with_pauses(pauses))
+    return Crowd(queue, killers, [[] for _ in range(workers)]), len(pauses)
 
 
 def drawn(data: st.DataObject) -> Draw:
@@ -106,9 +106,9 @@ def drawn(data: st.DataObject) -> Draw:
 
 
 def assert_each_block_ended_once(crowd: Crowd, blocks: int) -> None:
-    assert sorted(crowd.finished + crowd.set_aside) == list(range(blocks))
+    assert sorted(crowd.finished + crowd.failed) == list(range(blocks))
     assert not any(crowd.hands)
-    assert crowd.handout.is_over
+    assert crowd.queue.is_over
 
 
 @settings(deadline=None, max_examples=300)
@@ -120,8 +120,8 @@ def test_only_blocks_that_killed_two_workers_are_set_aside(
     crowd.live(drawn(data), data.draw(st.integers(0, 60)), "fill fill compute")
     crowd.work_off()
     assert_each_block_ended_once(crowd, blocks)
-    assert set(crowd.set_aside) == crowd.killers & set(range(blocks))
-    for index in crowd.set_aside:
+    assert set(crowd.failed) == crowd.killers & set(range(blocks))
+    for index in crowd.failed:
         assert sum(index in hand for hand in crowd.died_with) == 2
 
 
@@ -134,8 +134,8 @@ def test_workers_may_die_of_anything_at_any_moment(
     crowd.live(drawn(data), data.draw(st.integers(0, 80)), "fill fill compute compute die leave")
     crowd.work_off()
     assert_each_block_ended_once(crowd, blocks)
-    assert set(crowd.set_aside) >= crowd.killers & set(range(blocks))
-    for index in crowd.set_aside:
+    assert set(crowd.failed) >= crowd.killers & set(range(blocks))
+    for index in crowd.failed:
         deaths = [hand for hand in crowd.died_with if index in hand]
         assert len(deaths) == 2
         assert deaths[1] == [index], "set aside although another may have been the cause"
@@ -148,8 +148,8 @@ def test_nothing_is_handed_out_after_a_stop(
 ) -> None:
     crowd, _ = crowd_and_blocks
     crowd.live(drawn(data), data.draw(st.integers(0, 40)), "fill fill compute die")
-    crowd.handout.stop()
-    assert crowd.handout.is_over
+    crowd.queue.stop()
+    assert crowd.queue.is_over
     before = [list(hand) for hand in crowd.hands]
     for worker, hand in enumerate(before):
         crowd.fill(worker)
@@ -157,35 +157,35 @@ def test_nothing_is_handed_out_after_a_stop(
         crowd.die(worker)
         crowd.fill(worker)
         assert crowd.hands[worker] == []
-    assert crowd.handout.is_over
+    assert crowd.queue.is_over
 
 
 def test_there_may_be_no_blocks_at_all() -> None:
-    handout = Handout(iter([]))
-    assert handout.take(has_others=False) is None
-    assert handout.is_over
+    queue = BlockQueue(iter([]))
+    assert queue.take(has_others=False) is None
+    assert queue.is_over
 
 
 def test_none_for_now_is_not_the_end() -> None:
-    handout = Handout(blocks_with_pauses([2]))
-    assert handout.take(has_others=False) is None
-    assert handout.take(has_others=True) is None
-    assert not handout.is_over
-    assert handout.take(has_others=False) == Block(0)
+    queue = BlockQueue(blocks_with_pauses([2]))
+    assert queue.take(has_others=False) is None
+    assert queue.take(has_others=True) is None
+    assert not queue.is_over
+    assert queue.take(has_others=False) == Block(0)
 
 
 def test_a_block_in_hand_may_come_back() -> None:
-    handout = Handout(blocks_with_pauses([0]))
-    block = handout.take(has_others=False)
+    queue = BlockQueue(blocks_with_pauses([0]))
+    block = queue.take(has_others=False)
     assert block is not None
-    assert handout.take(has_others=False) is None
-    assert not handout.is_over
-    assert handout.give_back([block]) == []
-    assert not handout.is_over
-    assert handout.take(has_others=True) is None
-    assert handout.take(has_others=False) == block
-    handout.finish()
-    assert handout.is_over
+    assert queue.take(has_others=False) is None
+    assert not queue.is_over
+    assert queue.requeue([block]) == []
+    assert not queue.is_over
+    assert queue.take(has_others=True) is None
+    assert queue.take(has_others=False) == block
+    queue.finish()
+    assert queue.is_over
 
 
 def test_a_reader_that_fails_says_so_to_the_worker_that_asked() -> None:
@@ -193,7 +193,7 @@ def test_a_reader_that_fails_says_so_to_the_worker_that_asked() -> None:
         yield Block(0)
         raise ValueError("damaged input")
 
-    handout = Handout(failing())
-    assert handout.take(has_others=False) == Block(0)
+    queue = BlockQueue(failing())
+    assert queue.take(has_others=False) == Block(0)
     with pytest.raises(ValueError, match="damaged input"):
-        handout.take(has_others=True)
+        queue.take(has_others=True)

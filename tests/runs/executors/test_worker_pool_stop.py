@@ -1,4 +1,4 @@
-"""A crew that must stop early: a failure, or a signal; what is in hand is finished first."""
+"""A pool that must stop early: a failure, or a signal; what is in hand is finished first."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from made_crew import BUDGETS, Device, Told, blocks, crew_of, failing_at
+from fake_workers import BUDGETS, Device, Told, blocks, failing_at, pool_of
 from virnucpro.errors import RunError, SettingsError
 from virnucpro.runs.executors.connection import Ready
 from virnucpro.runs.executors.worker_pool import Events
@@ -23,8 +23,8 @@ def test_an_expected_failure_of_a_worker_stops_the_run() -> None:
     failing = Device("a", compute=failing_at(3, SettingsError("not finite")), seconds=0.002)
     other, told = Device("b", seconds=0.01), Told()
     with pytest.raises(SettingsError, match="not finite"):
-        crew_of(failing, other).run(endless(), BUDGETS, told.events())
-    assert len(failing.links) == 1
+        pool_of(failing, other).run(endless(), BUDGETS, told.events())
+    assert len(failing.connections) == 1
     assert set(other.sent) <= set(told.done), "blocks in hand are done first"
 
 
@@ -32,7 +32,7 @@ def test_a_result_that_cannot_be_kept_stops_the_run() -> None:
     told, full = Told(), OSError(28, "No space left on device")
     device = Device("a", seconds=0.001)
     with pytest.raises(OSError, match="No space left") as raised:
-        crew_of(device).run(endless(), BUDGETS, told.events(failing_at(5, full)))
+        pool_of(device).run(endless(), BUDGETS, told.events(failing_at(5, full)))
     assert raised.value is full
     assert told.done == [0, 1, 2, 3, 4]
 
@@ -44,7 +44,7 @@ def test_an_input_that_cannot_be_read_on_stops_the_run() -> None:
 
     told = Told()
     with pytest.raises(EOFError, match="truncated"):
-        crew_of(Device("a")).run(failing(), BUDGETS, told.events())
+        pool_of(Device("a")).run(failing(), BUDGETS, told.events())
     assert told.done == list(range(len(told.done)))
 
 
@@ -53,10 +53,10 @@ def test_ways_that_differ_stop_the_run() -> None:
         raise RunError("computed in another way")
 
     told = Told().events()
-    events = Events(told.done, told.set_aside, refuse, told.noted)
+    events = Events(told.done, told.failed, refuse, told.notify)
     device = Device("a")
     with pytest.raises(RunError, match="another way"):
-        crew_of(device).run(blocks(3), BUDGETS, events)
+        pool_of(device).run(blocks(3), BUDGETS, events)
     assert device.sent == []
 
 
@@ -67,12 +67,12 @@ def test_blocks_in_hand_are_finished_when_the_caller_is_interrupted(devices: int
             signal.raise_signal(signal.SIGINT)
 
     seconds = [0.15, 0.05, 0.05][:devices]
-    crew = [Device(f"d{i}", compute=interrupt, seconds=s) for i, s in enumerate(seconds)]
+    pool = [Device(f"d{i}", compute=interrupt, seconds=s) for i, s in enumerate(seconds)]
     told = Told()
     with pytest.raises(KeyboardInterrupt):
-        crew_of(*crew).run(endless(), BUDGETS, told.events())
+        pool_of(*pool).run(endless(), BUDGETS, told.events())
     done = sorted(told.done)
-    assert done == sorted(index for device in crew for index in device.sent)
+    assert done == sorted(index for device in pool for index in device.sent)
     assert 6 in done
 
 
@@ -103,7 +103,7 @@ def test_an_interrupted_run_does_not_wait_for_a_worker_that_hangs(
         is_over.wait(5)
 
     with pytest.raises(KeyboardInterrupt):
-        crew_of(Device("a", compute=hang)).run(endless(), BUDGETS, Told().events())
+        pool_of(Device("a", compute=hang)).run(endless(), BUDGETS, Told().events())
     assert not is_over.is_set()
     is_over.set()
 
@@ -119,7 +119,7 @@ def test_an_interrupted_run_does_not_wait_for_its_input(signalled: threading.Eve
         is_over.set()
 
     with pytest.raises(KeyboardInterrupt):
-        crew_of(device).run(stalling(), BUDGETS, told.events())
+        pool_of(device).run(stalling(), BUDGETS, told.events())
     try:
         assert not is_over.is_set()
     finally:

@@ -1,26 +1,26 @@
-"""A crew shares blocks out to workers that are slow or die; only the links are made up here."""
+"""A pool distributes blocks to workers that are slow or die; only the connections are fakes."""
 
 from threading import Barrier
 
 import pytest
 
-from made_crew import (
+from fake_workers import (
     BUDGETS,
     HELLO,
     Device,
     Told,
     blocks,
-    crew_of,
     dying_of,
     dying_once_of,
     dying_times,
+    pool_of,
     run,
     stillborn,
 )
 from virnucpro.errors import RunError, SettingsError
 from virnucpro.runs.devices import Budgets
 from virnucpro.runs.executors.connection import Hello
-from virnucpro.runs.executors.worker_pool import Crew
+from virnucpro.runs.executors.worker_pool import WorkerPool
 from virnucpro.runs.work import Work
 
 
@@ -37,26 +37,28 @@ def test_blocks_are_shared_out_by_speed() -> None:
 def test_a_worker_has_a_few_blocks_in_hand_and_no_more() -> None:
     device = Device("a", seconds=0.002)
     run(device, number=20)
-    assert max(map(len, device.links[0].hands)) == 3
+    assert max(map(len, device.connections[0].hands)) == 3
 
 
 def test_the_work_of_all_workers_is_summed() -> None:
     compute = dying_once_of(4)
     devices = [Device(name, compute=compute, seconds=0.001) for name in ("a", "b")]
-    crew = crew_of(*devices)
-    crew.run(blocks(30), BUDGETS, Told().events())
-    assert crew.work == Work(records=30)
-    assert sum(len(device.links) for device in devices) == 3
+    pool = pool_of(*devices)
+    pool.run(blocks(30), BUDGETS, Told().events())
+    assert pool.work == Work(records=30)
+    assert sum(len(device.connections) for device in devices) == 3
 
 
 def test_a_worker_that_dies_is_replaced() -> None:
     mortal = Device("mortal", compute=dying_once_of(0, 4, 9, 20))
     told = run(mortal, number=40)
     assert sorted(told.done) == list(range(40))
-    assert told.set_aside == {}
-    assert len(mortal.links) == 5
-    assert all(link.calls == ["hello", "start", "stop"] for link in mortal.links[:-1])
-    assert mortal.links[-1].calls == ["hello", "start"]
+    assert told.failed == {}
+    assert len(mortal.connections) == 5
+    assert all(
+        connection.calls == ["hello", "start", "stop"] for connection in mortal.connections[:-1]
+    )
+    assert mortal.connections[-1].calls == ["hello", "start"]
     assert "the worker on mortal died (out of luck); 3 blocks" in told.notes[0]
 
 
@@ -64,9 +66,9 @@ def test_what_a_worker_died_with_is_computed_with_nothing_else_in_hand() -> None
     mortal = Device("mortal", compute=dying_once_of(0, 4, 9, 20))
     run(mortal, number=40)
     suspects = set[int]()
-    for link in mortal.links:
-        assert all(len(hand) == 1 for hand in link.hands if hand & suspects)
-        suspects.update(link.in_hand)
+    for connection in mortal.connections:
+        assert all(len(hand) == 1 for hand in connection.hands if hand & suspects)
+        suspects.update(connection.in_flight)
     assert len(suspects) > 8
 
 
@@ -75,20 +77,20 @@ def test_others_go_on_while_a_worker_is_replaced() -> None:
     devices = [Device(name, compute=compute, seconds=0.002) for name in ("a", "b", "c")]
     told = run(*devices, number=40)
     assert sorted(told.done) == list(range(40))
-    assert told.set_aside == {}
-    assert sum(len(device.links) for device in devices) == 3 + 4
+    assert told.failed == {}
+    assert sum(len(device.connections) for device in devices) == 3 + 4
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_a_block_that_always_kills_is_set_aside(devices: int) -> None:
     told = run(*[Device(f"d{i}", compute=dying_of(4)) for i in range(devices)], number=30)
-    assert told.set_aside == {4: "killed by block 4"}
+    assert told.failed == {4: "killed by block 4"}
     assert sorted([4, *told.done]) == list(range(30))
 
 
 def test_blocks_that_always_kill_may_follow_each_other() -> None:
     told = run(Device("a", compute=dying_of(4, 5)), number=30)
-    assert told.set_aside == {4: "killed by block 4", 5: "killed by block 5"}
+    assert told.failed == {4: "killed by block 4", 5: "killed by block 5"}
     assert sorted([4, 5, *told.done]) == list(range(30))
 
 
@@ -97,7 +99,7 @@ def test_a_device_whose_workers_die_at_each_start_is_given_up() -> None:
     healthy = Device("healthy", seconds=0.005)
     told = run(broken, healthy, number=30)
     assert sorted(told.done) == list(range(30))
-    assert len(broken.links) == 3
+    assert len(broken.connections) == 3
     assert told.notes[-1] == "broken is given up: its workers die again and again"
 
 
@@ -105,20 +107,20 @@ def test_without_any_device_the_run_fails() -> None:
     broken = [Device(name, begin=stillborn) for name in ("a", "b")]
     with pytest.raises(RunError, match=r"workers on [ab] die again and again \(no driver\)"):
         run(*broken, number=5)
-    assert [len(device.links) for device in broken] == [3, 3]
+    assert [len(device.connections) for device in broken] == [3, 3]
 
 
 @pytest.mark.parametrize("greeting", [HELLO._replace(kind="b"), HELLO._replace(precision="bf16")])
 def test_devices_of_different_kinds_are_refused(greeting: Hello) -> None:
-    crew = Crew([Device("x:0").place, Device("x:1", greeting).place])
-    with pytest.raises(SettingsError, match=r"x:0,x:1: x:1 is a .*; give devices of a kind"):
-        crew.hello()
+    pool = WorkerPool([Device("x:0").endpoint, Device("x:1", greeting).endpoint])
+    with pytest.raises(SettingsError, match=r"x:0,x:1: x:1 is a .*; their results would differ"):
+        pool.hello()
 
 
 def test_the_smallest_budgets_are_taken() -> None:
     greetings = [HELLO._replace(budgets=Budgets(*pair)) for pair in ((9, 2), (3, 8), (5, 5))]
-    crew = Crew([Device(f"x:{i}", greeting).place for i, greeting in enumerate(greetings)])
-    assert crew.hello() == HELLO._replace(budgets=Budgets(3, 2))
+    pool = WorkerPool([Device(f"x:{i}", greeting).endpoint for i, greeting in enumerate(greetings)])
+    assert pool.hello() == HELLO._replace(budgets=Budgets(3, 2))
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
@@ -126,18 +128,18 @@ def test_a_worker_that_dies_before_it_is_met_is_replaced(deaths: int) -> None:
     device = Device("a", greet=dying_times(deaths))
     told = run(device, number=5)
     assert told.done == list(range(5))
-    assert len(device.links) == deaths + 1
-    assert all(link.calls == ["hello", "stop"] for link in device.links[:-1])
+    assert len(device.connections) == deaths + 1
+    assert all(connection.calls == ["hello", "stop"] for connection in device.connections[:-1])
 
 
 def test_workers_that_die_before_they_are_met_are_an_error_with_their_device() -> None:
     device = Device("x", greet=stillborn)
     with pytest.raises(RunError, match=r"the worker on x could not be started: no driver;"):
-        crew_of(device)
-    assert len(device.links) == 3
+        pool_of(device)
+    assert len(device.connections) == 3
 
 
 def test_stop_lets_go_of_all_workers() -> None:
     devices = [Device("a"), Device("b")]
-    crew_of(*devices).stop()
-    assert [device.links[0].calls[-1] for device in devices] == ["stop", "stop"]
+    pool_of(*devices).stop()
+    assert [device.connections[0].calls[-1] for device in devices] == ["stop", "stop"]
