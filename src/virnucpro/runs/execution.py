@@ -264,7 +264,7 @@ class Execution(Generic[SummaryT]):
 
     def _may_merge(self, claims: Claims) -> bool:
         """Whether this process writes the outputs; if not, wait until another has written them."""
-        tables = f"another process to write the tables of {self._run.directory}"
+        tables = f"the tables of {self._run.directory}, which another process writes"
         wait = Wait(tables, self._observer.noted)
         while not claims.take(TABLES):
             time.sleep(_PAUSE)

@@ -92,11 +92,13 @@ def json_schema(title: str, struct: type[msgspec.Struct]) -> dict[str, Any]:
         struct: what writes it.
     """
     (schema,), parts = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    written_as = {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
     for part in parts.values():
         part.pop("additionalProperties", None)
         text = inspect.cleandoc(part["description"])
         part["description"] = " ".join(text.partition("\n\n")[0].split())
-        for name, meaning in _ATTRIBUTE.findall(text):
+        for attribute, meaning in _ATTRIBUTE.findall(text):
+            name = written_as.get(attribute, attribute)
             field = part["properties"][name]
             if "anyOf" in field:  # versions of msgspec differ in where they put null
                 field["anyOf"].sort(key=lambda kind: kind.get("type") == "null")
