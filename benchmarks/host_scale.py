@@ -33,7 +33,7 @@ if "virnucpro.runs.executors.processes" in sys.orig_argv:
     def scores(self, model, protein, dna, clock):
         rows = len(protein.offsets) - 1
         return torch.tensor([[0.75, 0.25]]).repeat(rows, 1)
-    Worker._scores = scores
+    Worker._compute = scores
 """
 _LENGTH = 150
 _BATCH = 100_000

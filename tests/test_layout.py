@@ -27,11 +27,9 @@ LAST = ("cli", "__main__")
 SHARED_NAMES = {"__init__", "api", "job", "worker", "shard"}
 #: Files that still import another command's folder, and names that files still share.
 LEFT_IMPORTS = {
-    "bench/__init__.py": {"prediction"},
     "calibration/api.py": {"evaluation", "prediction"},
     "embedding/outputs.py": {"prediction"},
     "prediction/outputs/schemas.py": {"embedding"},
-    "training/worker.py": {"prediction"},
 }
 LEFT_NAMES = {
     "calibration",

@@ -25,11 +25,14 @@ from virnucpro.bundles import Bundle
 from virnucpro.cli.app import app
 from virnucpro.encoders import pack_by_length
 from virnucpro.errors import SettingsError, VirnucproError
+from virnucpro.prediction.worker import Worker
 
 
 def test_every_sample_is_measured_and_shares_are_ratios(tiny_bundle: Bundle) -> None:
     told: list[str] = []
-    report = bench(str(tiny_bundle.path), device="cpu", seconds=0.01, on_progress=told.append)
+    report = bench(
+        Worker, str(tiny_bundle.path), device="cpu", seconds=0.01, on_progress=told.append
+    )
     assert [p.precision for p in report.precisions] == ["fp32"]
     found = report.precisions[0]
     for rates in (found.protein, found.dna, found.worker):
@@ -69,7 +72,7 @@ def test_the_command_shows_a_table_and_writes_json(tiny_bundle: Bundle, tmp_path
 )
 def test_wrong_settings_are_one_line(options: dict[str, str], said: str) -> None:
     with pytest.raises(VirnucproError, match=said) as caught:
-        bench(**{"device": "cpu", **options})  # type: ignore[arg-type]
+        bench(Worker, **{"device": "cpu", **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
@@ -81,7 +84,7 @@ def test_too_little_memory_is_one_line(
 
     monkeypatch.setattr("virnucpro.bench.random_classifier", too_large)
     with pytest.raises(SettingsError, match="does not fit into the memory"):
-        bench(str(tiny_bundle.path), device="cpu")
+        bench(Worker, str(tiny_bundle.path), device="cpu")
 
 
 def test_published_sizes_need_no_download() -> None:

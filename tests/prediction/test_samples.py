@@ -62,7 +62,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SampleSummarie
     sheet = write_sheet(folder, [f"s{number}" for number in range(32)])
     loads = Loads(load_classifier)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("virnucpro.prediction.worker.load_classifier", loads)
+        patched.setattr("virnucpro.classify.frame_worker.load_classifier", loads)
         found = virnucpro.predict_samples(sheet, folder / "out", device="cpu")
     return folder, found, loads.count
 

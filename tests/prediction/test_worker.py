@@ -1,7 +1,7 @@
 """A worker gets its scores in spite of too little memory and of numbers that are not finite."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,11 @@ from virnucpro.classify import FrameClassifier, load_classifier
 from virnucpro.classify.settle import choose_device
 from virnucpro.encoders import Pack
 from virnucpro.errors import SettingsError
-from virnucpro.prediction.worker import Prepared, Worker
+from virnucpro.prediction.worker import Worker
 from virnucpro.runs.devices import Budgets
+
+if TYPE_CHECKING:
+    from virnucpro.classify.frame_worker import Prepared
 
 BLOCK = block_of(60, 700, 300)
 Encode = Callable[[Pack], Tensor]
@@ -135,7 +138,7 @@ def test_one_infinite_score_of_a_frame_is_enough(
     worker = worker_of(tiny_bundle)
     prepared = worker.prepare(BLOCK)
     pending = worker.submit(prepared)
-    pending.scores_S2.numpy()[5, 1] = np.inf
+    pending.values_SX.numpy()[5, 1] = np.inf
     np.testing.assert_allclose(worker.collect(pending), expected, atol=1e-6)
     assert worker.work.frames_redone == 1
 
@@ -153,7 +156,7 @@ def test_the_network_in_fp32_is_loaded_once(
             raise torch.OutOfMemoryError
         return load_classifier(*arguments)
 
-    monkeypatch.setattr("virnucpro.prediction.worker.load_classifier", counted)
+    monkeypatch.setattr("virnucpro.classify.frame_worker.load_classifier", counted)
     for _ in range(2):
         worker.score(worker.prepare(BLOCK))
     assert [arguments[1:] for arguments in loaded[1:]] == [(torch.device("cpu"), torch.float32)]
@@ -168,7 +171,7 @@ def test_scores_that_are_not_finite_in_fp32_either_are_an_error(
     monkeypatch.setattr(
         FrameClassifier, "forward", lambda _, rows, __: torch.full((len(rows), 2), torch.nan)
     )
-    with pytest.raises(SettingsError, match="record 1 on are not finite in fp32") as error:
+    with pytest.raises(SettingsError, match="record 1 are not finite in fp32") as error:
         worker.score(prepared)
     assert "\n" not in str(error.value)
 

@@ -35,10 +35,11 @@ from virnucpro.bench.samples import (
 )
 from virnucpro.bench.timing import in_turn, wait_for
 from virnucpro.bundles import Bundle
+from virnucpro.classify import FrameClassifier
+from virnucpro.classify.frame_worker import FrameScorer, Prepared
 from virnucpro.classify.settle import choose_budgets, choose_device
 from virnucpro.encoders.precision import fast_precisions
 from virnucpro.errors import SettingsError
-from virnucpro.prediction.worker import Prepared, Worker
 from virnucpro.runs.devices import Budgets, Device
 from virnucpro.runs.pipeline import Pipeline
 from virnucpro.sequences.blocks import Block
@@ -53,8 +54,12 @@ _PASSES = 2
 _BLOCKS, _BLOCK_PASSES = 2, 4
 _CHUNK_LENGTH = 500
 
+#: Makes the worker to time of a bundle, a device, the bases of a chunk, budgets and the network.
+MakeWorker = Callable[[Bundle, Device, int, Budgets, FrameClassifier], FrameScorer]
+
 
 def bench(
+    make_worker: MakeWorker,
     sizes: str | None = None,
     *,
     device: str = "auto",
@@ -67,6 +72,7 @@ def bench(
     """Measure the encoders and the worker on this machine, with random weights.
 
     Args:
+        make_worker: makes the worker to time, for example that of `predict`.
         sizes: `3b` (the published encoders), the name of an embedded bundle, or a bundle's
             directory; by default 3b on a GPU and compact-pair on a CPU.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -100,7 +106,7 @@ def bench(
     for precision in precisions or fast_precisions(first.device):
         chosen = choose_device(device, precision)
         try:
-            measured = _Measured(bundle, chosen, budgets, seconds, on_progress)
+            measured = _Measured(make_worker, bundle, chosen, budgets, seconds, on_progress)
             report.precisions.append(measured.report(samples or tuple(SAMPLES)))
         except torch.OutOfMemoryError as error:
             raise SettingsError(
@@ -116,6 +122,7 @@ class _Measured:
 
     def __init__(
         self,
+        make_worker: MakeWorker,
         bundle: Bundle,
         device: Device,
         budgets: Budgets,
@@ -131,7 +138,7 @@ class _Measured:
         self._model = random_classifier(bundle, device)
         wait_for(device.device)
         started = time.perf_counter()
-        self._worker = Worker(bundle, device, _CHUNK_LENGTH, budgets, self._model)
+        self._worker = make_worker(bundle, device, _CHUNK_LENGTH, budgets, self._model)
         wait_for(device.device)
         self._start_seconds = time.perf_counter() - started
 

@@ -44,6 +44,7 @@ def bench(
     """Measure how fast this machine is, with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.files import check_place, write_whole  # noqa: PLC0415
+    from virnucpro.prediction.worker import Worker  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     if json is not None:
@@ -66,6 +67,7 @@ def bench(
         console.print(f"peak memory {found.peak_memory_bytes / 2**30:.2f} GiB\n")
 
     measure(
+        Worker,
         sizes,
         device=device,
         precisions=precision or (),

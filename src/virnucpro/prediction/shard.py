@@ -1,6 +1,5 @@
 """The content of a shard of `predict`: the scores of a block."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 from virnucpro.classify import CALL_NAMES, ChunkScores, score_chunks, score_records
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.sequences import Chunks, Frames
-from virnucpro.sequences.blocks import Block, Piece
-from virnucpro.sequences.chunking import chunk_records, chunk_start
+from virnucpro.sequences.blocks import Block, Piece, chunks_of
+from virnucpro.sequences.chunking import chunk_start
 from virnucpro.sequences.nucleotides import base_counts
 
 
@@ -98,14 +97,6 @@ def make_shard(
     is_kept = [call in kept.calls for call in calls]
     chunk_C4 = np.column_stack(chunks)
     return _shard(block.pieces, "", chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
-
-
-def chunks_of(pieces: Sequence[Piece], chunk_length: int) -> Chunks:
-    """Return the chunks of pieces, numbered on their records."""
-    rows = [(p.first_chunk, p.last_chunk, p.length, p.chunks_before) for p in pieces]
-    first, last, lengths, before = np.array(rows, np.int64).reshape(-1, 4).T
-    chunks = chunk_records(lengths, chunk_length, first, last)
-    return chunks._replace(number=chunks.number + before[chunks.record])
 
 
 def unscored_shard(block: Block, chunk_length: int, problem: str, calls: tuple[str, ...]) -> Shard:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virnucpro.sequences import Record, chunk_count
-from virnucpro.sequences.chunking import chunk_start
+import numpy as np
+
+from virnucpro.sequences import Chunks, Record, chunk_count
+from virnucpro.sequences.chunking import chunk_records, chunk_start
 from virnucpro.sequences.fragments import (
     PLAIN,
     Fragment,
@@ -172,6 +174,14 @@ def whole_piece(number: int, record: Record, problem: str) -> Piece:
     """Return a record as one piece of one chunk."""
     sequence = "" if problem else record.sequence
     return Piece(number, record.header, len(record.sequence), 1, 0, 1, 0, sequence, problem)
+
+
+def chunks_of(pieces: Sequence[Piece], chunk_length: int) -> Chunks:
+    """Return the chunks of pieces, numbered on their records."""
+    rows = [(p.first_chunk, p.last_chunk, p.length, p.chunks_before) for p in pieces]
+    first, last, lengths, before = np.array(rows, np.int64).reshape(-1, 4).T
+    chunks = chunk_records(lengths, chunk_length, first, last)
+    return chunks._replace(number=chunks.number + before[chunks.record])
 
 
 def _gather(

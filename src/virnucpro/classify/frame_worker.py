@@ -1,0 +1,240 @@
+"""Workers that compute something for every open frame of a block, with the networks of a bundle."""
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from virnucpro.bundles import Bundle
+from virnucpro.classify.classifier import FrameClassifier, load_classifier
+from virnucpro.classify.settle import choose_budgets
+from virnucpro.encoders import Tokens, protein_tokens
+from virnucpro.encoders.packing import filled_up, one_thread_an_operation, to_host
+from virnucpro.encoders.precision import stored_bits
+from virnucpro.encoders.six_frames import window_tokens
+from virnucpro.errors import SettingsError
+from virnucpro.runs.clock import StageClock
+from virnucpro.runs.devices import Budgets, Device, ready_process
+from virnucpro.runs.work import Work
+from virnucpro.sequences import Chunks, FrameRule, Frames, Nucleotides, find_frames
+from virnucpro.sequences.blocks import Block, chunks_of
+from virnucpro.sequences.frames import FrameKind
+
+
+class Prepared(NamedTuple):
+    """A block in the form that the device needs.
+
+    Attributes:
+        block: the block.
+        chunks: chunks of the block's pieces; `record` is the index of the piece.
+        frames: open frames of the chunks.
+        protein: tokens of the protein of each frame, or of windows of DNA if the network reads all
+            frames together.
+        dna: tokens of the nucleotides of each frame; empty without a DNA encoder.
+    """
+
+    block: Block
+    chunks: Chunks
+    frames: Frames
+    protein: Tokens
+    dna: Tokens
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A block that the device may still be computing.
+
+    Attributes:
+        prepared: the block.
+        values_SX: where the values of the frames will appear on the host, X for each.
+        clock: times the stages on the device.
+    """
+
+    prepared: Prepared
+    values_SX: Tensor
+    clock: StageClock
+
+
+class FrameWorker(ABC):
+    """Computes X values for every open frame of blocks, with one bundle on one device.
+
+    It is a `BlockWorker`. `prepare` needs no device and may run in another thread than the other
+    methods.
+
+    Args:
+        bundle: encoders, head and tokenizer.
+        device: the device and its precision.
+        chunk_length: bases of a chunk.
+        budgets: largest number of tokens of a forward pass (default: what fits this device).
+        model: the network of the bundle, if it is already loaded; its encoders may be changed.
+        frames: which frames to use (default: as the bundle says).
+
+    Attributes:
+        values: what the values are called in messages.
+        work: what the worker has done so far.
+        notes: how the networks are computed, with reasons, one line each.
+    """
+
+    values: ClassVar[str]
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        chunk_length: int,
+        budgets: Budgets | None = None,
+        model: FrameClassifier | None = None,
+        frames: FrameKind | None = None,
+    ) -> None:
+        ready_process(device.device)
+        self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
+        self._budgets = budgets or choose_budgets(device, bundle.manifest)
+        manifest = bundle.manifest
+        self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
+        self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
+        bits = stored_bits(device.precision, device.device)
+        self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
+        self._exact: FrameClassifier | None = None
+        self.notes = self._model.speed_up(device.precision)
+        self.work = Work()
+        self._counting = threading.Lock()
+
+    @abstractmethod
+    def _compute(
+        self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
+    ) -> Tensor:
+        """Return values_SX on the host; a GPU may still have to write them."""
+
+    @abstractmethod
+    def finish(self, pending: Pending) -> tuple[int, bytes]:
+        """Collect the values of a block; return the index of the block and its shard."""
+
+    @property
+    @abstractmethod
+    def _width(self) -> int:
+        """Number of values for each frame, X."""
+
+    @property
+    def backends(self) -> list[str]:
+        """How the networks are computed, without the reasons."""
+        return [note.partition(";")[0] for note in self.notes]
+
+    def prepare(self, block: Block) -> Prepared:
+        """Cut the pieces of a block into chunks, find their open frames and tokenize them."""
+        with self.work.timed("chunks and frames"):
+            sequences = Nucleotides.join([p.sequence if p.chunks else "" for p in block.pieces])
+            chunks = chunks_of(block.pieces, self._chunk_length)
+            offsets = np.array([piece.offset for piece in block.pieces], np.int64)
+            shift = (sequences.offsets[:-1] - offsets)[chunks.record]
+            start, end = chunks.start + shift, chunks.end + shift
+            frames = find_frames(sequences, start, end, self._rule)
+        with self.work.timed("tokens"):
+            if self._rule.kind == "all":
+                chosen = frames.chunk
+                protein = window_tokens(sequences.letters_N, start[chosen], end[chosen])
+            else:
+                protein = protein_tokens(frames.residues, frames.protein_offsets)
+            dna = self.tokenize(frames.dna)
+        return Prepared(block, chunks, frames, protein, dna)
+
+    def tokenize(self, dna: list[str]) -> Tokens:
+        """Return the byte pairs of the nucleotides of frames; no tokens without a DNA encoder."""
+        if self._tokenizer is None:
+            return Tokens(np.empty(0, np.int64), np.zeros(len(dna) + 1, np.int64))
+        return self._tokenizer(dna)
+
+    @torch.inference_mode()
+    def submit(self, prepared: Prepared) -> Pending:
+        """Start to compute a prepared block; a GPU continues asynchronously."""
+        clock = StageClock(self._device.device)
+        if not len(prepared.frames.chunk):
+            return Pending(prepared, torch.empty(0, self._width), clock)
+        values_SX = self._compute(self._model, prepared.protein, prepared.dna, clock)
+        return Pending(prepared, values_SX, clock)
+
+    def collect(self, pending: Pending) -> NDArray[np.float32]:
+        """Wait for values_SX of a block; recompute in fp32 the frames that are not finite.
+
+        Raises:
+            SettingsError: they are not finite in fp32 either.
+        """
+        work, prepared = self.work, pending.prepared
+        for stage, seconds in pending.clock.wait().items():
+            work.add(stage, seconds)
+        values_SX = pending.values_SX.numpy()
+        faulty = np.flatnonzero(~np.isfinite(values_SX).all(axis=1))
+        if len(faulty):
+            values_SX[faulty] = self._recomputed(prepared, faulty)
+        work.records += sum(piece.begins_record for piece in prepared.block.pieces)
+        work.frames += len(prepared.frames.chunk)
+        work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
+        return values_SX
+
+    def _embed(
+        self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
+    ) -> tuple[Tensor, Tensor]:
+        """Return protein_SD and dna_SD on the device."""
+        with clock.timed("protein encoder"):
+            protein_SD = model.embed_proteins(protein, self._budgets.protein, self._count_cut)
+        with clock.timed("DNA encoder"):
+            dna_SD = model.embed_dna(dna, self._budgets.dna, self._count_cut)
+        return protein_SD, dna_SD
+
+    @torch.inference_mode()
+    def _recomputed(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the values of some frames of a block in fp32."""
+        self.work.frames_redone += len(faulty)
+        exact = self._exact_model()
+        clock = StageClock(exact.device)
+        protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
+        values_SX = self._compute(exact, protein, dna, clock)
+        for seconds in clock.wait().values():
+            self.work.add("anew in fp32", seconds)
+        if not values_SX.isfinite().all():
+            first = prepared.block.pieces[0].record + 1
+            raise SettingsError(
+                f"the {self.values} of the block that begins with record {first} are not finite "
+                "in fp32; the weights of the bundle must be damaged, fetch it again"
+            )
+        return values_SX.numpy()
+
+    def _exact_model(self) -> FrameClassifier:
+        """Return the network in fp32: on the device if it has room, otherwise on the CPU."""
+        if self._exact is None:
+            try:
+                self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
+            except torch.OutOfMemoryError:
+                self._exact = load_classifier(self._bundle, torch.device("cpu"), torch.float32)
+        return self._exact
+
+    def _count_cut(self) -> None:
+        with self._counting:  # on a CPU several threads compute packs
+            self.work.packs_cut += 1
+
+
+class FrameScorer(FrameWorker):
+    """Scores every open frame: the values are P(other) and P(virus)."""
+
+    values = "scores"
+    _width = 2
+
+    def score(self, prepared: Prepared) -> NDArray[np.float32]:
+        """Return scores_S2 of a prepared block."""
+        return self.collect(self.submit(prepared))
+
+    def _compute(
+        self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
+    ) -> Tensor:
+        protein_SD, dna_SD = self._embed(model, protein, dna, clock)
+        with clock.timed("head"):
+            if not protein_SD.is_cuda:
+                rows = len(protein_SD)
+                filled = (filled_up(part_SD) for part_SD in (protein_SD, dna_SD))
+                with one_thread_an_operation():  # how threads divide a product shows in its bits
+                    return cast("Tensor", model(*filled))[:rows]
+            return to_host(model(protein_SD, dna_SD))
