@@ -18,7 +18,8 @@ from torch import Tensor
 
 from virnucpro.training.classes import load_classes
 from virnucpro.training.export import export_bundle
-from virnucpro.training.recipe import ALL_FRAMES, CHUNK_LENGTHS, PROVENANCE, Recipe, train
+from virnucpro.training.hyperparameters import ALL_FRAMES, CHUNK_LENGTHS, Recipe
+from virnucpro.training.recipe import PROVENANCE, train
 from virnucpro.training.trainee import Trainee
 
 

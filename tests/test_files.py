@@ -128,7 +128,7 @@ def test_directories_inside_an_output_directory_are_no_links(tmp_path: Path) -> 
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "file").touch()
     for name in ("link", "file"):
-        with pytest.raises(RunError, match=f"{name}: is a link or a file, where a directory"):
+        with pytest.raises(RunError, match=f"{name}: is a link or a file, but a directory"):
             own_directory(tmp_path / name)
 
 
@@ -155,7 +155,7 @@ def test_a_lock_that_is_not_ours_is_left_as_it_is(tmp_path: Path, kind: str) -> 
         lock.symlink_to(elsewhere)
         if kind == "link":
             elsewhere.write_text("pid 42")
-    with pytest.raises(RunError, match=r"\.lock: is (no file|of another program);"):
+    with pytest.raises(RunError, match=r"\.lock: (is not a file|belongs to another program);"):
         Lock(lock.parent)
     assert elsewhere.exists() == (kind == "link")
     if kind in ("link", "content"):
@@ -173,7 +173,7 @@ def test_a_directory_that_is_removed_or_replaced_is_noticed(
     watch.check()
     out.rename(tmp_path / "away")
     for _ in range(2):  # it is gone, then another one is there
-        with pytest.raises(RunError, match="out: was removed or replaced while the run went on;"):
+        with pytest.raises(RunError, match="out: was removed or replaced during the run;"):
             watch.check()
         out.mkdir(exist_ok=True)
     out.rmdir()

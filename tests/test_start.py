@@ -77,7 +77,7 @@ def test_a_library_that_is_needed_at_the_end_is_missed_at_the_start(
 
 @pytest.mark.parametrize("command", ["bench --sizes compact", "models verify compact"])
 def test_figures_that_cannot_be_written_are_not_measured(command: str, tmp_path: Path) -> None:
-    for place, said in (("none/x.json", "none: is no directory"), ("", "is a directory")):
+    for place, said in (("none/x.json", "none: is not a directory"), ("", "is a directory")):
         done = CliRunner().invoke(app, [*command.split(), "--json", str(tmp_path / place)])
         assert isinstance(done.exception, RunError)
         assert said in str(done.exception)
@@ -90,7 +90,9 @@ def test_an_executor_that_is_none_is_refused_though_none_is_needed(tmp_path: Pat
 
 
 def test_a_report_that_cannot_be_written_is_not_drawn(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="none: is no directory; make it, or give a file elsewhere"):
+    with pytest.raises(
+        RunError, match="none: is not a directory; create it, or give a file elsewhere"
+    ):
         virnucpro.report(tmp_path, tmp_path / "none" / "x.html")
 
 

@@ -4,28 +4,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-#: Letters of a message that are shown; a longer one loses its middle.
+#: Longest message in letters; a longer one loses its middle.
 _LONGEST = 1000
 
 
 def one_line(text: str) -> str:
-    """Return a message as one short line, whatever it quotes.
+    """Return a message as one short line, whatever text it quotes.
 
-    What cannot be printed is escaped, and a message of more than 1,000 letters loses its middle.
+    Characters that cannot be printed are escaped. A message of more than 1,000 letters loses its
+    middle.
     """
     return printable(shortened(text, _LONGEST))
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text without its middle, where it has more letters than `most`."""
+    """Return a text without its middle if it has more than `most` letters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def printable(text: str) -> str:
-    r"""Return a text with every character escaped that cannot be printed.
+    r"""Return a text in which every unprintable character is escaped.
 
-    Those of ASCII are written as `\x1b`, others as `\u2028` or `\U000e0001`, and bytes of a path
-    that are no UTF-8 as `\xe9`. What is escaped already stays as it is.
+    ASCII characters become `\x1b`, others `\u2028` or `\U000e0001`, and bytes of a path that are
+    not UTF-8 become `\xe9`. Existing escapes stay.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
@@ -39,13 +40,13 @@ def _escaped(letter: str) -> str:
     code = ord(letter)
     if letter.isprintable():
         return letter
-    if code < 0x80 or 0xDC80 <= code <= 0xDCFF:  # the latter stand for bytes that are no UTF-8
+    if code < 0x80 or 0xDC80 <= code <= 0xDCFF:  # the latter stand for bytes that are not UTF-8
         return repr(letter)[1:-1] if code < 0x80 else f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class VirnucproError(Exception):
-    """Base of every expected failure; the command line prints its text and exits with 1."""
+    """Base of all expected failures; the command line prints the text and exits with status 1."""
 
     def __str__(self) -> str:
         """Return the message as one line."""
@@ -53,11 +54,11 @@ class VirnucproError(Exception):
 
 
 class InputError(VirnucproError):
-    """An input file cannot be read as FASTA, FASTQ or BAM of the kind that is asked for."""
+    """An input file cannot be read as FASTA, FASTQ or BAM of the required kind."""
 
 
 class DamagedError(InputError):
-    """The content of an input is damaged or ends early, be the file what it should be."""
+    """An input file of the right kind is damaged or ends early."""
 
 
 class BundleError(VirnucproError):
@@ -69,23 +70,23 @@ class RunError(VirnucproError):
 
 
 class SettingsError(VirnucproError):
-    """A setting has a value this machine or bundle does not support."""
+    """A setting has a value that this machine or bundle does not support."""
 
 
 @contextmanager
 def reading(name: object, to_do: str, kind: type[VirnucproError] = InputError) -> Iterator[None]:
-    """Turn whatever a reader of somebody's file raises into one line.
+    """Turn any exception that a reader of a foreign file raises into a one-line error.
 
-    Libraries that parse files raise errors of every type on damaged or hostile content. This is
+    Libraries that parse files raise exceptions of all types on damaged or hostile content. This is
     the only place that catches all of them.
 
     Args:
         name: the file, for the message.
         to_do: what the user should do.
-        kind: of the error that is raised instead.
+        kind: type of the error to raise.
 
     Raises:
-        VirnucproError: of that kind. Errors that are one already pass through.
+        VirnucproError: an error of that type. A `VirnucproError` of the body passes through.
     """
     try:
         yield
@@ -98,15 +99,15 @@ def reading(name: object, to_do: str, kind: type[VirnucproError] = InputError) -
 
 
 def require(what: str, to_do: str, *modules: str) -> None:
-    """Load now what is needed at the end, so that nothing is computed in vain.
+    """Import modules before a long computation whose last step needs them.
 
     Args:
-        what: needs them, for the message.
+        what: the feature that needs them, for the message.
         to_do: what the user should do.
-        modules: to load.
+        modules: names of the modules.
 
     Raises:
-        SettingsError: when one cannot be loaded, whatever it raises.
+        SettingsError: a module cannot be imported, for whatever reason.
     """
     for module in modules:
         try:

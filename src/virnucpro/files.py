@@ -1,7 +1,6 @@
-"""Every file that the program writes: there whole or not at all, and never through a link.
+"""Writes files whole or not at all, and never through a link; finds the user's directories.
 
-A file is written under a name that nobody else has, synced, and renamed. Where users' files lie is
-said here too.
+Every file of the program is written under a unique name, synced, and renamed.
 """
 
 import io
@@ -15,27 +14,27 @@ from typing import Any, BinaryIO
 
 from virnucpro.errors import RunError, SettingsError
 
-#: How the names of files end that are not whole yet.
+#: End of the name of an unfinished file.
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
-#: How HDF5's library, and those in Rust, say what the system said.
+#: Error number of the system in the messages of HDF5 and of libraries in Rust.
 _SYSTEM_SAID = re.compile(r"(?:errno =|os error) (\d+)")
 
 _BY_EFFECTIVE_ID = os.access in os.supports_effective_ids
 
 
 def partial_path(path: Path) -> Path:
-    """Return a name that nobody else has, for a file until it is whole."""
+    """Return a unique name for a file until it is whole."""
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def is_partial(name: str, of: str = "") -> bool:
-    """Tell whether a name is one that `partial_path` gives, perhaps of a certain file."""
+    """Return whether `partial_path` made a name, of any file or of the file `of`."""
     found = _PARTIAL.search(name)
     return found is not None and (not of or name[: found.start()] == of)
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove what writers that were killed left in a directory of ours."""
+    """Remove the unfinished files that killed processes left in a directory of ours."""
     for path in list(directory.iterdir()):
         if is_partial(path.name):
             path.unlink(missing_ok=True)
@@ -45,8 +44,8 @@ def open_new(path: Path, shown: Path | None = None) -> BinaryIO:
     """Create a file and open it for writing.
 
     Args:
-        path: of the file; FileExistsError when there is one, or a link.
-        shown: what errors call it.
+        path: path of the file; `FileExistsError` is raised if it exists, also as a link.
+        shown: path that errors name instead.
     """
     shown = shown or path
     with naming(shown, path):
@@ -54,10 +53,10 @@ def open_new(path: Path, shown: Path | None = None) -> BinaryIO:
 
 
 def open_nameless(shown: Path) -> BinaryIO:
-    """Open a new file for reading and writing that has no name and is gone when it is closed.
+    """Open a new file without a name for reading and writing; closing it deletes it.
 
     Args:
-        shown: the file that it helps to make; it lies in the same directory, and errors name it.
+        shown: the file that it helps to make, in the same directory; errors name this file.
     """
     path = partial_path(shown)
     with naming(shown, path):
@@ -67,7 +66,7 @@ def open_nameless(shown: Path) -> BinaryIO:
 
 
 class _NewFile(io.FileIO):
-    """A new file whose errors say what is shown of it."""
+    """A new file whose errors name another path."""
 
     def __init__(self, path: Path, shown: Path, mode: str = "x") -> None:
         self._shown = shown
@@ -80,11 +79,11 @@ class _NewFile(io.FileIO):
 
 @contextmanager
 def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
-    """Let an error of the system that names no file name this one.
+    """Add the name of a file to system errors of the body that lack one.
 
     Args:
-        path: of the file.
-        alias: another name of it, which errors do not show.
+        path: path of the file.
+        alias: a temporary name of the file, which errors should not show.
     """
     try:
         yield
@@ -100,9 +99,9 @@ def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name of a new, empty file, which becomes `path` if the block ends well.
+    """Yield the name of a new, empty file, which becomes `path` unless the body raises.
 
-    A crash leaves either the old content or the new, never a part.
+    After a crash `path` has either the old content or the new, never a part.
     """
     beside = partial_path(path)
     try:
@@ -118,13 +117,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    """Write a file; after a crash it has either the old content or the new, never a part."""
     with replacing(path) as beside, beside.open("wb") as file:
         file.write(content)
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Write a file whole unless it is there; of several writers at once, one does."""
+    """Write a file whole unless it exists; only one of several writers succeeds."""
     beside = partial_path(path)
     try:
         with naming(path, beside), open_new(beside, path) as file:
@@ -144,7 +143,7 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or renames in a directory, survive a power cut."""
+    """Make the content of a file, or the names in a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW * (not path.is_dir()))
     try:
         os.fsync(descriptor)
@@ -153,34 +152,34 @@ def sync(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse the place of a file that could not be written when the work is done.
+    """Check before a long computation that a file can be written.
 
     Raises:
-        RunError: when its directory is missing or not writable, or it is a directory itself.
+        RunError: its directory is missing or not writable, or the path is a directory.
     """
     if path.is_dir():
         raise RunError(f"{path}: is a directory; give a file")
     if not path.parent.is_dir():
-        raise RunError(f"{path.parent}: is no directory; make it, or give a file elsewhere")
+        raise RunError(f"{path.parent}: is not a directory; create it, or give a file elsewhere")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise RunError(f"{path.parent}: is not writable; give a file elsewhere")
 
 
 def as_text(path: str | Path) -> str:
-    """Return a path for what is written in UTF-8; bytes of it that are not are escaped."""
+    """Return a path as UTF-8 text; other bytes are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def home() -> Path:
-    """Return where bundles are added: the last of `stores`."""
+    """Return the directory to which bundles are added: the last of `stores`."""
     return stores()[-1]
 
 
 def stores() -> list[Path]:
-    """Return where bundles lie.
+    """Return the directories of bundles.
 
-    That is `$VIRNUCPRO_HOME`, else the user's data folder; and both where the first is a shared one
-    that this user cannot write.
+    This is `$VIRNUCPRO_HOME` if it is set, otherwise the user's data directory. If
+    `$VIRNUCPRO_HOME` is a shared directory that this user cannot write, both are used.
     """
     given = os.environ.get("VIRNUCPRO_HOME")
     if not given:
@@ -190,7 +189,7 @@ def stores() -> list[Path]:
         return [shared]
     try:
         return [shared, _own_store()]
-    except SettingsError:  # no home directory: what is shared can be read nevertheless
+    except SettingsError:  # no home directory; the shared one can still be read
         return [shared]
 
 
@@ -203,7 +202,7 @@ def user_home() -> Path:
     """Return the user's home directory.
 
     Raises:
-        SettingsError: when neither the environment nor the system says it.
+        SettingsError: neither the environment nor the system names it.
     """
     try:
         return Path.home()

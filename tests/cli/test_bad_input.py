@@ -15,7 +15,7 @@ from processes import EXAMPLES, contents, run
 from virnucpro import load_bundle
 from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.training.export import export_bundle
-from virnucpro.training.recipe import ALL_FRAMES, sized
+from virnucpro.training.hyperparameters import ALL_FRAMES, sized
 
 GOOD = ">good\n" + "ATGGCTGCTAAAGGTGAAGCTGTTCTGAAACTG" * 6 + "\n"
 
@@ -161,7 +161,9 @@ def test_an_output_directory_that_cannot_be_written(tmp_path: Path) -> None:
 )
 def test_output_goes_into_a_directory_with_a_name(command: list[str], out: str) -> None:
     line = failed(run(*command, "-o", out))
-    assert line == f"virnucpro: error: -o {out!r}: is no path; give one, results are files"
+    assert (
+        line == f"virnucpro: error: -o {out!r}: is not a path; give a directory, results are files"
+    )
 
 
 def test_an_output_directory_that_holds_something_else(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from virnucpro.encoders.six_frames import (
     words_of,
 )
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
-from virnucpro.training.recipe import sized
+from virnucpro.training.hyperparameters import sized
 from virnucpro.training.trainee import log_odds
 from virnucpro.training.windows import Fragments
 

@@ -22,8 +22,9 @@ from virnucpro.prediction.worker import Worker
 from virnucpro.sequences import SequenceFile
 from virnucpro.sequences.blocks import Block, Piece
 from virnucpro.training.classes import ClassData, load_classes
+from virnucpro.training.hyperparameters import Recipe, sized
 from virnucpro.training.loop import FRAGMENT_LENGTHS, Loop
-from virnucpro.training.recipe import Recipe, sized, train
+from virnucpro.training.recipe import train
 from virnucpro.training.trainee import Trainee, log_odds
 from virnucpro.training.windows import Library
 

@@ -73,7 +73,7 @@ def test_an_output_directory_that_is_moved_away_ends_the_run_at_once(tmp_path: P
     *notes, last = said.splitlines()
     assert process.returncode == 1
     assert last == (
-        f"virnucpro: error: {out}: was removed or replaced while the run went on; run again"
+        f"virnucpro: error: {out}: was removed or replaced during the run; run the command again"
     )
     assert all(note.startswith("note: ") for note in notes)
     assert time.monotonic() - moved < 5  # a second, and what a busy machine adds

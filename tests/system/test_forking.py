@@ -55,7 +55,7 @@ def test_a_forked_process_that_would_hang_says_so(tmp_path: Path) -> None:
         [sys.executable, "-P", "-c", FORKS, EXAMPLES[1], str(tmp_path / "out")],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert 'start it afresh, as with multiprocessing.get_context("spawn")' in done.stdout
+    assert 'start it with multiprocessing.get_context("spawn")' in done.stdout
     assert not (tmp_path / "out").exists()
 
 

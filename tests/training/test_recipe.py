@@ -25,8 +25,9 @@ from virnucpro.errors import RunError
 from virnucpro.training import recipe as command
 from virnucpro.training.classes import ClassData, load_classes
 from virnucpro.training.export import export_bundle, record_metrics
+from virnucpro.training.hyperparameters import ALL_FRAMES, Recipe, sized
 from virnucpro.training.loop import Loop
-from virnucpro.training.recipe import ALL_FRAMES, Recipe, sized, teacher_of, train
+from virnucpro.training.recipe import teacher_of, train
 from virnucpro.training.trainee import log_odds
 from virnucpro.training.windows import Fragments, Library
 
@@ -254,6 +255,6 @@ def test_the_command_stops_when_its_time_is_over(
     small = ["--size", 1, 32, 1, 32, "--checkpoint", path]
     monkeypatch.setattr(sys, "argv", ["recipe", *map(str, [*words, *small])])
     command.main()
-    assert f"the time is over; the same command goes on from {path}" in capsys.readouterr().out
+    assert f"the time is over; repeat the command to resume from {path}" in capsys.readouterr().out
     assert path.exists()
     assert not out.exists()

@@ -14,7 +14,7 @@ from virnucpro.errors import InputError
 from virnucpro.sequences import OTHER_BASE
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.training.classes import ClassData, load_classes
-from virnucpro.training.recipe import sized
+from virnucpro.training.hyperparameters import sized
 from virnucpro.training.trainee import WORD_VECTORS, Losses, Trainee, log_odds
 from virnucpro.training.windows import Library, substitute
 

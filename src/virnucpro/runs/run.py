@@ -21,7 +21,7 @@ from virnucpro.runs.binding import Binding, differences, have_other_inputs_alone
 from virnucpro.runs.devices import Budgets
 from virnucpro.runs.monitor import DeviceUse
 from virnucpro.runs.shard_store import ShardStore
-from virnucpro.system.directories import Lock, Watch, own_directory
+from virnucpro.system.directories import Watch, busy, open_directory, own_directory
 
 FORMAT = 1
 MANIFEST_FILE = "run.json"
@@ -181,23 +181,17 @@ def open_run(
         RunError: the directory cannot be written, holds something else, holds a run with another
             binding, or belongs to a running process.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
+
+    def begin() -> None:
         if read_own_run(directory, binding) is None:
             _start(directory, binding, budgets)
             read_own_run(directory, binding)  # another process may have been faster
-        lock = Lock(directory)
-    except OSError as error:
-        raise RunError(
-            f"{directory}: cannot be written ({error.strerror}); give another directory"
-        ) from error
+
+    lock = open_directory(directory, begin)
     with lock:
         is_first = lock.take()
         if not is_first and not (is_shared and lock.take(is_shared=True, seconds=_START_SECONDS)):
-            raise RunError(
-                f"{directory}: another process is running in it; wait for it, "
-                "or give another directory"
-            )
+            raise busy(directory)
         manifest = read_own_run(directory, binding)
         if manifest is None:
             raise RunError(f"{directory / MANIFEST_FILE}: no longer exists; run the command again")

@@ -1,4 +1,4 @@
-"""Where libraries keep what they make for themselves, on machines where little can be written."""
+"""Cache directories of libraries, on machines where few places are writable."""
 
 import os
 import tempfile
@@ -7,22 +7,21 @@ from pathlib import Path
 from virnucpro.errors import SettingsError
 from virnucpro.files import home, user_home
 
-#: Variable that says where a library keeps its files -> where that is by default, under the
-#: user's home directory.
+#: Environment variable of a library's cache -> its default places in the user's home directory.
 _CACHES = {
     "MPLCONFIGDIR": (".config/matplotlib", ".cache/matplotlib"),
     "TRITON_CACHE_DIR": (".triton/cache",),
     "HF_HOME": (".cache/huggingface",),
 }
-#: Directory for all of them, beside the bundles.
+#: Directory for all caches, next to the bundles.
 _CACHES_PLACE = ".caches"
 
 
 def ready_caches() -> None:
-    """Let libraries keep their files beside the bundles where they cannot keep them elsewhere.
+    """Put the caches of libraries next to the bundles if their default places are not writable.
 
-    As in a container whose own files cannot be written. What the environment says stays; where
-    there is no place beside the bundles either, libraries say so themselves.
+    This is the case in a read-only container. Variables that are already set stay. If the place
+    next to the bundles is not writable either, the libraries report the error.
     """
     try:
         place = home() / _CACHES_PLACE
@@ -41,15 +40,15 @@ def ready_caches() -> None:
 
 
 def is_writable(path: Path) -> bool:
-    """Tell whether a directory can be written, or made where it is missing."""
+    """Return whether a directory is writable, or can be created."""
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _is_of_use(name: str) -> bool:
-    """Tell whether a directory under the user's home directory can be written.
+    """Return whether a directory in the user's home directory can be used.
 
-    The Hugging Face cache may also be there to be read alone.
+    The Hugging Face cache may also be read-only.
     """
     try:
         path = user_home() / name

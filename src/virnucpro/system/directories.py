@@ -1,10 +1,11 @@
-"""Directories of output: which may be written, who holds them, and whether they are still there."""
+"""Output directories: paths, locks, and whether a directory still exists."""
 
 import errno
 import fcntl
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -13,60 +14,88 @@ from virnucpro.errors import RunError, SettingsError
 from virnucpro.system.forking import close_in_children
 
 _LOCK_FILE = ".lock"
-#: Seconds between two looks whether a directory is there, and between two tries to get a lock.
+#: Seconds between two checks that a directory exists, and between two attempts to take a lock.
 _LOOK_EVERY, _TRY_EVERY = 0.5, 0.05
 
 
 def checked_out(out: str | os.PathLike[str]) -> Path:
-    """Return where output goes.
+    """Return the output directory as a path.
 
     Raises:
-        SettingsError: when that is empty, `-`, or no path.
+        SettingsError: it is empty, `-`, or not a path.
     """
     text = os.fspath(out)
     if text in ("", "-"):
-        raise SettingsError(f"-o {text!r}: is no path; give one, results are files")
+        raise SettingsError(f"-o {text!r}: is not a path; give a directory, results are files")
     if "\0" in text:
-        raise SettingsError(f"-o {text!r}: no path has a NUL; give another")
+        raise SettingsError(f"-o {text!r}: a path cannot contain NUL; give another")
     return Path(text)
 
 
 def own_directory(path: Path) -> None:
-    """Make a directory inside an output directory, unless it is there.
+    """Create a directory inside an output directory, unless it exists.
 
     Raises:
-        RunError: when it is a link, or no directory: what is written would be elsewhere.
+        RunError: it is a link or a file, so that output would be written elsewhere.
     """
     with suppress(FileExistsError):
         path.mkdir()
     if not stat.S_ISDIR(path.lstat().st_mode):
-        raise RunError(f"{path}: is a link or a file, where a directory is needed; remove it")
+        raise RunError(f"{path}: is a link or a file, but a directory is needed; remove it")
+
+
+def open_directory(directory: Path, begin: Callable[[], object]) -> "Lock":
+    """Create an output directory unless it exists, and return its lock, not yet taken.
+
+    Args:
+        directory: the directory.
+        begin: checks that the directory is ours, or marks it as ours if it is empty, before
+            anything in it is changed.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        begin()
+        return Lock(directory)
+    except OSError as error:
+        raise RunError(
+            f"{directory}: cannot be written ({error.strerror}); give another directory"
+        ) from error
+
+
+def busy(directory: Path) -> RunError:
+    """Return the error for a directory whose lock another process holds."""
+    return RunError(
+        f"{directory}: another process is running in it; wait for it, or give another directory"
+    )
 
 
 class Lock:
-    """The lock of a directory. It is the kernel's: it goes with the process, however that ends.
+    """The lock of a directory. The kernel releases it when the process ends, in whatever way.
 
     Args:
-        directory: one that is known to be ours; the file stays in it, empty.
+        directory: a directory known to be ours; the lock file stays in it, empty.
 
     Raises:
-        RunError: when the file is a link, or cannot be opened.
+        RunError: the file is a link, or cannot be opened.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / _LOCK_FILE
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # NFS shares no lock that cannot be read
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW  # NFS shares only locks of readable files
         try:
             descriptor = os.open(self._path, flags, 0o666)
         except OSError as error:
             if self._path.is_symlink() or self._path.is_dir():
-                raise RunError(f"{self._path}: is no file; remove it") from error
+                raise RunError(f"{self._path}: is not a file; remove it") from error
             raise
         self._file = close_in_children(os.fdopen(descriptor, "r+b", buffering=0))
         found = os.fstat(descriptor)
-        if found.st_size or not stat.S_ISREG(found.st_mode):  # ours is empty
+        if found.st_size or not stat.S_ISREG(found.st_mode):  # our lock file is empty
             self._file.close()
-            raise RunError(f"{self._path}: is of another program; give another directory")
+            raise RunError(f"{self._path}: belongs to another program; give another directory")
 
     def __enter__(self) -> Self:
         return self
@@ -75,17 +104,17 @@ class Lock:
         self._file.close()
 
     def take(self, *, is_shared: bool = False, seconds: float = 0.0) -> bool:
-        """Get the lock, or another kind of it.
+        """Take the lock, or change its kind.
 
         Args:
-            is_shared: whether others may have it too.
-            seconds: how long to wait for it.
+            is_shared: whether other processes may hold it too.
+            seconds: longest time to wait for it.
 
         Returns:
-            whether it is held now.
+            whether this process now holds it.
 
         Raises:
-            RunError: when the file system has no locks.
+            RunError: the file system does not support locks.
         """
         deadline = time.monotonic() + seconds
         while not self._try(fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX):
@@ -108,10 +137,10 @@ class Lock:
 
 
 class Watch:
-    """Notices that a directory is removed, or that another one takes its place.
+    """Detects that a directory is removed or replaced.
 
     Args:
-        directory: one that is there.
+        directory: an existing directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -120,17 +149,18 @@ class Watch:
         self._next = 0.0
 
     def check(self) -> None:
-        """Look, unless that was a moment ago.
+        """Check the directory, at most every half second.
 
         Raises:
-            RunError: when the directory is gone.
+            RunError: the directory has been removed or replaced.
         """
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _LOOK_EVERY
             if self._look() != self._identity:
                 raise RunError(
-                    f"{self._directory}: was removed or replaced while the run went on; run again"
+                    f"{self._directory}: was removed or replaced during the run; "
+                    "run the command again"
                 )
 
     def _look(self) -> tuple[int, int] | None:

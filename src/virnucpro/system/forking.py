@@ -1,4 +1,4 @@
-"""What a process may do that was forked from one that computes, as by `os.fork`."""
+"""Safety of processes that were forked from one that computes, for example by `os.fork`."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from virnucpro.errors import RunError
 
-#: Seconds that a table of one row may take.
+#: Longest time in seconds for a table of one row.
 _SECONDS = 10.0
 
 
@@ -21,7 +21,7 @@ _OWN: "WeakSet[_File]" = WeakSet()
 
 
 def close_in_children(file: FileT) -> FileT:
-    """Keep a lock or a pipe to this process; what is forked from it would hold it as long."""
+    """Close a lock or a pipe in forked processes, which would otherwise keep it open."""
     _OWN.add(file)
     return file
 
@@ -35,13 +35,13 @@ os.register_at_fork(after_in_child=_close_all)
 
 
 def check_fork() -> None:
-    """Refuse a process whose libraries wait for threads that only its parent has.
+    """Check that libraries do not wait for threads that only the parent process has.
 
-    A fork copies the state of a library and none of its threads: Polars, once it was used, waits
-    for ever in the child.
+    A fork copies the state of a library but none of its threads. If the parent has used Polars, it
+    waits forever in the child.
 
     Raises:
-        RunError: when this is such a process.
+        RunError: Polars does not work in this process.
     """
     if "polars" not in sys.modules:
         return
@@ -51,11 +51,11 @@ def check_fork() -> None:
     if trial.is_alive():
         raise RunError(
             "this process was forked from one that had used Polars, whose threads it lacks; start "
-            'it afresh, as with multiprocessing.get_context("spawn")'
+            'it with multiprocessing.get_context("spawn")'
         )
 
 
 def _use_polars() -> None:
-    import polars as pl  # noqa: PLC0415 (it is loaded)
+    import polars as pl  # noqa: PLC0415 (already loaded)
 
     pl.DataFrame({"a": [1]}).lazy().select(pl.len(), pl.col("a").sum()).collect()

@@ -1,7 +1,7 @@
-"""The instruction sets of this CPU on which results depend by their last bits.
+"""The instruction sets of this CPU, on which the last bits of results depend.
 
-PyTorch, oneDNN and MKL choose their kernels by them, and kernels round differently. Each can be
-told by an environment variable to use fewer.
+PyTorch, oneDNN and MKL choose kernels by instruction set, and the kernels round differently. An
+environment variable of each library can exclude instruction sets.
 """
 
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-#: What a CPU has beyond what PyTorch names -> its flags in /proc/cpuinfo, one of which suffices.
+#: Instruction sets that PyTorch does not name -> flags in /proc/cpuinfo, any of which suffices.
 _SETS = {
     "VNNI": {"avx512_vnni", "avx_vnni"},
     "BF16": {"avx512_bf16"},
     "FP16": {"avx512_fp16"},
     "AMX": {"amx_tile"},
 }
-#: Environment variables that let libraries choose otherwise; PyTorch's own shows in what it names.
+#: Environment variables that change the choice; that of PyTorch shows in the name it reports.
 _LIMITS = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
@@ -29,9 +29,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def instructions() -> str:
-    """Return the maker of the CPU, its instruction sets, and what limits them, parted by blanks.
+    """Return the maker of the CPU, its instruction sets and their limits, separated by spaces.
 
-    Computations on CPUs of which this says the same give the same bytes.
+    CPUs for which this text is equal compute the same bytes.
     """
     maker, flags = _maker_and_flags()
     sets = [name for name, any_of in _SETS.items() if any_of & flags]
@@ -41,7 +41,7 @@ def instructions() -> str:
 
 
 def _maker_and_flags() -> tuple[str, set[str]]:
-    """Return what Linux says of the first core; of CPUs that are not x86 it says neither."""
+    """Return maker and flags of the first core, from Linux; empty for CPUs other than x86."""
     try:
         first, *_ = _CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")
     except OSError:

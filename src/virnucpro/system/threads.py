@@ -1,4 +1,4 @@
-"""Whether threads can be started: libraries end the process or fill the terminal where not."""
+"""Checks that threads can be started; otherwise libraries abort or flood the terminal."""
 
 import os
 import resource
@@ -6,18 +6,18 @@ import threading
 
 from virnucpro.errors import SettingsError
 
-#: Threads that a command starts whatever the machine, and variables of libraries that start one for
-#: each core unless these say fewer.
+#: Threads that a command starts on any machine, and variables that limit the threads of libraries,
+#: which otherwise start one per core.
 _OWN, _POOLS = 14, ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
-#: Bytes of the stack of a thread that does nothing.
+#: Stack size in bytes of an idle thread.
 _STACK = 1 << 16
 
 
 def check_threads() -> None:
-    """Start as many threads as the libraries of a command will, and end them.
+    """Start as many threads as the libraries of a command will start, and end them.
 
     Raises:
-        SettingsError: when that is not allowed.
+        SettingsError: a limit forbids that many threads.
     """
     over = threading.Event()
     started = []
@@ -37,12 +37,12 @@ def check_threads() -> None:
 
 
 def is_no_thread(error: BaseException) -> bool:
-    """Tell whether an error says that a thread could not be started."""
+    """Return whether an error says that a thread could not be started."""
     return "can't start new thread" in str(error)
 
 
 def no_thread() -> str:
-    """Say that no more threads can be started, and what to do."""
+    """Return the message that no more threads can be started, and what to do."""
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     limit = "a limit" if most == resource.RLIM_INFINITY else f"the limit of {most:,}"
     return (
@@ -52,6 +52,6 @@ def no_thread() -> str:
 
 
 def _threads_of(variable: str) -> int:
-    """Return how many threads a library starts."""
+    """Return the number of threads that a library starts."""
     named = os.environ.get(variable, "") or os.environ.get("OMP_NUM_THREADS", "")
     return int(named) if named.isdecimal() else os.cpu_count() or 1

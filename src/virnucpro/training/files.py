@@ -15,7 +15,7 @@ from virnucpro.errors import RunError
 from virnucpro.files import is_partial, remove_partial, write_once, write_whole
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
-from virnucpro.system.directories import Lock, Watch, own_directory
+from virnucpro.system.directories import Watch, busy, open_directory, own_directory
 from virnucpro.training.card import Report, card_of, curves_csv
 from virnucpro.training.curves import draw_curves
 from virnucpro.training.export import write_classifier
@@ -38,20 +38,10 @@ def bound(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -
             or cannot be written.
     """
     content = msgspec.json.encode({**settings, "sequences": _summed(labelled.records)})
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _begin(directory, content)
-        lock = Lock(directory)
-    except OSError as error:
-        raise RunError(
-            f"{directory}: cannot be written ({error.strerror}); give another directory"
-        ) from error
+    lock = open_directory(directory, lambda: _begin(directory, content))
     with lock:
         if not lock.take():
-            raise RunError(
-                f"{directory}: another process is running in it; wait for it, "
-                "or give another directory"
-            )
+            raise busy(directory)
         remove_partial(directory)
         yield Watch(directory)
 

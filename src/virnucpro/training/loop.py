@@ -6,18 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from virnucpro.errors import RunError
 from virnucpro.files import write_whole
+from virnucpro.training.hyperparameters import Recipe
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
-
-if TYPE_CHECKING:
-    from virnucpro.training.recipe import Recipe
 
 PHASES = ("pretrain", "train")
 #: Fragment lengths in bases and how often a step is of each.
@@ -58,7 +56,7 @@ class Loop:
     """
 
     trainee: Trainee
-    recipe: "Recipe"
+    recipe: Recipe
     library: Library
     checkpoint: Path | None = None
     seconds: float = math.inf

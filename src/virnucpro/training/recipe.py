@@ -1,91 +1,41 @@
-"""The recipe of the embedded `compact` bundle: one network for six frames, trained end to end.
+"""Trains the embedded `compact` bundle: one network for six frames, trained end to end.
 
     python -m virnucpro.training.recipe --data train --seed 1 --version 1 --out A
     python -m virnucpro.training.recipe --data train --seed 2 --version 1 --out B
     python -m virnucpro.training.recipe --data train dev --teacher A B --version V --out BUNDLE
 
-Pretraining restores hidden windows alone. Training tells viral fragments from others, with the
-class of each and the bases of hidden windows, in half of the fragments, as further tasks. Where
-teachers are given, the mean of their answers to the same fragments is learned beside the labels.
+Pretraining only restores hidden windows. Training then tells viral fragments from others; its
+further tasks are the class of each fragment, and the bases of hidden windows in half of the
+fragments. With teachers, the network also learns the mean of their answers to the same fragments.
 """
 
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier, load_classifier
-from virnucpro.encoders.six_frames import SixFramesConfig
-from virnucpro.sequences import FrameRule
+from virnucpro.classify.classifier import FrameClassifier, load_classifier
 from virnucpro.training.classes import ClassData, load_classes
 from virnucpro.training.export import export_bundle
+from virnucpro.training.hyperparameters import ALL_FRAMES, CHUNK_LENGTHS, Recipe, sized
 from virnucpro.training.loop import Loop
-from virnucpro.training.trainee import Losses, Trainee, log_odds
+from virnucpro.training.trainee import Trainee, log_odds
 from virnucpro.training.windows import Fragments, Library
 
-#: Chunk lengths that the fragments prepare for, the default first.
-CHUNK_LENGTHS = (500, 300)
 PROVENANCE = {
     "licence": "MIT",
     "training data": "public NCBI/INSDC sequences of eight classes; see README.md beside this file",
     "weights": "trained from scratch by the virnucpro developers; no published weights inside",
 }
-ALL_FRAMES = FrameRule("all")
-
-
-def sized(frame_layers: int, frame_width: int, layers: int, width: int) -> ClassifierConfig:
-    """Return the sizes of a network that reads six frames."""
-    return ClassifierConfig(SixFramesConfig(frame_layers, frame_width, layers, width), None, 128)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what is trained.
-
-    Attributes:
-        network: sizes.
-        pretrain_steps: steps of hidden windows alone.
-        train_steps: steps of the classifier.
-        bases: of a step.
-        learning_rate: peak of either phase, after a warm-up and before a cosine.
-        hidden_share: of the windows of a fragment.
-        losses: how they are weighed.
-        substitution_rate: share of bases replaced in a fragment.
-        divergence: most that is replaced beside, of two fragments in three.
-        weight_decay: of matrices.
-        average: how much of the average of the weights each step keeps; 0 for the last weights.
-        seed: seed of weights, fragments and what is hidden.
-    """
-
-    network: ClassifierConfig = field(default_factory=lambda: sized(2, 96, 4, 192))
-    pretrain_steps: int = 1_230
-    train_steps: int = 12_300
-    bases: int = 600_000
-    learning_rate: float = 8e-4
-    hidden_share: float = 0.15
-    losses: Losses = field(default_factory=Losses)
-    substitution_rate: float = 0.003
-    divergence: float = 0.2
-    weight_decay: float = 0.05
-    average: float = 0.999
-    seed: int = 1
-
-    def scaled(self, factor: float) -> "Recipe":
-        """Return the recipe with `factor` times as many steps."""
-        return replace(
-            self,
-            pretrain_steps=round(self.pretrain_steps * factor),
-            train_steps=max(1, round(self.train_steps * factor)),
-        )
 
 
 def teacher_of(models: list[FrameClassifier]) -> Callable[[Fragments], Tensor]:
-    """Return what says the mean log odds that classifiers give to fragments."""
+    """Return a function from fragments to the mean log odds that the classifiers give them."""
 
     @torch.no_grad()
     def answer(fragments: Fragments) -> Tensor:
@@ -109,17 +59,17 @@ def train(
     """Train a classifier by `recipe` and return it on the CPU, ready to predict.
 
     Args:
-        classes: what fragments are cut from.
+        classes: the sequences that fragments are cut from.
         recipe: sizes, steps and rates.
-        device: where to train.
-        teacher: whose answers are learned too; see `teacher_of`.
-        checkpoint: where training goes on from, and is kept when the time is over.
-        seconds: after which it stops.
+        device: the device to train on.
+        teacher: returns answers that are learned too; see `teacher_of`.
+        checkpoint: file to resume from, written when the time is over.
+        seconds: time after which training stops.
         on_line: takes lines of progress.
-        learner: what learns.
+        learner: class of the trained module.
 
     Returns:
-        the classifier; None where training is to go on from the checkpoint.
+        the classifier, or None if the time was over first; then resume from the checkpoint.
     """
     torch.manual_seed(recipe.seed)
     library = Library(classes, device)
@@ -141,17 +91,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--name", default="compact")
     parser.add_argument("--version", required=True, help="the bundle's version")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--scale", type=float, default=1.0, help="times the recipe's steps")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of steps")
     parser.add_argument("--size", type=int, nargs=4, metavar="N")
-    parser.add_argument("--bases", type=int, default=Recipe().bases, help="of a step")
+    parser.add_argument("--bases", type=int, default=Recipe().bases, help="bases of one step")
     parser.add_argument("--learning-rate", type=float, default=Recipe().learning_rate)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--teacher", nargs="*", default=[], help="bundles that are learned from")
-    parser.add_argument("--checkpoint", type=Path, help="to stop, and go on from")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after which to stop")
+    parser.add_argument("--teacher", nargs="*", default=[], help="bundles to learn from")
+    parser.add_argument("--checkpoint", type=Path, help="file to stop at and resume from")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="time after which to stop")
     options = parser.parse_args()
     if options.minutes < math.inf and options.checkpoint is None:
-        parser.error("--minutes needs --checkpoint, where training is to go on from")
+        parser.error("--minutes needs --checkpoint, the file to resume from")
     return options
 
 
@@ -175,7 +125,7 @@ def main() -> None:
         checkpoint=options.checkpoint, seconds=60 * options.minutes,
     )  # fmt: skip
     if classifier is None:
-        print(f"the time is over; the same command goes on from {options.checkpoint}")
+        print(f"the time is over; repeat the command to resume from {options.checkpoint}")
         return
     teachers = ", ".join(f"{b.manifest.name} {b.manifest.version}" for b in bundles)
     bundle = export_bundle(

@@ -18,10 +18,10 @@ from virnucpro.errors import SettingsError
 from virnucpro.sequences import Nucleotides, chunk_records, find_frames
 from virnucpro.training.classes import ClassData, class_data
 from virnucpro.training.heads import Epoch
+from virnucpro.training.hyperparameters import ALL_FRAMES, Recipe
 from virnucpro.training.labelled import LabelledRecord
 from virnucpro.training.loop import Loop
 from virnucpro.training.metrics import auroc
-from virnucpro.training.recipe import ALL_FRAMES, Recipe
 from virnucpro.training.trainee import Trainee
 from virnucpro.training.windows import Library
 
