@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from virnucpro.evaluation.records import Records
+from virnucpro.evaluation.matched_records import Records
 
 
 def write_table(path: Path, header: str, *rows: str) -> Path:

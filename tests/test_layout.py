@@ -16,7 +16,6 @@ COMMANDS = (
     "embedding",
     "training",
     "evaluation",
-    "calibration",
     "verification",
     "bench",
     "doctor",
@@ -27,19 +26,15 @@ LAST = ("cli", "__main__")
 SHARED_NAMES = {"__init__", "api", "job", "worker", "shard"}
 #: Files that still import another command's folder, and names that files still share.
 LEFT_IMPORTS = {
-    "calibration/api.py": {"evaluation", "prediction"},
     "embedding/outputs.py": {"prediction"},
     "prediction/outputs/schemas.py": {"embedding"},
 }
 LEFT_NAMES = {
-    "calibration",
     "files",
     "models",
     "parts",
-    "records",
     "report",
     "samples",
-    "tables",
     "task",
 }
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -30,7 +30,7 @@ import psutil
 from programs import PEERS, Task
 
 import virnucpro
-from virnucpro.evaluation.report import Estimate
+from virnucpro.evaluation.result import Estimate
 from virnucpro.sequences import Record, SequenceFile
 
 #: Reads that tell start-up from work.

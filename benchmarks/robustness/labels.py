@@ -1,9 +1,9 @@
-"""Tables of labels, as many programs write them, and damaged: each is read or refused in one line.
+"""Tables of labels as many programs write them, or damaged: each is read or refused in one line.
 
 python benchmarks/robustness/labels.py --cases 20000 --seed 1
 
-What a whole table says is in its ids, so that one that is read must say it. Others are damaged at
-a random place, and may be read or refused, by `train` and by `evaluate` alike.
+The ids of a whole table tell its labels, which must be read. Other tables are damaged at a random
+place and may be read or refused.
 """
 
 import bz2
@@ -13,15 +13,10 @@ import io
 import lzma
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.errors import InputError
-from virnucpro.evaluation.tables import labelled_records
-from virnucpro.training.sources import Label, read_labels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from virnucpro.sequences.labels import read_labels
 
 WHOLE = "whole"
 HEADER = ["id", "is_virus", "class", "source"]
@@ -99,38 +94,24 @@ def _doubled(row: list[str]) -> list[str]:
 
 
 def attempt(case: Case, folder: Path) -> None:
-    """Read a table both ways; a whole one says what its ids say."""
+    """Read a table; the labels of a whole one are those that its ids tell."""
     path = folder / "labels"
     path.write_bytes(case.data)
-    refusals: list[InputError] = []
-    found: dict[str, Label] = {}
-    rows: list[tuple[str, ...]] = []
-    readers: tuple[Callable[[], None], ...] = (
-        lambda: found.update(read_labels(path)),
-        lambda: rows.extend(_evaluated(path)),
-    )
-    for read in readers:
-        try:
-            read()
-        except InputError as refused:
-            if not str(refused).isprintable() or len(str(refused)) > 1100:
-                raise LostError(f"no short line: {str(refused)[:300]!r}") from refused
-            refusals.append(refused)
+    try:
+        rows = read_labels([path]).table.rows()
+    except InputError as refused:
+        if not str(refused).isprintable() or len(str(refused)) > 1100:
+            raise LostError(f"no short line: {str(refused)[:300]!r}") from refused
+        if case.kind == WHOLE:
+            raise LostError(f"a whole table was refused: {refused}") from refused
+        raise
     if case.kind != WHOLE:
-        if refusals:
-            raise refusals[0]
         return
-    said = [(record, *record.split("|")[1:3]) for record in found]
-    if refusals or said != rows or said != [(r, x.class_name, x.genome) for r, x in found.items()]:
-        raise LostError(f"{refusals or found} was read by one, {rows} by the other")
-    if [int(record.split("|")[0].lstrip("\"'#=é")) for record in found] != [*range(len(found))]:
-        raise LostError("rows are missing")
-
-
-def _evaluated(path: Path) -> list[tuple[str, ...]]:
-    """Return id, class and source as `evaluate` reads them, which names a source for each."""
-    rows = labelled_records([path]).select("record", "class", "source").rows()
-    return [(record, name, "" if source == record else source) for record, name, source in rows]
+    for number, (record, is_virus, name, source) in enumerate(rows):
+        found = str(number), name, source or ""
+        begin, *told = record.split("|")[:3]
+        if (begin.lstrip("\"'#=é"), *told) != found or is_virus != name.startswith("virus"):
+            raise LostError(f"{record} was read as {is_virus}, {name}, {source}")
 
 
 FUZZER = Fuzzer("labels", draw, attempt)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from virnucpro.bundles import load_bundle
     from virnucpro.calibration.api import calibrate
     from virnucpro.embedding.api import embed, embed_sequences, read_embeddings
-    from virnucpro.evaluation import evaluate
+    from virnucpro.evaluation.api import evaluate
     from virnucpro.prediction.api import predict
     from virnucpro.prediction.outputs.sheet_tables import SampleSummaries
     from virnucpro.prediction.outputs.summary import Summary
@@ -44,7 +44,7 @@ _HOMES = {
     "calibrate": "virnucpro.calibration.api",
     "embed": "virnucpro.embedding.api",
     "embed_sequences": "virnucpro.embedding.api",
-    "evaluate": "virnucpro.evaluation",
+    "evaluate": "virnucpro.evaluation.api",
     "load_bundle": "virnucpro.bundles",
     "predict": "virnucpro.prediction.api",
     "predict_samples": "virnucpro.prediction.samples",

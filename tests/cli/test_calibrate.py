@@ -50,7 +50,7 @@ def calibrated(uncalibrated: Path, plain: Path) -> Path:
     done = run("calibrate", plain, TRUTH, "-o", made, "--bundle", uncalibrated)
     assert done.returncode == 0, done.stderr
     assert "expected calibration error" in done.stdout
-    assert f"virnucpro predict --bundle {made} takes it now" in done.stdout
+    assert f"virnucpro predict --bundle {made} uses it" in done.stdout
     return made
 
 
@@ -258,7 +258,7 @@ def test_other_chunks_than_the_calibrations_are_noted(calibrated: Path, tmp_path
     assert "probabilities are for samples" not in done.stderr
 
 
-def test_a_calibrated_bundle_can_be_calibrated_anew(
+def test_a_calibrated_bundle_can_be_calibrated_again(
     lenient: Path, calibrated: Path, tmp_path: Path
 ) -> None:
     made = virnucpro.calibrate(lenient, TRUTH, bundle=calibrated, out=tmp_path / "again")
@@ -308,7 +308,7 @@ def test_calibrate_refuses_in_one_line(
         plain, few_labels, "-o", new, *same
     )
     few_labels.write_text("record\tis_virus\nstranger\t1\n")
-    assert "labels no record that" in refused(plain, few_labels, "-o", new, *same)
+    assert "labels no scored record of" in refused(plain, few_labels, "-o", new, *same)
     assert not new.exists()
 
 

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 
 from made_labels import random_records, records_of
 from virnucpro.evaluation.bootstrap import weights
+from virnucpro.evaluation.matched_records import Records, parts_of
 from virnucpro.evaluation.measures import measure
-from virnucpro.evaluation.records import Records, parts_of
 from virnucpro.evaluation.weighted import WeightedPart
 
 #: Score, in fifths so that some are equal, or none; label; how often it counts.

@@ -1,4 +1,4 @@
-"""Tables as people write them: whatever wrote one, it says the same; what is none is one line."""
+"""Tables as users write them: the same labels from every program, or an error of one line."""
 
 import csv
 import gzip
@@ -11,20 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virnucpro.errors import InputError
-from virnucpro.evaluation.tables import labelled_records
-from virnucpro.training.sources import Label, read_labels
+from virnucpro.sequences.labels import read_labels
 
-#: What each of the tables below says.
-SAID = {
-    "a": Label("virus_x", "g1"),
-    "it's": Label("other", "g 2"),
-    '"chr1': Label("other", "g1"),
-    "x,y;z": Label("virus", "g1"),
-}
+#: Record, class and source in each of the tables below.
+LABELS = [
+    ("a", "virus_x", "g1"),
+    ("it's", "other", "g 2"),
+    ('"chr1', "other", "g1"),
+    ("x,y;z", "virus", "g1"),
+]
 ROWS = [
     ["id", "is_virus", "class", "source"],
-    *([name, ("0", "1")[c[0] == "v"], c, genome] for name, (c, genome) in SAID.items()),
+    *([name, ("0", "1")[c[0] == "v"], c, genome] for name, c, genome in LABELS),
 ]
+READ = [(name, c[0] == "v", c, genome) for name, c, genome in LABELS]
 
 
 def written(delimiter: str, quoting: int = csv.QUOTE_MINIMAL, end: str = "\n") -> str:
@@ -63,15 +63,8 @@ TABLES: dict[str, str] = {
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
 
 
-def both(path: Path) -> dict[str, Label]:
-    """Return what `train` reads of a table, and see that `evaluate` reads the same."""
-    found = read_labels(path)
-    rows = labelled_records([path]).rows()
-    assert rows == [
-        (record, label.class_name.startswith("virus"), label.class_name, label.genome)
-        for record, label in found.items()
-    ]
-    return found
+def rows(path: Path) -> list[tuple[object, ...]]:
+    return read_labels([path]).table.rows()
 
 
 @pytest.mark.parametrize("writer", TABLES)
@@ -79,9 +72,9 @@ def test_whatever_wrote_a_table_it_says_the_same(writer: str, tmp_path: Path) ->
     path = tmp_path / "labels"
     for encoding in ENCODINGS:
         path.write_bytes(TABLES[writer].encode(encoding))
-        assert both(path) == SAID, encoding
+        assert rows(path) == READ, encoding
     path.write_bytes(gzip.compress(TABLES[writer].encode("utf-16")))
-    assert both(path) == SAID
+    assert rows(path) == READ
 
 
 @pytest.mark.parametrize(
@@ -90,32 +83,31 @@ def test_whatever_wrote_a_table_it_says_the_same(writer: str, tmp_path: Path) ->
 )
 def test_labels_are_words_or_numbers(yes: str, no: str, tmp_path: Path) -> None:
     (tmp_path / "l").write_text(f"id,is_virus\na,{yes}\nb,{no}\n")
-    found = read_labels(tmp_path / "l")
-    assert found == {"a": Label("virus", ""), "b": Label("other", "")}
+    assert rows(tmp_path / "l") == [("a", True, None, None), ("b", False, None, None)]
 
 
 def test_ids_are_as_in_the_tables_of_predict(tmp_path: Path) -> None:
     """Whether a label is written of the FASTA file, or of `records.tsv`."""
     for name in ("a\x1b[1mb", "a\\x1b[1mb"):
         (tmp_path / "l").write_text(f"id\tis_virus\n{name}\t1\n")
-        assert list(read_labels(tmp_path / "l")) == ["a\\x1b[1mb"]
+        assert rows(tmp_path / "l")[0][0] == "a\\x1b[1mb"
 
 
 Make = Callable[[], bytes]
 REFUSED: dict[str, tuple[Make, str]] = {
-    "NUL": (lambda: b"id\tis_virus\na\0\t1\n", "line 2: holds a NUL"),
+    "NUL": (lambda: b"id\tis_virus\na\0\t1\n", "line 2: contains a NUL"),
     "UTF-16 without a mark": (lambda: "id\tis_virus\n".encode("utf-16-le"), "save it as UTF-8"),
-    "Latin-1": (lambda: b"id\tis_virus\ncaf\xe9\t1\n", "after line 0: is no UTF-8 text .*0xe9"),
+    "Latin-1": (lambda: b"id\tis_virus\ncaf\xe9\t1\n", "after line 0: is not UTF-8 text .*0xe9"),
     "one long line": (lambda: b"id\tis_virus\n" + b"a" * (2 << 20), "line 2: is too long for a ta"),
     "columns": (lambda: b"id\t" + b"c\t" * 10**6, "line 1: is too long for a table"),
     "many columns": (lambda: b"id\t" + b"c\t" * 10**5, r"it has id, c, c, c, c, c, c, c, \.\.\."),
-    "open quote": (lambda: b'id,is_virus\na,1\n"b,1\n' + b"c,1\n" * 9, "line 3: .*mend its quotes"),
+    "open quote": (lambda: b'id,is_virus\na,1\n"b,1\n' + b"c,1\n" * 9, "line 3: .*fix its quotes"),
     "a long value": (lambda: b"id,is_virus\na," + b"x" * 10**5, r"is 'x+ \.\.\. x+'; give 1"),
     "cut gz": (
         lambda: gzip.compress(b"id,is_virus\n" + b"a,1\n" * 99)[:-9],
         "cannot be read .*; give a",
     ),
-    "two columns": (lambda: b"id,is_virus,id\na,1,b\n", "line 1: has two columns id; leave one"),
+    "two columns": (lambda: b"id,is_virus,id\na,1,b\n", "line 1: has two columns id; keep one"),
     "named rows of R": (lambda: b'"id" "is_virus"\n"row" "a" 1\n', r"row\.names = FALSE"),
 }
 
@@ -125,13 +117,12 @@ def test_what_is_no_table_is_one_short_line(kind: str, tmp_path: Path) -> None:
     make, said = REFUSED[kind]
     path = tmp_path / "labels"
     path.write_bytes(make())
-    for reader in (read_labels, lambda path: labelled_records([path])):
-        with pytest.raises(InputError, match=said) as refused:
-            reader(path)
-        line = str(refused.value)
-        assert line.startswith(f"{path}")
-        assert len(line) < 1100
-        assert line.isprintable()
+    with pytest.raises(InputError, match=said) as refused:
+        read_labels([path])
+    line = str(refused.value)
+    assert line.startswith(f"{path}")
+    assert len(line) < 1100
+    assert line.isprintable()
 
 
 @settings(deadline=None, max_examples=40)
@@ -143,8 +134,7 @@ def test_damaged_tables_give_labels_or_one_line(
     content = TABLES[writer].encode()
     for start, end in ((content[:place], content[place:]), (b"\x1f\x8b", b""), (b"", b"")):
         path.write_bytes(start + junk + end)
-        for reader in (read_labels, lambda path: labelled_records([path])):
-            try:
-                reader(path)
-            except InputError as error:
-                assert str(error).startswith((f"{path}", "record "))  # noqa: PT017 (either may)
+        try:
+            read_labels([path])
+        except InputError as error:
+            assert str(error).startswith(f"{path}")  # noqa: PT017 (it may be read)

@@ -207,7 +207,7 @@ def test_every_class_of_two_groups_is_on_both_sides(
     }
     assert held == {name for name, its in in_class.items() if len(its) > 1}
     alone = sorted(set(in_class) - held)
-    said = "one group only, all of it in training, so nothing is measured on it"
+    said = "has one group, which is trained on, so nothing is measured on it"
     assert found.notes == ([f"{', '.join(alone)}: {said}"] if alone else [])
 
 
@@ -267,4 +267,4 @@ def test_classes_that_cannot_all_be_split_are_named() -> None:
     )]  # fmt: skip
     found = split(records, np.array([0, 0, 1, 1, 2, 2]))
     assert len(found.notes) == 1
-    assert found.notes[0].endswith("cannot be split, so all of it trains")
+    assert found.notes[0].endswith("with other classes, so all of it is trained on")

@@ -12,7 +12,7 @@ from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides
 from virnucpro.training.genbank import Exon
 from virnucpro.training.labelled import Labelled, LabelledRecord, read_classes
-from virnucpro.training.sources import Label, read_labels
+from virnucpro.training.sources import Label, labels_by_record
 
 RANDOM = np.random.default_rng(11)
 LETTERS = {name: "".join(RANDOM.choice(list("ACGT"), 60)) for name in "abcdefgh"}
@@ -96,7 +96,7 @@ def test_genbank_brings_its_exons(write: Write) -> None:
     write("virus.gb.gz", GENBANK.replace("CDS ", "gene"))
     labelled = read_classes(inputs)
     assert labelled.records[1].exons == ()
-    assert labelled.notes == ["virus.gb.gz: 1 records have no coding sequence annotated"]
+    assert labelled.notes == ["virus.gb.gz: 1 records have no annotated coding sequence"]
 
 
 def test_labels_name_the_class_of_each_record(write: Write) -> None:
@@ -117,47 +117,23 @@ def test_labels_name_the_class_of_each_record(write: Write) -> None:
         ("a", "virus_x", True, "G"),
     ]
     assert labelled.notes == [
-        "labels.tsv.xz: 1 of 4 labels have no record: z",
-        "labels.tsv.xz: 3 records have no label, left out: c, d, f",
+        "labels.tsv.xz: 1 of 4 labelled records are not in the input: z",
+        "labels.tsv.xz: 3 records have no label and are left out: c, d, f",
     ]
 
 
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        ("record\tis_virus\na\tTrue\nb\tother\n", [("virus", ""), ("other", "")]),
-        ("id\tclass\tsource\na\tvirus_x\tS\nb\tother_y\t\n", [("virus_x", "S"), ("other_y", "")]),
-        ("id\tclass\r\na\tvirus\r\n\r\nb\tother\r\na\tvirus\r\n", [("virus", ""), ("other", "")]),
-        ("\ufeffid\tclass\na\tvirus\nb\tother\n", [("virus", ""), ("other", "")]),
-        ("id\trecord\tclass\n1\ta\tvirus\n2\tb\tother\n", [("virus", ""), ("other", "")]),
-        ('id\tclass\tnote\na\tvirus\t"x\nb\tother\t\n', [("virus", ""), ("other", "")]),
-    ],
-)
-def test_tables_of_labels(write: Write, table: str, expected: list[tuple[str, str]]) -> None:
-    found = read_labels(write("t", table))
-    assert list(found) == ["a", "b"]
-    assert list(found.values()) == [Label(*label) for label in expected]
-
-
-@pytest.mark.parametrize(
-    ("table", "problem"),
-    [
-        ("", "t, line 1: needs columns record or id, and is_virus or class; it has none"),
-        ("id|is_virus\na|1\n", r"t, line 1: needs columns .*it has id\|is_virus"),
-        ("id\tsource\na\tx\n", "t, line 1: needs .* it has id, source"),
-        ("id\tis_virus\n", "t: the table has no lines below its header"),
-        ("id\tis_virus\na\t1\nb\n", "t, line 3: has 1 cells and the header 2; write"),
-        ("id\tis_virus\na\t1\t2\n", "t, line 2: has 3 cells and the header 2; write"),
-        ("id\tis_virus\n\t1\n", "t, line 2: the id is empty"),
-        ("id\tis_virus\na\tmaybe\n", "t, line 2: is_virus is 'maybe'; give 1 or 0, true or false"),
-        ("id\tclass\na\tphage\n", "t, line 2: 'phage' cannot be a class; a class's name begins"),
-        ("id\tclass\tis_virus\na\tvirus\t0\n", "line 2: is_virus says other and class says virus"),
-        ("id\tis_virus\na\t1\na\t0\n", "t, line 3: a has another label above; leave one"),
-    ],
-)
-def test_bad_tables_of_labels(write: Write, table: str, problem: str) -> None:
-    with pytest.raises(InputError, match=problem):
-        read_labels(write("t", table))
+def test_classes_of_labels_are_named_as_those_of_files(write: Write) -> None:
+    table = "id,is_virus,class,genome\na,1,phage,G\nb,1,virus_x,\nc,0,,H\nd,0,a|b,G\na,1,virus,K\n"
+    notes: list[str] = []
+    assert labels_by_record(write("t", table), notes) == {
+        "a": Label("virus_phage", "G"),
+        "b": Label("virus_x", ""),
+        "c": Label("other", "H"),
+        "d": Label("other_a_b", "G"),
+    }
+    assert notes == [
+        "1 labels give a record another class or source than an earlier label, which counts"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -166,22 +142,22 @@ def test_bad_tables_of_labels(write: Write, table: str, problem: str) -> None:
         ([], "no input: give files named virus"),
         (["nothing"], "nothing: cannot be read .No such file"),
         (["virus=nothing"], "nothing: cannot be read .No such file"),
-        (["virus=", "other=a.fa"], "an input is empty, as CLASS= without a file; name a file"),
-        ([""], "an input is empty, as CLASS="),
-        (["a.fa"], "a.fa: the name tells no class; rename it, write CLASS=a.fa or give labels"),
+        (["virus=", "other=a.fa"], "an input is empty, such as CLASS= without a file; name a file"),
+        ([""], "an input is empty, such as CLASS="),
+        (["a.fa"], "a.fa: the name tells no class; rename it, write CLASS=a.fa, or give --labels"),
         (["-"], "-: the name tells no class"),
         (["phage=a.fa"], "phage=a.fa: 'phage' cannot be a class; a class's name begins with"),
         (["virus x=a.fa"], "'virus x' cannot be a class"),
         (["others"], "others: no file is named virus. or other.; a class's name"),
         (["empty"], "empty: the directory holds no file"),
-        (["virus=a.fa"], "the input holds only virus: give sequences of a class other. as well"),
-        (["other=a.fa", "other_b=b.fa"], "holds only other, other_b: .* a class virus. as well"),
+        (["virus=a.fa"], "the input holds only virus; give sequences of a class other. as well"),
+        (["other=a.fa", "other_b=b.fa"], "holds only other, other_b; .* a class virus. as well"),
         (
             ["virus=a.fa", "other=a.fa"],
-            "every sequence comes under both labels: give each under one",
+            "every sequence has both labels; give each sequence one",
         ),
-        (["virus=a.fa", "other=b.fa", "other=a.fa"], "under both labels there are only other: giv"),
-        (["virus=a.fa", "virus=b.fa", "other=a.fa"], "under both labels there are only virus: giv"),
+        (["virus=a.fa", "other=b.fa", "other=a.fa"], "of both labels there is only other; giv"),
+        (["virus=a.fa", "virus=b.fa", "other=a.fa"], "of both labels there is only virus; giv"),
         (["virus=protein.fa", "other=a.fa"], "protein.fa: record 1 .p., line 2: letters that"),
         (["virus=empty.fa", "other=empty.fa"], "the input holds no labelled nucleotide record"),
         (["virus=protein.gb", "other=a.fa"], "protein.gb: record 1 .G1.3.: .*is this protein"),
@@ -202,7 +178,8 @@ def test_bad_input(write: Write, inputs: list[str], problem: str) -> None:
 def test_labels_of_other_records_are_refused(write: Write) -> None:
     labels = write("labels.tsv", "id\tis_virus\nx\t1\ny\t0\nz\t0\n")
     problem = (
-        r"labels.tsv: names no record of the input (it has x, y and 1 more; the input has a, b)"
+        "labels.tsv: labels no record of the input; are ids the same (labels: x, y and 1 more; "
+        "input: a, b)?"
     )
     with pytest.raises(InputError, match=re.escape(problem)):
         read_classes([write("a.fa", fasta("ab"))], labels=labels)
@@ -213,7 +190,7 @@ def test_records_that_are_no_nucleotides_are_left_out(write: Write) -> None:
     labelled = read_classes([virus, write("other.fa", fasta("c"))])
     assert held(labelled) == {"other": "c", "virus": "ab"}
     (note,) = labelled.notes
-    assert note.startswith("virus.fa: 2 records left out, without letters or with letters that are")
+    assert note.startswith("virus.fa: 2 records without a sequence, or with letters that are not")
     assert note.endswith("(empty, p)")
 
 
@@ -224,7 +201,7 @@ def test_a_sequence_under_both_labels_is_named_and_left_out(write: Write) -> Non
     labelled = read_classes(["virus_x.fa", "other.fa"])
     assert held(labelled) == {"other": "d", "virus_x": "c"}
     (note,) = labelled.notes
-    assert note.startswith("2 sequences come under both labels, 4 records left out: ")
+    assert note.startswith("2 sequences have both labels, 4 records are left out: ")
     assert note.endswith(": other:a = virus_x:a, other:t = virus_x:b")
 
 
@@ -235,7 +212,7 @@ def test_a_sequence_that_repeats_is_kept_once(write: Write) -> None:
     write("other.fa", fasta("d"))
     labelled = read_classes(["virus.fa", "virus_more.fa", "other.fa"])
     assert held(labelled) == {"other": "d", "virus": "ab", "virus_more": "c"}
-    assert labelled.notes == ["3 records repeat a sequence of their label, each kept once"]
+    assert labelled.notes == ["3 records repeat a sequence of their label and are left out"]
 
 
 def test_of_repeats_the_annotated_one_is_kept(write: Write) -> None:

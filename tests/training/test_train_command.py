@@ -197,7 +197,7 @@ def test_a_label_of_which_nothing_is_held_out_is_refused_at_the_beginning(
             [tmp_path / "virus.fa", data / "other_made.fa"], tmp_path / "out",
             group="record", device="cpu", on_note=notes.append,
         )  # fmt: skip
-    assert notes == ["virus: one group only, all of it in training, so nothing is measured on it"]
+    assert notes == ["virus: has one group, which is trained on, so nothing is measured on it"]
     assert not (tmp_path / "out").exists()
 
 

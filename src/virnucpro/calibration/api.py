@@ -1,4 +1,4 @@
-"""`calibrate`: from a finished run and labels to a bundle that says what its scores mean."""
+"""`calibrate`: make a calibrated bundle from a finished run and labels."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,10 +13,9 @@ from virnucpro.bundles.assemble import bundle_with_head, place_for_calibrated, w
 from virnucpro.bundles.manifest import Calibration
 from virnucpro.calibration.fit import PREVALENCE, Fit, fit
 from virnucpro.errors import InputError, RunError, SettingsError, reading
-from virnucpro.evaluation.tables import label_paths, labelled_records
-from virnucpro.prediction.outputs.paths import Outputs
 from virnucpro.runs.binding import Binding
 from virnucpro.runs.run import read_run
+from virnucpro.sequences.labels import label_paths, read_labels
 from virnucpro.sequences.tsv import quoted
 from virnucpro.system.directories import checked_out
 from virnucpro.system.forking import check_fork
@@ -35,27 +34,28 @@ def calibrate(
     name: str | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
-    """Fit a calibration on a finished run, and make a bundle that is the same beside having it.
+    """Fit a calibration on a finished run, and make a copy of its bundle with that calibration.
 
     Args:
         run: output directory of `predict`.
-        labels: a table with the columns `record` or `id`, `is_virus`, and perhaps `source` (the
-            genome a record was cut from: records of one are left out together); or sequence files
-            named virus* and other*, or their directory.
-        bundle: what the run was made with; its files are linked.
-        head: what the run was made with in place of the bundle's own head.
-        out: the new bundle's directory; or
-        name: what `predict --bundle` takes the new bundle by.
-        on_note: is told which records and labels do not count.
+        labels: a table with the columns `record` (or `id`), `is_virus` or `class`, and optionally
+            `source` (the genome that a record was cut from; cross-validation leaves out all
+            records of a genome together); or sequence files named virus* and other*, or their
+            directory (docs/evaluate.md).
+        bundle: bundle of the run; its files are linked.
+        head: head of the run, if it replaced the bundle's own.
+        out: directory of the new bundle; or
+        name: name of the new bundle, for `predict --bundle`.
+        on_note: called with each line that the user should know.
 
     Returns:
-        the new bundle; `manifest.calibration.metrics` says how well it did.
+        the new bundle; `manifest.calibration.metrics` holds how well the calibration fits.
 
     Raises:
         InputError: labels cannot be read, or are too few.
-        RunError: the run is not finished, or another bundle's.
-        BundleError: the bundle is damaged, or the new one's place is taken.
-        SettingsError: it is not clear where the new bundle should go.
+        RunError: the run is not finished, or was made with another bundle.
+        BundleError: the bundle is damaged, or the place of the new one is taken.
+        SettingsError: not exactly one of `out` and `name` is given.
     """
     check_fork()
     if (out is None) == (name is None):
@@ -64,7 +64,7 @@ def calibrate(
     place_for_calibrated(name, directory)
     if head is not None:
         bundle = bundle_with_head(os.fspath(bundle), Path(head))
-    loaded = load_bundle(bundle, is_checked=True)  # what is linked is compared when it is
+    loaded = load_bundle(bundle, is_checked=True)  # linking compares its files
     binding = _binding_of(Path(run), loaded)
     rows, notes = labelled_scores(Path(run), binding, label_paths(labels))
     try:
@@ -84,17 +84,17 @@ def calibrate(
 
 
 def _binding_of(run: Path, bundle: Bundle) -> Binding:
-    """Return what a run is bound to, which must be this bundle."""
+    """Return the binding of a finished run that was made with this bundle."""
     manifest = read_run(run)
     if manifest is None or manifest.binding.command != "predict":
-        raise RunError(f"{run}: holds no run of predict; give the output directory of one")
+        raise RunError(f"{run}: holds no run of predict; give the output directory of predict")
     if manifest.status != "finished":
-        raise RunError(f"{run}: is not finished; repeat its command, then calibrate")
+        raise RunError(f"{run}: is not finished; rerun its command, then calibrate")
     binding = manifest.binding
     if binding.bundle_sha256 != bundle.sha256:
         raise RunError(
             f"{run}: was made with {binding.bundle} (manifest {binding.bundle_sha256[:12]}), not "
-            f"with {bundle.path} ({bundle.sha256[:12]}); give the bundle that it was made with"
+            f"with {bundle.path} ({bundle.sha256[:12]}); give the bundle of the run"
         )
     return binding
 
@@ -102,49 +102,49 @@ def _binding_of(run: Path, bundle: Bundle) -> Binding:
 def labelled_scores(
     run: Path, binding: Binding, labels: Sequence[Path]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return what is known of records with a score and a label, and what does not count.
+    """Return the records that have a score and a label, and notes on those that lack one.
 
-    Known are `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.
+    Columns are `p_virus`, `scored_chunks`, `chunk_bases` (the mean), `is_virus` and `source`.
     """
-    outputs = Outputs(run, compressed=bool(binding.settings["compressed"]))
+    suffix = ".tsv.gz" if binding.settings["compressed"] else ".tsv"
     columns = {"record": pl.String, "chunks": pl.Int64, "p_virus": pl.Float64}
-    records = _columns(outputs.path("records"), columns)
+    records = _columns(run / f"records{suffix}", columns)
     columns = {"start": pl.Int64, "end": pl.Int64, "call": pl.String}
-    chunks = _columns(outputs.path("chunks"), columns)
+    chunks = _columns(run / f"chunks{suffix}", columns)
     if records["chunks"].sum() != len(chunks):
-        raise RunError(f"{run}: some chunks are not in its tables; calibrate on a complete run")
+        raise RunError(f"{run}: its tables lack some chunks; calibrate on a complete run")
     owner = np.repeat(np.arange(len(records)), records["chunks"].to_numpy())
     is_scored = (chunks["call"] != "unscored").to_numpy()
     scored = np.bincount(owner[is_scored], minlength=len(records))
     spans = np.bincount(owner, chunks["end"] - chunks["start"], len(records)).astype(np.int64)
     bases = spans // np.maximum(records["chunks"].to_numpy(), 1)
-    labelled = labelled_records(labels)
+    given = read_labels(labels)
+    labelled = given.with_sources
     known = records.with_columns(scored_chunks=scored, chunk_bases=bases)
     with_score = known.filter(pl.col("p_virus").is_not_null())
     found = with_score.join(labelled, on="record", maintain_order="left")
     if found.is_empty():
         examples = ", ".join(quoted(x["record"][0]) for x in (records, labelled) if len(x))
         raise InputError(
-            f"{labels[0]}: labels no record that {run} has a score for; are ids the same "
-            f"({examples})?"
+            f"{labels[0]}: labels no scored record of {run}; are ids the same ({examples})?"
         )
-    notes = []
+    notes = list(given.notes)
     if unlabelled := len(with_score) - len(found):
-        notes.append(f"{unlabelled:,} scored records have no label and do not count")
+        notes.append(f"{unlabelled:,} scored records have no label and are left out")
     if missing := len(labelled.join(records, on="record", how="anti")):
         notes.append(f"{missing:,} labelled records are not in the run")
     return found, notes
 
 
 def _columns(path: Path, types: dict[str, type[pl.DataType]]) -> pl.DataFrame:
-    with reading(path, "repeat the run's command", RunError):
+    with reading(path, "rerun the run's command", RunError):
         return pl.read_csv(
             path, separator="\t", quote_char=None, columns=list(types), schema_overrides=types
         )
 
 
 def _calibration(fitted: Fit, binding: Binding) -> Calibration:
-    """Say what was fitted, and on what."""
+    """Return the manifest's calibration: the lines and the data they were fitted on."""
     lines = [
         f"from {line.chunks} scored chunks{f' of {line.bases} bases' * bool(line.bases)} on "
         f"{line.method}"

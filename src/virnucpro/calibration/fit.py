@@ -1,11 +1,14 @@
-"""Fitting a calibration on labelled scores.
+"""Fit a calibration on labelled scores.
 
-Two rising lines are tried: isotonic regression (Zadrozny and Elkan 2002) with its steps joined at
-their centres (Oron and Flournoy 2017), and a logistic curve on the log odds of the score (Platt
-1999). The curve is taken where its log loss on sources it was not fitted on is lower by more than
-a standard error, which it is where records are few: with many it is too sure at its ends, on which
-false discovery rates hang (docs/calibration.md). Viruses and others weigh the same in all, so that
-a line is for a share of viruses of one half.
+Two kinds of rising line are tried: isotonic regression (Zadrozny and Elkan 2002) whose steps are
+joined at their centres (Oron and Flournoy 2017), and a logistic curve on the log odds of the score
+(Platt 1999). The curve is taken if its log loss on left-out sources is lower by more than a
+standard error. That happens with few records; with many the curve is too confident at its ends, on
+which false discovery rates depend (docs/calibration.md). Viruses and others have equal total
+weight, so a line is for a prevalence of one half.
+
+scikit-learn's `IsotonicRegression` adds no half records to a pool, and its `LogisticRegression`
+takes no fractional targets, so both lines are fitted here.
 """
 
 import math
@@ -18,49 +21,49 @@ import numpy as np
 from virnucpro.bundles.manifest import CalibrationLine
 from virnucpro.classify.probability import Bool, Float64, Int64, last_reached
 
-#: Share of viruses that a fit is for.
+#: Share of viruses that lines are for.
 PREVALENCE = 0.5
-#: Records that a line needs of viruses, and of others, from two sources or more.
+#: Minimum number of viral records, and of other ones, for a line, each from two sources or more.
 LEAST_RECORDS = 50
-#: From so many scored chunks, and bases of a chunk, on there is a line of its own, where records
-#: suffice for it. 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
+#: Minimum scored chunks and bases of a chunk of each line; a line is fitted if there are enough
+#: records. 225 and 400 lie between the usual lengths of reads, 150, 300 and 500.
 FIRSTS = tuple(product((1, 2, 3, 5, 9), (0, 225, 400)))
 _FOLDS = 5
 _ECE_BINS = 15
-#: Most steps of the isotonic line, and knots of the logistic one.
+#: Maximum number of steps of the isotonic line, and number of knots of the logistic one.
 _STEPS = 100
-#: p_virus has 6 decimals: half of the last one is kept between it and 0 or 1.
+#: Half of the last of the 6 decimals of p_virus; probabilities stay this far from 0 and 1.
 _HALF_DECIMAL = 5e-7
-#: How much nearer to 0 or 1 a line is at its ends than in its first and last step.
+#: Share by which a line is nearer to 0 or 1 at its ends than in its first and last step.
 _TILT = 0.01
-#: Shares of two steps that differ by less are the same, but for rounding.
+#: Steps whose shares differ by less are equal except for rounding.
 _LEAST_RISE = 1e-9
 
 
 class Line(NamedTuple):
-    """A line from score to P(virus); it starts at score 0, ends at 1, and always rises.
+    """A rising line from score to P(virus), from score 0 to score 1.
 
     Attributes:
-        scores: of the knots.
-        probabilities: at the knots, never 0 or 1.
+        scores: scores of the knots.
+        probabilities: P(virus) at the knots, never 0 or 1.
     """
 
     scores: Float64
     probabilities: Float64
 
     def at(self, scores: Float64) -> Float64:
-        """Return P(virus) of scores."""
+        """Return P(virus) at these scores."""
         return np.interp(scores, self.scores, self.probabilities)
 
 
 class FittedLine(NamedTuple):
-    """A line for records with so many scored chunks of so many bases, or more.
+    """A line for records with a minimum of scored chunks and of bases a chunk.
 
     Attributes:
-        chunks: the least.
-        bases: of a chunk, the least.
+        chunks: minimum number of scored chunks.
+        bases: minimum mean of bases of a chunk.
         method: `isotonic` or `logistic`.
-        line: fitted on all of these records.
+        line: the line, fitted on all of these records.
     """
 
     chunks: int
@@ -69,7 +72,7 @@ class FittedLine(NamedTuple):
     line: Line
 
     def described(self) -> CalibrationLine:
-        """Return it as a bundle holds it."""
+        """Return the line as a bundle stores it."""
         return CalibrationLine(
             chunks=self.chunks,
             bases=self.bases,
@@ -79,11 +82,11 @@ class FittedLine(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a calibration is made of.
+    """The result of a fit.
 
     Attributes:
-        lines: by chunks and bases, the first for one chunk.
-        metrics: of the scores as they were, and of lines on sources they were not fitted on.
+        lines: lines by chunks and bases; the first is for one chunk.
+        metrics: measures of the raw scores, and of lines on left-out sources.
     """
 
     lines: list[FittedLine]
@@ -95,13 +98,13 @@ def fit(scores: Float64, chunks: Int64, bases: Int64, is_virus: Bool, sources: I
 
     Args:
         scores: p_virus of each record.
-        chunks: scored chunks of each, one or more.
-        bases: of a chunk of each, the mean.
-        is_virus: what each is.
-        sources: number of the genome, or of whatever else is alike, that each is of.
+        chunks: number of scored chunks of each record, one or more.
+        bases: mean number of bases of a chunk of each record.
+        is_virus: label of each record.
+        sources: number of the genome that each record was cut from.
 
     Raises:
-        ValueError: when there are too few records or sources of viruses or of others.
+        ValueError: there are too few records or sources of viruses or of others.
     """
     if not _suffice(is_virus, sources):
         raise ValueError(
@@ -135,9 +138,9 @@ def _suffice(is_virus: Bool, sources: Int64) -> bool:
 def _parts(
     chunks: Int64, bases: Int64, is_virus: Bool, sources: Int64
 ) -> list[tuple[tuple[int, int], Bool]]:
-    """Return from how many chunks, and bases of a chunk, on each line is, and its records.
+    """Return the minimum chunks and bases of each line, and its records.
 
-    Where records are few, those of the next lower line have them too.
+    If a line would have too few records, they go to the next lower line.
     """
     firsts = list(FIRSTS)
     for first in reversed(FIRSTS):
@@ -150,7 +153,7 @@ def _parts(
 
 
 def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, Float64]:
-    """Return the method that does better on left-out sources, and its probabilities there."""
+    """Return the method that is better on left-out sources, and its probabilities there."""
     fold = _folds(is_virus, sources)
     held_out = {method: np.empty(len(scores)) for method in METHODS}
     for test in (fold == k for k in range(int(fold.max()) + 1)):
@@ -165,9 +168,9 @@ def _best_method(scores: Float64, is_virus: Bool, sources: Int64) -> tuple[str, 
 
 
 def _folds(is_virus: Bool, sources: Int64) -> Int64:
-    """Deal sources into folds, the largest first, so that beside each fold are both labels.
+    """Deal sources into folds, largest first, so that both labels remain outside each fold.
 
-    What of a source is viral, and what is not, are two sources.
+    The viral and the other records of a source count as two sources.
     """
     fold = np.empty(len(sources), np.int64)
     for of_class in (is_virus, ~is_virus):
@@ -181,8 +184,8 @@ def _folds(is_virus: Bool, sources: Int64) -> Int64:
 def isotonic(scores: Float64, is_virus: Bool) -> Line:
     """Return the line through the centres of the steps of an isotonic regression.
 
-    Half a record of each class is added to each step (Krichevsky and Trofimov 1981), so that none
-    says 0 or 1, and a step of few records says little.
+    Half a record of each class is added to each step (Krichevsky and Trofimov 1981), so that no
+    probability is 0 or 1 and a step with few records stays near one half.
     """
     weights = class_weights(is_virus)
     _, which = np.unique(scores, return_inverse=True)
@@ -201,8 +204,8 @@ def _pooled(steps_K3: Float64, added_3: Float64) -> Float64:
     """Pool adjacent violators: join neighbours until the share of viruses always rises.
 
     Args:
-        steps_K3: weight of viruses, weight of others, sum of weighted scores, of each step.
-        added_3: what a step has besides when its share is taken.
+        steps_K3: for each step, weight of viruses, weight of others, sum of weighted scores.
+        added_3: added to each pooled step before its share is computed.
     """
     pooled: list[Float64] = []
     for step in steps_K3:
@@ -219,8 +222,8 @@ def _share(step_3: Float64) -> float:
 def logistic(scores: Float64, is_virus: Bool) -> Line:
     """Return knots of sigmoid(a + b * log odds of the score), fitted by Newton's method.
 
-    The targets are Platt's, as if one more record of each class were on the wrong side, so that b
-    stays finite. Where viruses score lower, the line all but stays level.
+    The targets are Platt's, as if one more record of each class had the wrong label, so that b
+    stays finite. If viruses score lower than others, the line is almost level.
     """
     weights = class_weights(is_virus)
     viruses, others = is_virus.sum(), (~is_virus).sum()
@@ -241,12 +244,12 @@ def logistic(scores: Float64, is_virus: Bool) -> Line:
     return _whole_line(_sigmoid(knots), shares)
 
 
-#: How a line is fitted, by name.
+#: Name of a method -> function that fits a line.
 METHODS: dict[str, Callable[[Float64, Bool], Line]] = {"isotonic": isotonic, "logistic": logistic}
 
 
 def _whole_line(scores: Float64, shares: Float64) -> Line:
-    """Lead a line on to scores 0 and 1, all but level, and keep the knots where it rises."""
+    """Extend a line almost level to scores 0 and 1, and keep the knots at which it rises."""
     rises = np.append(True, np.diff(shares) > _LEAST_RISE) & (scores > 0) & (scores < 1)
     low, high = shares[0] * (1 - _TILT), 1 - (1 - shares[-1]) * (1 - _TILT)
     return Line(
@@ -265,7 +268,7 @@ def _sigmoid(x: Float64) -> Float64:
 
 
 def class_weights(is_virus: Bool) -> Float64:
-    """Return weights with which viruses and others weigh the same, one on average."""
+    """Return weights of mean one under which viruses and others have equal total weight."""
     half, viruses = len(is_virus) / 2, int(is_virus.sum())
     return np.where(is_virus, half / viruses, half / (len(is_virus) - viruses))
 
@@ -273,7 +276,7 @@ def class_weights(is_virus: Bool) -> Float64:
 def calibration_error(probability: Float64, is_virus: Bool, weights: Float64) -> float:
     """Return the expected calibration error over 15 bins of equal width.
 
-    That is the mean distance between P(virus) and the share of viruses of a bin (Naeini et al.
+    This is the mean distance between P(virus) and the share of viruses of a bin (Naeini et al.
     2015).
     """
     which = np.minimum((probability * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
@@ -282,7 +285,7 @@ def calibration_error(probability: Float64, is_virus: Bool, weights: Float64) ->
 
 
 def log_loss(probability: Float64, is_virus: Bool, weights: Float64) -> float:
-    """Return the mean of -log P(what a record is)."""
+    """Return the mean of -log P(true label)."""
     return float((weights * _losses(probability, is_virus)).sum() / weights.sum())
 
 

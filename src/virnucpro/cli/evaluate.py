@@ -7,17 +7,15 @@ import typer
 
 from virnucpro.cli import parameters as options
 from virnucpro.errors import one_line
-from virnucpro.system.directories import checked_out
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from virnucpro.evaluation import Evaluation
-    from virnucpro.evaluation.report import Estimate, Group
+    from virnucpro.evaluation.result import Estimate, Evaluation, Group
 
-#: Columns of the tables where no terminal says how wide it is.
+#: Width of the tables in characters if standard output is not a terminal.
 _FILE_WIDTH = 150
-#: Metric -> what the table calls it.
+#: Metric -> its name in the table.
 _OVERALL = {
     "auroc": "AUROC",
     "auprc": "AUPRC (average precision)",
@@ -49,43 +47,34 @@ def evaluate(
             help="Output directory of predict, or a table of records and scores.",
         ),
     ],
-    labels: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="LABELS...",
-            help="Table with the columns record (or id), is_virus, and perhaps class and source; "
-            "or sequence files named virus* and other*, or their directory.",
-        ),
-    ],
+    labels: options.Labels,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            parser=checked_out,
-            metavar="DIRECTORY",
-            help="Directory for JSON, TSV and pictures; else none.",
-        ),
+        options.out_option("Directory for JSON, TSV and pictures (default: no files)."),
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option(help="Resamples of source genomes for the intervals; 0 for none.", min=0)
+        int,
+        typer.Option(
+            help="Number of resamples of source genomes for the intervals; 0 for no intervals.",
+            min=0,
+        ),
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resamples.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 1,
     score_column: Annotated[
         str, typer.Option(help="Column that ranks records, higher for viruses.")
     ] = "p_virus",
     quiet: options.Quiet = False,
     _config: options.Config = None,
 ) -> None:
-    """Say how good predictions are, from labels of the same records."""
-    from virnucpro.evaluation import evaluate as compare  # noqa: PLC0415
+    """Measure how good predictions are, from labels of the same records."""
+    from virnucpro.evaluation.api import evaluate as compare  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet)
     found = compare(
         predictions, labels, out, score_column=score_column, bootstrap=bootstrap, seed=seed
     )
-    console.print(_told(found))
+    console.print(_first_line(found))
     console.print(_overall_table(found))
     for view in found.views:
         for table in (_class_table(found, view), _length_table(found, view)):
@@ -97,7 +86,7 @@ def evaluate(
         console.print(f"written to {out}")
 
 
-def _told(found: "Evaluation") -> str:
+def _first_line(found: "Evaluation") -> str:
     group, asked = found.views["all"]["overall"], found.asked
     probability = found.probability_column or "none"
     return (
@@ -119,19 +108,19 @@ def _overall_table(found: "Evaluation") -> "Table":
 
 
 def _decision(found: "Evaluation") -> str:
-    """Return which calls tables of groups show."""
+    """Return which calls the tables of groups show."""
     measures = found.views["all"]["overall"].measures
     return "at_call" if "recall_at_call" in measures else "at_half"
 
 
 def _says_the_same(groups: "list[dict[str, Estimate]]", metric: str) -> bool:
-    """Tell whether a metric at one half is that of the call in every view."""
+    """Return whether a metric at one half equals that at the call in every view."""
     twin = metric.replace("at_half", "at_call")
     return twin != metric and all(m.get(metric) == m.get(twin) for m in groups)
 
 
 def _class_table(found: "Evaluation", view: str) -> "Table":
-    """A viral class has a recall, another one a false positive rate."""
+    """Return a table of classes: recall of viral ones, false positive rate of others."""
     decision = _decision(found)
     table = _table(
         f"{view} records by class: share found viral at 1 % and 5 % false positives overall and "
@@ -166,7 +155,7 @@ def _length_table(found: "Evaluation", view: str) -> "Table":
 
 
 def _cells(group: "Group", *metrics: str) -> list[str]:
-    """Return the share unscored, without its interval, and some metrics with theirs."""
+    """Return the unscored share without its interval, and metrics with theirs."""
     unscored = group.measures.get("unscored")
     shown = "" if unscored is None else f"{unscored.value:.3f}"
     return [shown, *(str(group.measures.get(metric, "")) for metric in metrics)]

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,14 +9,19 @@ from virnucpro.cli.completion import words
 from virnucpro.cli.settings import read_config
 from virnucpro.system.directories import checked_out
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "-o",
-        "--out",
-        parser=checked_out,
-        metavar="DIRECTORY",
-        help="Output directory, new or of the same command before.",
+
+def out_option(text: str) -> Any:  # noqa: ANN401 (typer's own type)
+    """Return the option `--out` of a directory, with this help text."""
+    return typer.Option("-o", "--out", parser=checked_out, metavar="DIRECTORY", help=text)
+
+
+Out = Annotated[Path, out_option("Output directory, new or of the same command before.")]
+Labels = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="LABELS...",
+        help="Table with the columns record (or id), is_virus or class, and optionally source (the "
+        "genome); or sequence files named virus* and other*, or their directory.",
     ),
 ]
 Frames = Annotated[

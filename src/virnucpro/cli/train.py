@@ -29,7 +29,11 @@ def train(
     ],
     out: options.Out,
     labels: Annotated[
-        Path | None, typer.Option(help="A table: record or id, and is_virus or class.")
+        Path | None,
+        typer.Option(
+            help="Table with the columns record (or id), is_virus or class, and optionally source "
+            "(the genome).",
+        ),
     ] = None,
     encoders: Annotated[
         str,

@@ -32,7 +32,7 @@ __all__ = ["Report", "doctor"]
 #: Oldest versions that are supported, as in pyproject.toml.
 _OLDEST = {"python": (3, 11), "torch": (2, 11)}
 #: Extra -> modules that it installs.
-_EXTRAS = {"anndata": ("anndata",), "ray": ("ray",), "train": ("Bio", "matplotlib", "sklearn")}
+_EXTRAS = {"anndata": ("anndata",), "ray": ("ray",), "train": ("Bio",)}
 #: Bytes of a bundle whose digests are compared here; of larger ones the sizes are.
 _QUICKLY_READ = 1 << 28
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")

@@ -1,4 +1,4 @@
-"""Intervals by resampling the sources that records were cut from."""
+"""Bootstrap intervals: the sources that records were cut from are resampled."""
 
 import math
 from collections import defaultdict
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.evaluation.records import Part, Records
+from virnucpro.evaluation.matched_records import Part, Records
 from virnucpro.evaluation.weighted import WeightedPart
 
-#: Weights computed at once: about what a core's cache holds.
+#: Weights computed at once; about as many as fit a core's cache.
 _WEIGHTS_AT_ONCE = 1 << 18
-#: Percentiles between which 95 % of resamples lie.
+#: Percentiles that bound 95 % of the resamples.
 _INTERVAL = (2.5, 97.5)
 Interval = tuple[float, float]
 
@@ -20,17 +20,18 @@ Interval = tuple[float, float]
 def intervals(
     records: Records, parts: Sequence[Part], resamples: int, seed: int
 ) -> list[dict[str, dict[str, Interval]]]:
-    """Return the 95 % percentile interval of every measure, by part and group.
+    """Return the 95 % percentile interval of every measure, for each part by group.
 
-    Sources are drawn with replacement, as many as there are, viral ones and others apart (Efron and
-    Tibshirani 1993, An introduction to the bootstrap, ch. 13; for clustered data Field and Welsh
-    2007, J. R. Stat. Soc. B 69:369). Resamples in which a measure is not defined are left out.
+    As many sources as there are are drawn with replacement, viral and other sources separately
+    (Efron and Tibshirani 1993, An introduction to the bootstrap, ch. 13; for clustered data Field
+    and Welsh 2007, J. R. Stat. Soc. B 69:369). Resamples in which a measure is undefined are left
+    out of its interval.
 
     Args:
         records: all records.
-        parts: what is measured of them.
-        resamples: how many; 0 gives no intervals.
-        seed: of the draws.
+        parts: the parts of `records` to measure.
+        resamples: number of resamples; 0 gives no intervals.
+        seed: seed of the draws.
     """
     if not resamples:
         return [{} for _ in parts]
@@ -53,7 +54,7 @@ def intervals(
 
 
 def weights(records: Records, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each record counts in some resamples at a time, shape (B, N)."""
+    """Yield how often each record counts, for batches of resamples, shape (B, N)."""
     random = np.random.default_rng(seed)
     sources, first = np.unique(records.source, return_index=True)
     is_virus = records.is_virus[first]

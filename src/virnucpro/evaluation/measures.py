@@ -1,6 +1,6 @@
-"""What is measured, from records that count once each; scikit-learn's definitions.
+"""The measures of records, as scikit-learn defines them.
 
-A measure that is not defined, as an AUROC without viral records, is NaN.
+An undefined measure, such as the AUROC without viral records, is NaN.
 """
 
 import math
@@ -19,14 +19,20 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from virnucpro.evaluation.calibration import calibration_bins, calibration_error
-from virnucpro.evaluation.records import FALSE_POSITIVE_RATES, ROUNDING, Mask, Part, Records
+from virnucpro.evaluation.matched_records import (
+    FALSE_POSITIVE_RATES,
+    ROUNDING,
+    Mask,
+    Part,
+    Records,
+)
+from virnucpro.evaluation.reliability import calibration_bins, calibration_error
 
 Measures = dict[str, float]
 
 
 def measure(part: Part) -> dict[str, Measures]:
-    """Return the measures of a part, by group: the whole of it, and each of its classes."""
+    """Return the measures of a part as a whole and of each of its classes."""
     records = part.records
     thresholds = _thresholds(records)
     found = {part.name: _whole(records, thresholds)}
@@ -56,7 +62,7 @@ def _whole(records: Records, thresholds: dict[str, float]) -> Measures:
 
 
 def _decision(is_virus: Mask, called: Mask) -> Measures:
-    """Return the measures of a yes or no; precision without any yes is not defined."""
+    """Return the measures of calls; precision is undefined if nothing is called virus."""
     (true_other, false_virus), _ = confusion_matrix(is_virus, called, labels=[False, True])
     others = true_other + false_virus
     has_both = is_virus.any() and not is_virus.all()
@@ -70,7 +76,7 @@ def _decision(is_virus: Mask, called: Mask) -> Measures:
 
 
 def _calibration(records: Records) -> Measures:
-    """Return how far probabilities are from labels; nothing without any."""
+    """Return how far probabilities are from labels; empty without probabilities."""
     known = ~np.isnan(records.probability)
     if not known.any():
         return {}
@@ -82,7 +88,7 @@ def _calibration(records: Records) -> Measures:
 
 
 def _of_class(records: Records, inside: Mask, thresholds: dict[str, float]) -> Measures:
-    """Return a viral class's recall, or another's false positives, and its AUROC."""
+    """Return the AUROC of a class, and its recall or, if not viral, its false positive rate."""
     label = bool(records.is_virus[inside][0])
     opposite = records.is_virus != label
     found = {"auroc": math.nan}
@@ -99,7 +105,7 @@ def _of_class(records: Records, inside: Mask, thresholds: dict[str, float]) -> M
 
 
 def _thresholds(records: Records) -> dict[str, float]:
-    """Return the lowest rank at and above which so few of the others lie."""
+    """Return the lowest rank that keeps to each false positive rate."""
     if records.is_virus.all() or not records.is_virus.any():
         return dict.fromkeys(FALSE_POSITIVE_RATES, math.nan)
     fpr, _, thresholds = roc_curve(records.is_virus, records.rank, drop_intermediate=False)

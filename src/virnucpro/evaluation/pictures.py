@@ -1,4 +1,4 @@
-"""ROC, precision-recall and reliability as PNG pictures."""
+"""The ROC, precision-recall and reliability curves as PNG pictures."""
 
 import io
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from virnucpro.evaluation.records import FALSE_POSITIVE_RATES, VIEWS, Records
-from virnucpro.evaluation.report import Evaluation
+from virnucpro.evaluation.matched_records import FALSE_POSITIVE_RATES, VIEWS, Records
+from virnucpro.evaluation.result import Evaluation
 
 _DPI = 150
-#: Told apart with any colour vision (Okabe and Ito 2008), and by their dashes.
+#: Distinguishable with any colour vision (Okabe and Ito 2008), and by their dashes.
 _COLOURS = {"all": "#0072B2", "scored": "#D55E00"}
 _VIRUS, _OTHER = "#D55E00", "#56B4E9"
 _DASHES = {"all": "-", "scored": (0, (5, 1.5))}
@@ -21,7 +21,7 @@ _GREY = "#777777"
 
 
 def roc_picture(evaluation: Evaluation, records: Records) -> bytes:
-    """Draw recall against false positives, once more with a logarithmic axis for few of them."""
+    """Draw recall against the false positive rate, on a linear and on a logarithmic axis."""
     figure = Figure(figsize=(10, 5), dpi=_DPI, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     lowest = 1 / max(1, int((~records.is_virus).sum()))
@@ -47,7 +47,7 @@ def roc_picture(evaluation: Evaluation, records: Records) -> bytes:
 
 
 def _write_recalls(plot: Axes, evaluation: Evaluation, name: str, rate: float) -> None:
-    """Mark the recall of both views at a rate, and write the numbers at the top of its line."""
+    """Mark the recall of both views at a rate, and write the numbers at the top of the line."""
     for i, view in enumerate(VIEWS):
         found = evaluation.views[view]["overall"].measures[f"recall_at_{name}"].value
         if found is None:
@@ -60,7 +60,7 @@ def _write_recalls(plot: Axes, evaluation: Evaluation, name: str, rate: float) -
 
 
 def precision_recall_picture(evaluation: Evaluation, records: Records) -> bytes:
-    """Draw precision against recall, with the share of viral records as chance."""
+    """Draw precision against recall; the share of viral records is the level of chance."""
     figure = Figure(figsize=(6, 5), dpi=_DPI, layout="constrained")
     plot = figure.subplots()
     for view, chosen in _drawable(records):
@@ -82,7 +82,7 @@ def precision_recall_picture(evaluation: Evaluation, records: Records) -> bytes:
 
 
 def reliability_picture(evaluation: Evaluation) -> bytes:
-    """Draw the share of viral records against their mean probability, over counts of records."""
+    """Draw the share of viral records against the mean probability, above counts of records."""
     figure = Figure(figsize=(6, 6.2), dpi=_DPI, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     bins = evaluation.reliability
@@ -140,7 +140,7 @@ def _style(plot: Axes, x: str, y: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return a text that Matplotlib takes for no formula."""
+    """Escape a text so that Matplotlib reads no formula in it."""
     return text.replace("$", r"\$")
 
 

@@ -136,7 +136,7 @@ def _lines(text: str, sheet: str) -> Iterator[tuple[int, list[str]]]:
                 yield lines.line_num, cells
     except csv.Error as error:
         where = f"line {lines.line_num if lines else 1}"
-        raise InputError(f"{sheet}, {where}: {error}; mend its quotes") from error
+        raise InputError(f"{sheet}, {where}: {error}; fix its quotes") from error
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, str]:

@@ -1,28 +1,24 @@
-"""Tables that people write: labels and scores, as spreadsheets, R and pandas save them.
+"""Tables that users write: labels and scores, as spreadsheets, R and pandas save them.
 
-Cells are parted by tabs, commas, semicolons or blanks, quoted or not; lines end as on any system;
-the text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. The numbers that R puts before the
-rows are left out.
+Cells are separated by tabs, commas, semicolons or spaces and may be quoted. Lines may end as on
+Unix, Windows or an old Mac. The text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Row
+numbers that R writes are skipped.
 """
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import islice
 from typing import TextIO
+
+import polars as pl
 
 from virnucpro.errors import InputError, printable, reading, shortened
 from virnucpro.sequences.streams import open_content
 
-#: How a label is written, in any case.
-LABELS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "virus"), True),
-    **dict.fromkeys(("0", "0.0", "false", "no", "other"), False),
-}
-#: The same for messages.
-GIVE_LABELS = "give 1 or 0, true or false, yes or no, virus or other"
 _DELIMITERS = ("\t", ",", ";", " ")
 _ENCODINGS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -31,10 +27,14 @@ _ENCODINGS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-#: Letters of a line, letters of a table and lines of a table, at most.
+#: Limits: characters of a line, characters of a table, lines of a table.
 _LONGEST_LINE, _LONGEST, _MOST_LINES = 1 << 20, 1 << 30, 20_000_000
-#: Columns that a message names, and letters of what it quotes.
+#: Column names that a message lists, and characters of a cell that it quotes.
 _NAMED, _QUOTED = 8, 60
+#: Rows read at a time.
+_BATCH = 100_000
+#: Column with the line number of each row; the name cannot clash, as no header cell holds a tab.
+LINE = "\t"
 
 Cells = list[str]
 
@@ -44,8 +44,8 @@ class TextTable:
     """An open table.
 
     Attributes:
-        name: for messages.
-        columns: their names.
+        name: path of the file, for messages.
+        columns: names of the columns.
     """
 
     name: str
@@ -54,12 +54,12 @@ class TextTable:
     _has_quotes: bool
 
     def __iter__(self) -> Iterator[tuple[int, Cells]]:
-        """Yield the line and the cells of each row; a cell has no blanks at its ends."""
+        """Yield the line number and the cells of each row; cells are stripped of spaces."""
         width, before = len(self.columns), None
         for number, cells in self._rows:
             if not any(cells):
                 continue
-            if before is None:  # R writes the numbers of rows in a column without a name
+            if before is None:  # R writes row numbers in a column without a name
                 is_more = len(cells) == width + 1 and (self._has_quotes or cells[-1] != "")
                 before = int(is_more and cells[0].isdigit())
             del cells[:before]
@@ -67,27 +67,27 @@ class TextTable:
                 cells.pop()
             if len(cells) != width:
                 raise InputError(
-                    f"{self.name}, line {number}: has {len(cells) + before:,} cells and the header "
-                    f"{width:,}; write as many (in R with row.names = FALSE)"
+                    f"{self.name}, line {number:,}: has {len(cells) + before:,} cells, but the "
+                    f"header has {width:,}; write as many (in R with row.names = FALSE)"
                 )
             yield number, cells
 
     def first(self, *names: str) -> int | None:
-        """Return the place of the first of some columns that is there; None without any.
+        """Return the index of the first of these columns that exists; None if none does.
 
         Raises:
-            InputError: when two columns have that name.
+            InputError: two columns have that name.
         """
         name = next((name for name in names if name in self.columns), None)
         if name is None:
             return None
         if self.columns.count(name) > 1:
-            raise InputError(f"{self.name}, line 1: has two columns {name}; leave one")
+            raise InputError(f"{self.name}, line 1: has two columns {name}; keep one")
         return self.columns.index(name)
 
 
 def encoding_of(start: bytes) -> str:
-    """Return the encoding that a text's first bytes tell; UTF-8 where they tell none."""
+    """Return the encoding that a byte order mark names; UTF-8 without one."""
     return next((name for mark, name in _ENCODINGS.items() if start.startswith(mark)), "utf-8")
 
 
@@ -98,13 +98,13 @@ def open_table(
     """Open a table, plain or compressed.
 
     Args:
-        path: of the file.
-        fits: tells whether the names of columns are those of the table that is looked for; it
-            decides what cells are parted by.
-        needs: names of the columns that it must have, for the message.
+        path: the file.
+        fits: returns whether these column names are those of the expected table; the first
+            delimiter for which they are is taken.
+        needs: the required columns, for the message.
 
     Raises:
-        InputError: when the file cannot be read, or is no such table; also while it is read.
+        InputError: the file cannot be read, or is not such a table; also raised while iterating.
     """
     name = os.fspath(path)
     with reading(name, "give a table, as CSV or tab-separated text"), open_content(name) as content:
@@ -124,15 +124,15 @@ def open_table(
 
 
 def _lines(text: TextIO, name: str) -> Iterator[str]:
-    """Yield the lines of a text with their ends; refuse what can be no table."""
+    """Yield the lines of a text with their ends; refuse text that cannot be a table."""
     number = size = 0
     while True:
         try:
             line = text.readline(_LONGEST_LINE)
         except UnicodeError as error:
             raise InputError(
-                f"{name}, after line {number:,}: is no {encoding_of(b'').upper()} text ({error}); "
-                "save it as UTF-8"
+                f"{name}, after line {number:,}: is not {encoding_of(b'').upper()} text "
+                f"({error}); save it as UTF-8"
             ) from error
         if not line:
             return
@@ -140,19 +140,19 @@ def _lines(text: TextIO, name: str) -> Iterator[str]:
         size += len(line)
         if "\0" in line:
             raise InputError(
-                f"{name}, line {number:,}: holds a NUL, as no text does and UTF-16 without a byte "
-                "order mark; save it as UTF-8"
+                f"{name}, line {number:,}: contains a NUL byte, as UTF-16 without a byte order "
+                "mark does; save it as UTF-8"
             )
         if len(line) == _LONGEST_LINE or size > _LONGEST or number > _MOST_LINES:
             raise InputError(
-                f"{name}, line {number:,}: is too long for a table of labels or scores; tables "
-                f"have lines up to {_LONGEST_LINE:,} letters, and {_MOST_LINES:,} lines"
+                f"{name}, line {number:,}: is too long for a table of labels or scores; a table "
+                f"has up to {_MOST_LINES:,} lines of up to {_LONGEST_LINE:,} characters"
             )
         yield line
 
 
 def _header(line: str, fits: Callable[[Sequence[str]], bool]) -> tuple[str, list[str]]:
-    """Return what parts cells and the names of columns; the most names where none fit."""
+    """Return the delimiter and the column names; if none fit, those with the most names."""
     best = "\t", list[str]()
     for delimiter in _DELIMITERS:
         try:
@@ -172,21 +172,21 @@ def _clean(cells: list[str]) -> Cells:
 
 
 def _quoted(lines: Iterator[str], delimiter: str, name: str) -> Iterator[tuple[int, Cells]]:
-    """Yield the line and the cells of rows, any cell of which may be in quotes."""
+    """Yield the line number and the cells of rows in which any cell may be quoted."""
     rows, begins = csv.reader(lines, delimiter=delimiter, strict=True), 2
     try:
         for cells in rows:
             yield begins, _clean(cells)
             begins = rows.line_num + 2
     except csv.Error as error:
-        raise InputError(f"{name}, line {begins:,}: {error}; mend its quotes") from error
+        raise InputError(f"{name}, line {begins:,}: {error}; fix its quotes") from error
 
 
 def _plain(lines: Iterator[str]) -> Iterator[tuple[int, Cells]]:
-    """Yield the line and the cells of rows whose cells are parted by tabs.
+    """Yield the line number and the cells of tab-separated rows.
 
-    A quotation mark is a letter, as in what virnucpro writes, but in a cell that spreadsheets and
-    pandas put in quotes, since it holds a comma or such a mark.
+    A quotation mark is part of the cell, as in virnucpro's own tables, except where spreadsheets
+    and pandas quote a cell because it contains a comma or a quotation mark.
     """
     for number, line in enumerate(lines, 2):
         yield number, _clean([_unquoted(cell) for cell in line.rstrip("\r\n").split("\t")])
@@ -200,5 +200,61 @@ def _unquoted(cell: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return what a cell says, for a message."""
+    """Return the content of a cell for a message."""
     return repr(shortened(text, _QUOTED))
+
+
+def read_columns(
+    path: str | os.PathLike[str],
+    columns: Mapping[str, Sequence[str]],
+    fits: Callable[[Sequence[str]], bool],
+    needs: str,
+) -> pl.DataFrame:
+    """Read some columns of a table as text, and the line number of each row (`LINE`).
+
+    Args:
+        path: the file, plain or compressed.
+        columns: name in the result -> names in the table, of which the first that exists is read;
+            a column that does not exist is left out of the result.
+        fits: as for `open_table`.
+        needs: as for `open_table`.
+
+    Returns:
+        one row a record; empty cells are null.
+
+    Raises:
+        InputError: the file cannot be read, is not such a table, or has no rows.
+    """
+    with open_table(path, fits, needs) as table:
+        found = {name: table.first(*names) for name, names in columns.items()}
+        places = {name: place for name, place in found.items() if place is not None}
+        rows, parts = iter(table), [_frame([], places)]
+        while some := list(islice(rows, _BATCH)):
+            parts.append(_frame(some, places))
+    read = pl.concat(parts)
+    if read.is_empty():
+        raise InputError(f"{os.fspath(path)}: has a header line only; add a line for each record")
+    return read
+
+
+def _frame(rows: Sequence[tuple[int, Cells]], places: Mapping[str, int]) -> pl.DataFrame:
+    columns = {
+        name: pl.Series([cells[place] or None for _, cells in rows], dtype=pl.String)
+        for name, place in places.items()
+    }
+    return pl.DataFrame(columns | {LINE: pl.Series([line for line, _ in rows], dtype=pl.Int64)})
+
+
+def refuse_cells(
+    table: pl.DataFrame,
+    is_wrong: pl.Series,
+    column: str,
+    path: str | os.PathLike[str],
+    to_do: str = "fix the line, or leave it out",
+) -> None:
+    """Raise an `InputError` about the first row of `read_columns` whose cell is wrong, if any."""
+    wrong = is_wrong.arg_true()
+    if len(wrong):
+        value, line = table[column][int(wrong[0])], table[LINE][int(wrong[0])]
+        what = "is empty" if value is None else f"is {quoted(value)}"
+        raise InputError(f"{os.fspath(path)}, line {line:,}: {column} {what}; {to_do}")

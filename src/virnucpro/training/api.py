@@ -22,7 +22,7 @@ from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.system.directories import checked_out, own_directory
 from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
-from virnucpro.training.curves import check_extra
+from virnucpro.training.curves import check_matplotlib
 from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
 from virnucpro.training.files import bound, write_records, write_results
 from virnucpro.training.genbank import CodingIndex
@@ -111,7 +111,7 @@ def train(
         RunError: `out` holds something else, or another training.
         SettingsError: a setting does not fit.
     """
-    check_extra()
+    check_matplotlib()
     check_executor(executor)
     check_name(name)
     plan = _plan(encoders, chunk_length, frames, recipe, group, dev_share, seed)

@@ -1,4 +1,4 @@
-"""Class-named FASTA files: what fragments are cut from."""
+"""Class-named FASTA files, from which fragments are cut."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
 from virnucpro.sequences import Nucleotides, SequenceFile
-from virnucpro.training.sources import LABEL_NAMES, is_virus_class
+from virnucpro.sequences.labels import class_of, label_of
 
-#: A record is drawn in proportion to its length, up to this many bases.
+#: A record is drawn in proportion to its length, but as one of this many bases at most.
 LONGEST_WEIGHT = 50_000
 
 
 class ClassData(NamedTuple):
-    """The records of one class, end to end.
+    """The records of one class, joined end to end.
 
     Attributes:
-        name: the file's name up to its first dot.
+        name: name of the class.
         is_virus: its label.
-        sequences: the letters.
-        cumulative_odds: chance that a record or one before it is drawn.
+        sequences: the sequences.
+        cumulative_odds: chance that this record or an earlier one is drawn.
     """
 
     name: str
@@ -31,17 +31,17 @@ class ClassData(NamedTuple):
 
 
 def load_classes(directories: list[Path]) -> list[ClassData]:
-    """Read every file of the directories named `virus*` or `other*`; equal names are one class.
+    """Read the files of the directories named `virus*` or `other*`; files may share a class.
 
     Raises:
-        InputError: when one of the two labels has no file.
+        InputError: a label has no file.
     """
     files: dict[str, list[Path]] = {}
     for directory in directories:
         for path in sorted(directory.iterdir()):
-            if path.name.startswith(LABEL_NAMES):
-                files.setdefault(path.name.split(".")[0], []).append(path)
-    if {is_virus_class(name) for name in files} != {True, False}:
+            if label_of(class_of(path)) is not None:
+                files.setdefault(class_of(path), []).append(path)
+    if {label_of(name) for name in files} != {True, False}:
         raise InputError(f"{directories[0]}: needs FASTA files named virus* and other*")
     return [_load(name, paths) for name, paths in sorted(files.items())]
 
@@ -52,12 +52,12 @@ def _load(name: str, paths: list[Path]) -> ClassData:
         with SequenceFile(str(path)) as file:
             letters += [record.sequence for record in file]
     if not any(letters):
-        raise InputError(f"{paths[0]}: holds no letters; give records of every class")
+        raise InputError(f"{paths[0]}: holds no sequences; give records of every class")
     return class_data(name, letters)
 
 
 def class_data(name: str, letters: list[str]) -> ClassData:
-    """Put the sequences of a class together."""
+    """Join the sequences of a class."""
     sequences = Nucleotides.join(letters)
     odds = np.cumsum(np.minimum(np.diff(sequences.offsets), LONGEST_WEIGHT))
-    return ClassData(name, is_virus_class(name), sequences, odds / odds[-1])
+    return ClassData(name, bool(label_of(name)), sequences, odds / odds[-1])

@@ -6,23 +6,23 @@ from virnucpro.errors import require
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.training.heads import Epoch
 
-#: Okabe and Ito's palette, told apart by all.
+#: Distinguishable with any colour vision (Okabe and Ito 2008).
 _TRAIN, _DEV, _AUROC = "#0072B2", "#D55E00", "#009E73"
 
 
-def check_extra() -> None:
-    """Refuse to begin what could not be finished.
+def check_matplotlib() -> None:
+    """Refuse to start a training that could not draw its curves at the end.
 
     Raises:
-        SettingsError: when matplotlib cannot be loaded.
+        SettingsError: Matplotlib cannot be loaded.
     """
     modules = "matplotlib.figure", "matplotlib.backends.backend_agg"
-    require("train", "pip install 'virnucpro[train]'", *modules)
+    require("train", "pip install matplotlib", *modules)
 
 
 def draw_curves(epochs: list[Epoch], best: int, path: Path) -> None:
     """Draw losses and AUROC of each epoch as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 (an extra)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 (loads Matplotlib)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     number, train_loss, dev_loss, dev_auroc = zip(*epochs, strict=True)

@@ -1,4 +1,4 @@
-"""Splits by group, so that what is measured was never seen in training, not even its relatives."""
+"""Splits by group: held-out sequences and their relatives are never trained on."""
 
 import hashlib
 import re
@@ -14,14 +14,14 @@ from virnucpro.training.sources import few
 
 Int64 = NDArray[np.int64]
 
-#: What stays together in a split: a record (with its mates), a genome, or what is alike.
+#: What a split keeps together: a record and its mate, a genome, or similar sequences.
 Grouping = Literal["record", "genome", "clusters"]
 
 #: An accession in NCBI's older headers: `gi|560603813|gb|KF562100.1|`.
 _NCBI = re.compile(r"(?:gi\|\d+\|)?(?:gb|ref|emb|dbj|tpg|tpe|tpd)\|([^|]+)")
-#: Where on a sequence a piece of it lies: `NC_010002.1:c5236-4481`.
+#: Coordinates of a piece of a sequence: `NC_010002.1:c5236-4481`.
 _COORDINATES = re.compile(r":c?\d+-\d+.*")
-#: A contig of a draft genome: the project and its version, then the contig's number.
+#: A contig of a draft genome: project and version, then the number of the contig.
 _DRAFT = re.compile(r"((?:NZ_)?[A-Z]{4,6}\d{2})\d{6,}")
 
 
@@ -29,9 +29,9 @@ class Split(NamedTuple):
     """Indices of records, ascending.
 
     Attributes:
-        train: those to train on.
-        dev: those held back.
-        notes: lines to say to the user.
+        train: records to train on.
+        dev: records held back.
+        notes: lines for the user.
     """
 
     train: Int64
@@ -40,13 +40,13 @@ class Split(NamedTuple):
 
 
 def group_by(records: Sequence[LabelledRecord], how: Grouping) -> Int64:
-    """Return the group of each record, as a number.
+    """Return the number of each record's group.
 
     Args:
         records: the records.
-        how: `record`: records of one id and class, mates (`/1` and `/2`) among them; `genome`: of
-            one genome, which the labels name or else `genome_of` the id; `clusters`: sequences
-            that share k-mers (`virnucpro.training.sketches`).
+        how: `record` groups records of one id and class, including mates (`/1` and `/2`);
+            `genome` groups records of one genome, by the labels or else by `genome_of` the id;
+            `clusters` groups sequences that share k-mers (`virnucpro.training.sketches`).
     """
     if how == "clusters":
         return clusters([record.letters for record in records])
@@ -59,10 +59,10 @@ def group_by(records: Sequence[LabelledRecord], how: Grouping) -> Int64:
 
 
 def genome_of(record_id: str) -> str:
-    """Return the genome that a record's id tells.
+    """Return the genome that a record's id names.
 
-    An accession in NCBI's `gi|...|gb|ACCESSION|`, otherwise what comes before the first `|`;
-    without coordinates and version, and of a draft genome's contig without its number.
+    This is the accession in NCBI's `gi|...|gb|ACCESSION|`, or else the part before the first `|`,
+    without coordinates, version, and the contig number of a draft genome.
 
     >>> [genome_of(x) for x in ("gi|56|gb|KF562100.1|", "NC_7.1:c9-5", "GCF_1|NC_2.1", "read:7")]
     ['KF562100', 'NC_7', 'GCF_1', 'read:7']
@@ -79,18 +79,17 @@ def genome_of(record_id: str) -> str:
 def split(
     records: Sequence[LabelledRecord], groups: Int64, share: float = 0.1, seed: int = 1
 ) -> Split:
-    """Hold back whole groups, of each class about `share` of its bases.
+    """Hold back whole groups, about `share` of the bases of each class.
 
-    Groups come in an order drawn from the seed and their content, and one is held back unless a
-    class of its would then have more than its share held back. A class that has nothing held back
-    after that gives its smallest group; only so is a group above the share ever held back. Each
-    class keeps a group to train on.
+    The seed and the content of the groups decide their order. A group is held back unless one of
+    its classes would then exceed its share. A class of which nothing was held back then gives its
+    smallest group, even if it exceeds the share. Each class keeps a group to train on.
 
     Args:
         records: the records.
         groups: the group of each (`group_by`).
-        share: share of each class's bases to hold back, between 0 and 1.
-        seed: another one, another split.
+        share: share of the bases of each class to hold back, between 0 and 1.
+        seed: seed of the order of groups.
     """
     names = sorted({record.class_name for record in records})
     class_R = np.array([names.index(record.class_name) for record in records], dtype=np.int64)
@@ -104,7 +103,7 @@ def split(
 
 
 def _drawn_order(records: Sequence[LabelledRecord], group_R: Int64, seed: int) -> list[int]:
-    """Return the groups in an order that the seed and their records tell, and nothing else."""
+    """Return the groups in an order that depends on the seed and their records alone."""
     lowest: dict[int, bytes] = {}
     for record, group in zip(records, group_R.tolist(), strict=True):
         digest = _digest(f"{record.class_name} {record.id} {record.letters}".encode())
@@ -117,7 +116,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _held_back(bases_GC: Int64, order: list[int], share: float) -> NDArray[np.bool_]:
-    """Tell for each group whether it is held back."""
+    """Return for each group whether it is held back."""
     wanted_C = share * bases_GC.sum(axis=0)
     held_C = np.zeros_like(wanted_C)
     left_C = (bases_GC > 0).sum(axis=0)
@@ -146,8 +145,8 @@ def _notes(has_GC: NDArray[np.bool_], is_dev_G: NDArray[np.bool_], names: list[s
     alone = has_GC.sum(axis=0) == 1
     unheld = ~has_GC[is_dev_G].any(axis=0) & ~alone
     said = (
-        (alone, "one group only, all of it in training, so nothing is measured on it"),
-        (unheld, "its groups hold other classes too and cannot be split, so all of it trains"),
+        (alone, "has one group, which is trained on, so nothing is measured on it"),
+        (unheld, "shares its groups with other classes, so all of it is trained on"),
     )
     return [
         f"{few([names[c] for c in np.flatnonzero(which)], len(names))}: {what}"

@@ -1,4 +1,4 @@
-"""Which file holds which class, and what a table of labels says."""
+"""Classes of the training data: by the names of files, or by labels."""
 
 import os
 import re
@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from virnucpro.errors import InputError, shortened
+from virnucpro.sequences.labels import LABEL_NAMES, class_of, label_paths, read_labels
 from virnucpro.sequences.reader import STDIN
-from virnucpro.sequences.tsv import GIVE_LABELS, LABELS, TextTable, open_table, quoted
 
-#: A class's name begins with its label.
-LABEL_NAMES = ("virus", "other")
 _CLASS = re.compile(rf"({'|'.join(LABEL_NAMES)})[A-Za-z0-9_-]*")
 _NAMING = "a class's name begins with virus or other and holds letters, digits, _ and -"
 
@@ -21,7 +19,7 @@ class Source(NamedTuple):
 
     Attributes:
         path: the file, or `-`.
-        class_name: class of its records; None where a table of labels says.
+        class_name: class of its records; None if labels give it.
     """
 
     path: str
@@ -29,32 +27,27 @@ class Source(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What a table says of a record.
+    """The label of a record.
 
     Attributes:
-        class_name: its class.
-        genome: where it is from; empty where the table does not say.
+        class_name: its class, which begins with virus or other.
+        genome: the genome that it was cut from; empty if unknown.
     """
 
     class_name: str
     genome: str
 
 
-def is_virus_class(name: str) -> bool:
-    """Tell whether a class is of viruses."""
-    return name.startswith("virus")
-
-
 def class_sources(inputs: Sequence[str | os.PathLike[str]], notes: list[str]) -> list[Source]:
-    """Return the files of inputs that name their classes.
+    """Return the files of the inputs with their classes.
 
     Args:
         inputs: files and directories of files named after their class (`virus_phage.fa.xz`), and
-            `CLASS=FILE` or `CLASS=DIRECTORY`.
-        notes: gets a line on what is ignored.
+            `CLASS=FILE` and `CLASS=DIRECTORY`.
+        notes: lines for the user; a line on ignored files is appended.
 
     Raises:
-        InputError: when an input names no class.
+        InputError: an input names no class.
     """
     return [source for given in inputs for source in _sources_of(os.fspath(given), notes)]
 
@@ -72,21 +65,17 @@ def _sources_of(given: str, notes: list[str]) -> Iterator[Source]:
             f"{given}: cannot be read (No such file or directory); give a file that is there"
         )
     else:
-        name = _class_of(given)
+        name = class_of(given)
         if not _CLASS.fullmatch(name):
             raise InputError(
-                f"{given}: the name tells no class; rename it, write CLASS={given} or give labels "
-                f"({_NAMING})"
+                f"{given}: the name tells no class; rename it, write CLASS={given}, or give "
+                f"--labels ({_NAMING})"
             )
         yield Source(given, name)
 
 
-def _class_of(path: str) -> str:
-    return Path(path).name.split(".")[0]
-
-
 def _class_directory(directory: str, notes: list[str]) -> Iterator[Source]:
-    found = {path: _class_of(path) for path in files_of(directory)}
+    found = {path: class_of(path) for path in files_of(directory)}
     ignored = [Path(path).name for path, name in found.items() if not _CLASS.fullmatch(name)]
     if len(ignored) == len(found):
         raise InputError(f"{directory}: no file is named virus* or other*; {_NAMING}")
@@ -96,9 +85,9 @@ def _class_directory(directory: str, notes: list[str]) -> Iterator[Source]:
 
 
 def files_of(path: str) -> list[str]:
-    """Return the visible files of a directory, or the path itself where it is none."""
+    """Return the visible files of a directory; a path that is not a directory is returned."""
     if not path:
-        raise InputError("an input is empty, as CLASS= without a file; name a file")
+        raise InputError("an input is empty, such as CLASS= without a file; name a file")
     if not Path(path).is_dir():
         return [path]
     files = sorted(str(p) for p in Path(path).iterdir() if p.name[0] != "." and p.is_file())
@@ -108,69 +97,28 @@ def files_of(path: str) -> list[str]:
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
-    """List names for a message, the first ones only."""
+    """List the first names for a message."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(shortened(name, 100) for name in names[:most]) + rest
 
 
-def read_labels(path: str | os.PathLike[str]) -> dict[str, Label]:
-    """Read a table of labels, plain or compressed (`sequences.tables` says how it is written).
+def labels_by_record(labels: str | os.PathLike[str], notes: list[str]) -> dict[str, Label]:
+    """Return the label of each record that label files (`sequences.labels`) name.
 
-    Columns: `record` or `id`, the first word of the record's header; `is_virus` (1 or 0, true or
-    false, yes or no, virus or other), `class`, or both; and, if wanted, `genome` or `source`.
+    A class is named as in files: it begins with its label and holds letters, digits, _ and -.
 
     Raises:
-        InputError: when it cannot be read, a column is missing, a line makes no sense or two lines
-            say different things of a record.
+        InputError: a file cannot be read, or labels contradict each other.
     """
-    labels: dict[str, Label] = {}
-    with open_table(path, _fits, "record or id, and is_virus or class") as table:
-        columns = _Columns.of(table)
-        for line, cells in table:
-            where = f"{table.name}, line {line:,}"
-            key, label = columns.read(cells, where)
-            if labels.setdefault(key, label) != label:
-                raise InputError(f"{where}: {key} has another label above; leave one")
-    if not labels:
-        raise InputError(f"{table.name}: the table has no lines below its header; label records")
-    return labels
+    found = read_labels(label_paths(labels))
+    notes += found.notes
+    return {
+        record: Label(_class_name(is_virus, name or ""), genome or "")
+        for record, is_virus, name, genome in found.table.iter_rows()
+    }
 
 
-def _fits(names: Sequence[str]) -> bool:
-    return not {"record", "id"}.isdisjoint(names) and not {"is_virus", "class"}.isdisjoint(names)
-
-
-class _Columns(NamedTuple):
-    """The places of the columns of a table of labels; None those it does not have."""
-
-    record: int
-    is_virus: int | None
-    class_name: int | None
-    genome: int | None
-
-    @classmethod
-    def of(cls, table: TextTable) -> "_Columns":
-        return cls(
-            table.first("record", "id") or 0,
-            table.first("is_virus"),
-            table.first("class"),
-            table.first("genome", "source"),
-        )
-
-    def read(self, cells: Sequence[str], where: str) -> tuple[str, Label]:
-        if not cells[self.record]:
-            raise InputError(f"{where}: the id is empty; write it, or leave the line out")
-        label = None if self.is_virus is None else _label(cells[self.is_virus], where)
-        name = label or "" if self.class_name is None else cells[self.class_name]
-        if not _CLASS.fullmatch(name):
-            raise InputError(f"{where}: {quoted(name)} cannot be a class; {_NAMING}")
-        if label and not name.startswith(label):
-            raise InputError(f"{where}: is_virus says {label} and class says {name}; mend one")
-        return cells[self.record], Label(name, "" if self.genome is None else cells[self.genome])
-
-
-def _label(text: str, where: str) -> str:
-    is_virus = LABELS.get(text.lower())
-    if is_virus is None:
-        raise InputError(f"{where}: is_virus is {quoted(text)}; {GIVE_LABELS}")
-    return "virus" if is_virus else "other"
+def _class_name(is_virus: bool, name: str) -> str:  # noqa: FBT001 (a cell of a table)
+    label = "virus" if is_virus else "other"
+    whole = name if name.startswith(label) else f"{label}_{name}".rstrip("_")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", whole)

@@ -1,18 +1,18 @@
-"""Probabilities against shares of viral records, in bins of probability."""
+"""Calibration: probabilities against the share of viral records, in bins of probability."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.evaluation.records import Mask
-from virnucpro.evaluation.report import ReliabilityBin
+from virnucpro.evaluation.matched_records import Mask
+from virnucpro.evaluation.result import ReliabilityBin
 
 BINS = 15
 
 
 def calibration_bins(probability: NDArray[np.float64]) -> dict[str, NDArray[np.int64]]:
-    """Return the bin of each probability, for bins of the same width and of the same number.
+    """Return the bin of each probability, for bins of equal width and for bins of equal size.
 
-    Equal probabilities share a bin, so that bins of the same number can be fewer and unequal.
+    Equal probabilities share a bin, so bins of equal size may be fewer and differ in size.
     """
     width = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     inner = np.unique(np.quantile(probability, np.arange(1, BINS) / BINS))
@@ -24,7 +24,7 @@ def calibration_error(
 ) -> float:
     """Return the expected calibration error of P(virus).
 
-    It is the mean over records of |share of viral records - mean probability| of a record's bin
+    This is the mean over records of |share of viral records - mean probability| of a record's bin
     (Naeini et al. 2015, Obtaining well calibrated probabilities using Bayesian binning, AAAI).
     """
     gaps = np.bincount(bins, is_virus - probability)
@@ -32,7 +32,7 @@ def calibration_error(
 
 
 def reliability(probability: NDArray[np.float64], is_virus: Mask) -> list[ReliabilityBin]:
-    """Return the bins of the same width that hold records; NaN probabilities are left out."""
+    """Return the non-empty bins of equal width; records without a probability are left out."""
     known = ~np.isnan(probability)
     if not known.any():
         return []

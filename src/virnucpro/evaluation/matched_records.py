@@ -1,4 +1,4 @@
-"""Labelled records as arrays, and the groups of them that are measured."""
+"""Labelled records as arrays, and the groups that are measured."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,28 +9,29 @@ import polars as pl
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
-#: Name of a length bin -> its shortest record, in bases.
+#: Name of a length bin -> lowest length in bases.
 LENGTH_BINS = {"<200": 0, "200-399": 200, "400-749": 400, "750-1499": 750, ">=1500": 1500}
 VIEWS = ("all", "scored")
-#: Largest shares of false positives at which recall is given, by the measure's name.
+#: Part of a measure's name -> false positive rate at which recall is given.
 FALSE_POSITIVE_RATES = {"1_percent": 0.01, "5_percent": 0.05}
-#: A product such as 0.29 * 100 is a little less than the number it stands for.
+#: Tolerance for products such as 0.29 * 100, which is a little less than 29.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Records:
-    """Labelled records with what was predicted of them, N each.
+    """Labelled records and their predictions, as arrays of one element a record.
 
     Attributes:
-        rank: the score's place among all different scores, from 1; 0 without a score.
+        rank: rank of the score among all distinct scores, from 1; 0 without a score.
         is_virus: the label.
-        probability: of being viral; NaN where there is none.
-        calls: by rule, which records are called virus: `call`, the predictions' own, and `half`,
-            a probability above 0.5; a rule that the predictions do not allow is missing.
-        source: number of the genome a record was cut from; no source has both labels.
-        class_name: empty where there is none.
-        length: bases; NaN where not known.
+        probability: P(virus); NaN if unknown.
+        calls: rule -> which records are called virus. Rules are `call`, the column of the
+            predictions, and `half`, a probability above 0.5; each is there if the predictions
+            allow it.
+        source: number of the genome that a record was cut from; no source has both labels.
+        class_name: the class; empty if unknown.
+        length: length in bases; NaN if unknown.
     """
 
     rank: NDArray[np.int64]
@@ -43,7 +44,7 @@ class Records:
 
     @classmethod
     def of(cls, rows: pl.DataFrame, *, has_probability: bool) -> "Records":
-        """Turn matched rows into arrays."""
+        """Convert matched rows to arrays."""
         probability = rows["probability"].to_numpy().astype(np.float64)
         calls = {}
         if "call" in rows.columns:
@@ -72,11 +73,11 @@ class Records:
 
     @property
     def sources(self) -> int:
-        """How many different sources there are."""
+        """Number of distinct sources."""
         return len(np.unique(self.source))
 
     def take(self, rows: NDArray[np.int64]) -> "Records":
-        """Return some of the records."""
+        """Return these records."""
         return Records(
             self.rank[rows],
             self.is_virus[rows],
@@ -89,14 +90,14 @@ class Records:
 
 
 class Part(NamedTuple):
-    """Records that are measured as a whole, and classes that are measured within them.
+    """Records that are measured together, and the classes among them.
 
     Attributes:
         view: `all` or `scored`.
         name: `overall`, or `length` and a bin.
-        rows: which of all records.
-        records: these.
-        classes: name of each class to measure -> which of `records` it holds.
+        rows: indices of the records among all records.
+        records: the records.
+        classes: name of each class to measure -> which of `records` belong to it.
     """
 
     view: str
@@ -107,7 +108,7 @@ class Part(NamedTuple):
 
 
 def parts_of(records: Records) -> Iterator[Part]:
-    """Yield both views, each whole with its classes and by length."""
+    """Yield each view as a whole, with its classes, and then by length."""
     for view in VIEWS:
         rows = np.flatnonzero(records.is_scored | (view == "all"))
         chosen = records.take(rows)
@@ -120,7 +121,7 @@ def parts_of(records: Records) -> Iterator[Part]:
 
 
 def _classes(records: Records) -> dict[str, Mask]:
-    """Return the records of each class; a class with both labels is two."""
+    """Return the records of each class; a class with both labels becomes two."""
     classes = {}
     for name in np.unique(records.class_name[records.class_name != ""]).tolist():
         inside = records.class_name == name

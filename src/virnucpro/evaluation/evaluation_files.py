@@ -1,4 +1,4 @@
-"""The files of an evaluation; each appears whole."""
+"""The files of an evaluation; each is written whole or not at all."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,36 +6,30 @@ from pathlib import Path
 import msgspec
 
 from virnucpro.errors import RunError, reading
-from virnucpro.evaluation.records import Records
-from virnucpro.evaluation.report import Asked, Evaluation
+from virnucpro.evaluation.matched_records import Records
+from virnucpro.evaluation.result import Asked, Evaluation
 from virnucpro.files import write_whole
 
-#: File name -> what is in it, in the order of writing.
-FILES = {
-    "evaluation.json": "everything",
-    "evaluation.tsv": "one line a measure",
-    "roc.png": "recall against false positives",
-    "pr.png": "precision against recall",
-    "reliability.png": "probabilities against shares of viral records",
-}
+#: Names of the files, in the order in which they are written.
+FILES = ("evaluation.json", "evaluation.tsv", "roc.png", "pr.png", "reliability.png")
 
 
 class _Earlier(msgspec.Struct):
-    """What is read of an earlier evaluation.json."""
+    """The part of an earlier evaluation.json that is read."""
 
     asked: Asked
 
 
 def refuse_other_content(out: Path, asked: Asked) -> None:
-    """Refuse to overwrite files that are not of the same evaluation.
+    """Refuse to overwrite files of another evaluation.
 
     Raises:
-        RunError: when `out` is a file, or holds files of another evaluation.
+        RunError: `out` is a file, or holds files of another evaluation.
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file; give a new directory")
     there = [name for name in FILES if (out / name).exists()]
-    if there and _asked_before(out / "evaluation.json") != asked:
+    if there and _asked_before(out / FILES[0]) != asked:
         raise RunError(f"{out}: holds {there[0]} of something else; give a new directory")
 
 
@@ -46,8 +40,8 @@ def _asked_before(path: Path) -> Asked | None:
 
 
 def write_files(out: Path, evaluation: Evaluation, records: Records) -> None:
-    """Write everything under `out`."""
-    from virnucpro.evaluation.pictures import (  # noqa: PLC0415 (an extra)
+    """Write all files to the directory `out`."""
+    from virnucpro.evaluation.pictures import (  # noqa: PLC0415 (loads Matplotlib)
         precision_recall_picture,
         reliability_picture,
         roc_picture,

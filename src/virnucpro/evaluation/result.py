@@ -1,20 +1,20 @@
-"""evaluation.json and evaluation.tsv: what an evaluation found."""
+"""The result of an evaluation, and how it is written as evaluation.json and evaluation.tsv."""
 
 import math
 
 import msgspec
 
 FORMAT = 1
-#: Decimals of the numbers written: the last digits of a sum depend on the machine.
+#: Decimals of the numbers in the files; further digits of a sum depend on the machine.
 _DECIMALS = 6
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of everything in a report."""
+    """Base of the parts of an evaluation."""
 
 
 class Estimate(_Part, frozen=True, kw_only=True):
-    """A measure and its 95 % interval; None where it is not defined or not asked for."""
+    """A measure and its 95 % interval; None if undefined or not computed."""
 
     value: float | None
     low: float | None = None
@@ -22,12 +22,12 @@ class Estimate(_Part, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, value: float, interval: tuple[float, float] | None) -> "Estimate":
-        """Round the numbers; what is not finite is None."""
+        """Round the numbers; numbers that are not finite become None."""
         low, high = interval or (math.nan, math.nan)
         return cls(value=_rounded(value), low=_rounded(low), high=_rounded(high))
 
     def __str__(self) -> str:
-        """Return it with its interval, as in a table."""
+        """Return the value with its interval, as the tables show it."""
         if self.value is None:
             return "-"
         if self.low is None or self.high is None:
@@ -39,10 +39,10 @@ class Group(_Part, frozen=True, kw_only=True):
     """Some records and their measures.
 
     Attributes:
-        records: how many.
-        virus: how many of them are labelled viral.
-        sources: genomes they were cut from.
-        measures: by name; docs/evaluate.md defines them.
+        records: number of records.
+        virus: number of records labelled viral.
+        sources: number of genomes that the records were cut from.
+        measures: name -> estimate; docs/evaluate.md defines them.
     """
 
     records: int
@@ -52,14 +52,14 @@ class Group(_Part, frozen=True, kw_only=True):
 
 
 class ReliabilityBin(_Part, frozen=True, kw_only=True):
-    """Records whose probability lies in one range.
+    """Records with a probability in one range.
 
     Attributes:
-        low: where the range begins.
-        high: where it ends.
-        records: how many.
-        virus: how many of them are labelled viral.
-        mean_probability: over the records.
+        low: start of the range.
+        high: end of the range.
+        records: number of records.
+        virus: number of records labelled viral.
+        mean_probability: mean over the records.
     """
 
     low: float
@@ -70,16 +70,16 @@ class ReliabilityBin(_Part, frozen=True, kw_only=True):
 
 
 class Asked(_Part, frozen=True, kw_only=True):
-    """What was asked for.
+    """Inputs and settings.
 
     Attributes:
-        predictions: the table.
-        predictions_sha256: digest of its bytes.
-        labels: the files.
-        labels_sha256: digest of each one's bytes.
+        predictions: path of the table.
+        predictions_sha256: digest of the table.
+        labels: paths of the label files.
+        labels_sha256: digest of each label file.
         score_column: the column that ranks records.
-        bootstrap: resamples.
-        seed: of the resamples.
+        bootstrap: number of resamples.
+        seed: seed of the resamples.
     """
 
     predictions: str
@@ -96,15 +96,15 @@ class Evaluation(_Part, frozen=True, kw_only=True):
 
     Attributes:
         format: version of this format.
-        virnucpro: its version.
-        asked: what was asked for.
-        probability_column: taken as P(virus) for calibration and for calls `at_half`; None where
-            the predictions have none.
-        without_label: rows of predictions that have no label, and do not count.
-        without_prediction: labelled records without a prediction, that do not count.
-        views: by view (`all`, `scored`) and group (`overall`, `class NAME`, `length BIN`).
-        reliability: bins of the same width that hold records.
-        notes: what a reader should know.
+        virnucpro: version of virnucpro.
+        asked: inputs and settings.
+        probability_column: column taken as P(virus), for calibration and for calls `at_half`; None
+            if the predictions have none.
+        without_label: number of predictions without a label; they are left out.
+        without_prediction: number of labelled records without a prediction; they are left out.
+        views: view (`all`, `scored`) -> group (`overall`, `class NAME`, `length BIN`) -> measures.
+        reliability: the non-empty bins of equal width.
+        notes: what the reader should know.
     """
 
     format: int
@@ -118,11 +118,11 @@ class Evaluation(_Part, frozen=True, kw_only=True):
     notes: list[str]
 
     def to_json(self) -> bytes:
-        """Return the file's content."""
+        """Return the content of evaluation.json."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def to_tsv(self) -> bytes:
-        """Return one line for each view, group and metric; what is not defined is empty."""
+        """Return one line for each view, group and metric; undefined numbers are empty cells."""
         lines = ["view\tgroup\tmetric\tvalue\tlow\thigh"]
         for view, groups in self.views.items():
             for name, group in groups.items():
