@@ -93,7 +93,7 @@ def test_a_line_that_comes_twice_is_taken_once(folder: Path) -> None:
         ("sample,fastq_1,fastq_2\none,,b.fq\n", ", line 2: one needs files, or fastq_1"),
         ("sample,fastq_1,fastq_2\none,a.fq,a.fq\n", ", line 2: a.fq is under fastq_1 and fastq_2"),
         ("sample,files\none,a.fq,b.fq\n", ", line 2: has more cells than the header"),
-        ('sample,files\n\none,"a.fq\n', ", line 3: unexpected end of data; mend its quotes"),
+        ('sample,files\n\none,"a.fq\n', ", line 3: unexpected end of data; fix its quotes"),
         ("sample,files\none,-\n", ", line 2: standard input (-) cannot be in a sheet"),
         ("sample,files\none,a.fq b.fq\n", "give a file that can; a line names one file"),
         ("sample,files\none,a.fq\nONE,b.fq\n", ", line 3: ONE is written one in line 2"),

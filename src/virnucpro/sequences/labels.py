@@ -109,8 +109,8 @@ def read_labels(paths: Sequence[Path]) -> Labels:
 
 
 def _place(row: Mapping[str, Any], which: str) -> str:
-    line = row[f"{LINE}{which}"]
-    return row[f"file{which}"] + ("" if line is None else f", line {line:,}")
+    file, line = row[f"file{which}"], row[f"{LINE}{which}"]
+    return f"{file}" if line is None else f"{file}, line {line:,}"
 
 
 def _read(path: Path) -> pl.DataFrame:
