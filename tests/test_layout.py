@@ -16,6 +16,7 @@ COMMANDS = (
     "embedding",
     "training",
     "evaluation",
+    "calibration",
     "verification",
     "bench",
     "doctor",
