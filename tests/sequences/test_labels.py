@@ -1,5 +1,6 @@
 """Label files: what is read from them, and what is refused."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_tables(
 def test_bad_tables(write: Write, table: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         read_labels([write("t", table)])
+
+
+def test_a_table_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"id,is_virus\na,1\n")
+    os.close(writing)
+    assert read_labels([Path(f"/dev/fd/{reading}")]).table["record"].to_list() == ["a"]
+    os.close(reading)
 
 
 def test_several_files_of_both_kinds(write: Write, tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ def _place(row: Mapping[str, Any], which: str) -> str:
 
 def _read(path: Path) -> pl.DataFrame:
     """Return record, is_virus, class, source and, of a table, the line of each label."""
+    if not path.is_file():  # a pipe, which can be read once
+        return _read_table(path)
     with reading(path, "give a table or sequences"), open_content(str(path)) as content:
         start = content.read(1)
     return _read_sequences(path) if start in (b">", b"@") else _read_table(path)
