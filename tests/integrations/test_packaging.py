@@ -16,7 +16,12 @@ DOCKERFILE = ROOT / "integrations" / "docker" / "Dockerfile"
 RECIPE = ROOT / "integrations" / "conda" / "recipe.yaml"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: What PyPI's packages are called in conda-forge and bioconda, where that differs.
-CONDA_NAMES = {"huggingface-hub": "huggingface_hub", "isal": "python-isal", "torch": "pytorch"}
+CONDA_NAMES = {
+    "huggingface-hub": "huggingface_hub",
+    "isal": "python-isal",
+    "matplotlib": "matplotlib-base",
+    "torch": "pytorch",
+}
 
 
 def test_the_image_is_made_of_files_that_are_there() -> None:
