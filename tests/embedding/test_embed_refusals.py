@@ -115,7 +115,10 @@ REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
     "fp16 on a CPU": (lambda p: p.embed("--precision", "fp16"), "on a CPU give fp32, bf16 or int8"),
     "device": (lambda p: p.embed("--device", "tpu"), "--device tpu"),
     "executor": (lambda p: p.embed("--executor", "slurm"), "give local, ray, launched"),
-    "not launched": (lambda p: p.embed("--executor", "launched"), "start it with torchrun"),
+    "not launched": (
+        lambda p: p.embed("--executor", "launched"),
+        "start the command with torchrun",
+    ),
     "model": (lambda p: p.embed(model="nonesuch"), "no encoder 'nonesuch': give "),
     "published": (
         lambda p: p.embed(model="esm2_t6_8M_UR50D"),

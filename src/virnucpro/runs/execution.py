@@ -255,7 +255,11 @@ class Execution(Generic[SummaryT]):
     def _ready(self, ready: Ready) -> None:
         """Check that all workers compute with the same backends."""
         with self._lock:
-            self._run.keep_backends(ready.backends)
+            try:
+                self._run.keep_backends(ready.backends)
+            except FileNotFoundError:  # another process has finished the run and deleted its shards
+                if not self._is_finished():
+                    raise
             self._ready_since = self._ready_since or time.perf_counter()
             notes = [note for note in ready.notes if note not in self._reported]
             self._reported.update(notes)

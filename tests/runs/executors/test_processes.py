@@ -153,7 +153,7 @@ def test_a_process_has_the_environment_of_its_parent(
 
 
 def test_another_bundle_is_refused(make_process: MakeProcess, task: Prediction) -> None:
-    with pytest.raises(BundleError, match="is not the bundle that the run was given"):
+    with pytest.raises(BundleError, match="differs from the bundle that the run started with"):
         make_process(replace(task, bundle_sha256="0" * 64)).hello()
 
 
