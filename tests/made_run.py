@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from virnucpro.classify.segments import LEAST_CHUNKS
+from virnucpro.files import write_json
 from virnucpro.prediction.outputs.columns import TABLES_VERSION
 from virnucpro.prediction.outputs.regions import Region, bed_line, region_name
 from virnucpro.prediction.outputs.summary import Summary
@@ -131,7 +132,7 @@ def write_ends(directory: Path, records: pl.DataFrame, rows: int) -> None:
         },
         Summary,
     )  # fmt: skip
-    (directory / "summary.json").write_bytes(summary.to_json())
+    write_json(directory / "summary.json", summary)
     binding = Binding(
         version="0.1.0", inputs=[Input("reads.fastq.gz", 123_456_789, "0" * 64)],
         command="predict", bundle="compact 2026.11.23", bundle_sha256="0" * 64, precision="fp16",

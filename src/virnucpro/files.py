@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from virnucpro.errors import RunError, SettingsError
 
 #: End of the name of an unfinished file.
@@ -120,6 +122,16 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file; after a crash it has either the old content or the new, never a part."""
     with replacing(path) as beside, beside.open("wb") as file:
         file.write(content)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as a JSON file, whole or not at all."""
+    write_whole(path, as_json(value))
+
+
+def as_json(value: object) -> bytes:
+    """Return a value as the content of a JSON file; numbers that are not finite become null."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def write_once(path: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ from processes import EXAMPLES, assert_same_files, contents, run, run_ranks
 from virnucpro.bundles import Bundle
 from virnucpro.classify import load_classifier
 from virnucpro.errors import InputError, RunError, SettingsError
+from virnucpro.files import as_json
 from virnucpro.prediction.outputs.sheet_tables import SampleSummaries
 from virnucpro.runs.block_loop import Progress
 from virnucpro.runs.executors.processes import ProcessConnection
@@ -86,7 +87,7 @@ def test_a_sample_is_the_same_as_alone(many: Many, tmp_path: Path) -> None:
         with_others = json.loads((folder / "out" / sample / "summary.json").read_bytes())
         timed = {"seconds", "records_per_second", "tokens_per_second"}
         assert {k: v for k, v in with_others.items() if k not in timed} == {
-            k: v for k, v in json.loads(alone.to_json()).items() if k not in timed
+            k: v for k, v in json.loads(as_json(alone)).items() if k not in timed
         }
         assert with_others["seconds"].keys() == alone.seconds.keys()
 

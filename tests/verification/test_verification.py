@@ -23,6 +23,7 @@ from virnucpro.encoders import protein_tokens
 from virnucpro.encoders.precision import DTYPES, computed_precisions, int8_fault
 from virnucpro.encoders.tokens import ESM2_UNK
 from virnucpro.errors import BundleError, SettingsError
+from virnucpro.files import as_json
 from virnucpro.sequences import Nucleotides, find_frames
 from virnucpro.verification import verify
 from virnucpro.verification.compare import BOUNDS, UNCERTAIN
@@ -103,7 +104,7 @@ def test_a_wrong_encoder_is_not(small: Made, change: Callable[[State], State]) -
     assert f"NOT as published: fp32: {ESM2} tokens of 3 proteins: cosine" in report.verdict
     assert f"fp32: {ESM2} means of 12 frames: cosine" in report.verdict
     assert DNA not in report.verdict
-    assert json.loads(report.to_json())["is_as_published"] is False
+    assert json.loads(as_json(report))["is_as_published"] is False
 
 
 def test_a_wrong_head_is_named_with_the_frames_it_calls_otherwise(small: Made) -> None:

@@ -105,7 +105,3 @@ class BenchReport(_Part, frozen=True, kw_only=True):
     sizes: str
     budgets: dict[str, int]
     precisions: list[PrecisionReport]
-
-    def to_json(self) -> bytes:
-        """Return the file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

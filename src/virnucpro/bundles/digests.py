@@ -17,7 +17,7 @@ import msgspec
 from virnucpro.bundles.foreign import read_short
 from virnucpro.bundles.registry import ENCODERS, PublishedEncoder, git_blob_id, sha256_of
 from virnucpro.errors import BundleError, reading
-from virnucpro.files import home, stores, write_whole
+from virnucpro.files import home, stores, write_json
 
 _FILE = ".digests.json"
 #: Most bytes of it.
@@ -34,14 +34,14 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file was when its network was verified.
 
     Attributes:
-        sha256: of its content.
-        commit: of the hub, where the file came from its cache.
-        date: the day.
+        commit: of the hub, if the file came from its cache.
+        date: day of the verification.
+        sha256: of the content.
     """
 
-    sha256: str
     commit: str
     date: str
+    sha256: str
 
 
 def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> str:
@@ -85,14 +85,13 @@ def record(encoder: PublishedEncoder, said: str) -> bool:
         if _verdict(sha256) == UNKNOWN:
             of_hub = _OF_HUB.fullmatch(verdict)
             commit = of_hub[1] if of_hub else ""
-            new[f"{encoder.repository}/{name}"] = Record(sha256, commit, today)
+            new[f"{encoder.repository}/{name}"] = Record(commit, today, sha256)
     if not new:
         return False
     with reading(_path(), "let it be written", BundleError), _lock():
         for key, verified in new.items():
             _compare(key, verified.sha256)
-        content = msgspec.json.encode({**new, **_records(_path())}, order="sorted")
-        write_whole(_path(), msgspec.json.format(content, indent=2) + b"\n")
+        write_json(_path(), dict(sorted({**new, **_records(_path())}.items())))
     return True
 
 

@@ -24,7 +24,7 @@ from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
 from virnucpro.encoders import DnaTokenizer
 from virnucpro.errors import BundleError, reading
-from virnucpro.files import remove_partial, stores, write_whole
+from virnucpro.files import remove_partial, stores, write_json
 
 #: Bundles inside the package.
 EMBEDDED = {name: Path(__file__).parent / name for name in ("compact", "compact-pair")}
@@ -208,8 +208,7 @@ def write_directory(
 
 def write_manifest(directory: Path, manifest: Manifest | EncoderManifest) -> None:
     """Write `bundle.json`."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    write_whole(directory / layout.MANIFEST_FILE, text + b"\n")
+    write_json(directory / layout.MANIFEST_FILE, manifest)
 
 
 def unknown_bundle(name: str) -> str:

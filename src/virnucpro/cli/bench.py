@@ -43,7 +43,7 @@ def bench(
 ) -> None:
     """Measure how fast this machine is, with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.files import check_place, write_whole  # noqa: PLC0415
+    from virnucpro.files import check_place, write_json  # noqa: PLC0415
     from virnucpro.prediction.worker import Worker  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
@@ -54,7 +54,7 @@ def bench(
 
     def show(report: "BenchReport") -> None:
         if json is not None:
-            write_whole(json, report.to_json())
+            write_json(json, report)
         found = report.precisions[-1]
         if len(report.precisions) == 1:
             console.print(

@@ -29,6 +29,7 @@ def doctor(
 
     Exit status 0 says that predict runs here with the bundle compact, 1 that it does not.
     """
+    from virnucpro.files import as_json  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
 
     try:
@@ -41,7 +42,7 @@ def doctor(
     report = look()
     console = Terminal(_FILE_WIDTH, soft_wrap=True, quiet=quiet or json)
     if json:
-        say(report.to_json().decode(), end="")
+        say(as_json(report).decode(), end="")
     console.print(f"virnucpro {report.virnucpro} on {report.platform}")
     console.print(
         f"{report.cores} CPU cores ({report.instructions}); extras: {_extras(report)}\n",

@@ -45,7 +45,7 @@ def verify(
 
     Exit status 0 says as published, 1 that it is not.
     """
-    from virnucpro.files import check_place, write_whole  # noqa: PLC0415
+    from virnucpro.files import check_place, write_json  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
     from virnucpro.verification import verify as compare  # noqa: PLC0415 (loads PyTorch)
 
@@ -60,7 +60,7 @@ def verify(
         on_progress=lambda line: progress.print(f"verifying {line}"),
     )
     if json is not None:
-        write_whole(json, report.to_json())
+        write_json(json, report)
     console.print(f"{report.name} on {report.device}; PyTorch {report.torch}")
     for note in report.notes:
         console.print(note)

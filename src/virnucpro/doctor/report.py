@@ -114,7 +114,3 @@ class Report(msgspec.Struct, frozen=True):
     def can_predict(self) -> bool:
         """Whether `predict` with the embedded bundle can run."""
         return not any(problem.is_fatal for problem in self.problems)
-
-    def to_json(self) -> bytes:
-        """Return the report as a file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

@@ -95,10 +95,6 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_second: float
     notes: list[str] = []
 
-    def to_json(self) -> bytes:
-        """Return the file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
 
 @dataclass
 class EmbeddingCounts:

@@ -8,7 +8,7 @@ import msgspec
 from virnucpro.errors import RunError, reading
 from virnucpro.evaluation.matched_records import Records
 from virnucpro.evaluation.result import Asked, Evaluation
-from virnucpro.files import write_whole
+from virnucpro.files import as_json, write_whole
 
 #: Names of the files, in the order in which they are written.
 FILES = ("evaluation.json", "evaluation.tsv", "roc.png", "pr.png", "reliability.png")
@@ -48,7 +48,7 @@ def write_files(out: Path, evaluation: Evaluation, records: Records) -> None:
     )
 
     contents = (
-        evaluation.to_json(),
+        as_json(evaluation),
         evaluation.to_tsv(),
         roc_picture(evaluation, records),
         precision_recall_picture(evaluation, records),

@@ -117,10 +117,6 @@ class Evaluation(_Part, frozen=True, kw_only=True):
     reliability: list[ReliabilityBin]
     notes: list[str]
 
-    def to_json(self) -> bytes:
-        """Return the content of evaluation.json."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
     def to_tsv(self) -> bytes:
         """Return one line for each view, group and metric; undefined numbers are empty cells."""
         lines = ["view\tgroup\tmetric\tvalue\tlow\thigh"]

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Generic
 
 from virnucpro.errors import InputError, RunError
-from virnucpro.files import write_whole
+from virnucpro.files import write_json
 from virnucpro.runs.binding import bind, may_be_others
 from virnucpro.runs.block_loop import BlockLoop, check_records
 from virnucpro.runs.claims import TABLES, Claims
@@ -310,7 +310,7 @@ class Execution(Generic[SummaryT]):
             **loop.progress.work.seconds,
         }
         summary = product.summary(found, loop.progress, seconds, self._run.manifest.binding)
-        write_whole(product.outputs.path("summary"), summary.to_json())
+        write_json(product.outputs.path("summary"), summary)
         product.conclude(self._run.manifest, summary)
         self._run.finish(sha256(b"".join(loop.digests)).hexdigest(), self._uses(computed - ready))
         self._store.remove()

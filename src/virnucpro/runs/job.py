@@ -47,9 +47,6 @@ class Written(Protocol):
     def notes(self) -> list[str]:
         """What the user should know about the run."""
 
-    def to_json(self) -> bytes:
-        """Return the content of the file."""
-
 
 SummaryT = TypeVar("SummaryT", bound=Written)
 Summary_co = TypeVar("Summary_co", bound=Written, covariant=True)

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from virnucpro.errors import RunError
-from virnucpro.files import is_partial, remove_partial, write_once, write_whole
+from virnucpro.files import as_json, is_partial, remove_partial, write_json, write_once
 from virnucpro.runs.binding import Binding, differences, have_other_inputs_alone
 from virnucpro.runs.devices import Budgets
 from virnucpro.runs.monitor import DeviceUse
@@ -82,10 +82,6 @@ class RunManifest(msgspec.Struct, forbid_unknown_fields=True):
         """Return the manifest of a run that starts now."""
         return cls(FORMAT, "unfinished", binding, Environment.here(), budgets, _now())
 
-    def to_json(self) -> bytes:
-        """Return the content of the file."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
 
 class Run:
     """An output directory that this process owns; made by `open_run`.
@@ -113,7 +109,7 @@ class Run:
 
     def save(self) -> None:
         """Write `run.json`."""
-        write_whole(self.directory / MANIFEST_FILE, self.manifest.to_json())
+        write_json(self.directory / MANIFEST_FILE, self.manifest)
 
     def keep_backends(self, backends: list[str]) -> None:
         """Record how the encoders are computed, so that all shards come from the same backends.
@@ -218,7 +214,7 @@ def _start(directory: Path, binding: Binding, budgets: Budgets) -> None:
             f"{directory}: is not empty and holds no run of virnucpro ({min(strangers)}, ...); "
             "give a new directory"
         )
-    write_once(directory / MANIFEST_FILE, RunManifest.new(binding, budgets).to_json())
+    write_once(directory / MANIFEST_FILE, as_json(RunManifest.new(binding, budgets)))
 
 
 def read_own_run(directory: Path, binding: Binding) -> RunManifest | None:

@@ -46,10 +46,6 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, dict[str, float]]
     notes: list[str]
 
-    def to_json(self) -> bytes:
-        """Return the file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
 
 class Outcome(NamedTuple):
     """What a training gave.

@@ -70,10 +70,6 @@ class FeatureSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """None."""
         return []
 
-    def to_json(self) -> bytes:
-        """Return the file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
 
 @dataclass(frozen=True)
 class FeatureOutputs:

@@ -12,7 +12,7 @@ from virnucpro.bundles import Bundle
 from virnucpro.bundles.assemble import with_trained_head
 from virnucpro.bundles.manifest import MANIFEST_FILE
 from virnucpro.errors import RunError
-from virnucpro.files import is_partial, remove_partial, write_once, write_whole
+from virnucpro.files import is_partial, remove_partial, write_json, write_once, write_whole
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.system.directories import Watch, busy, open_directory, own_directory
@@ -107,7 +107,7 @@ def write_results(
     """
     write_whole(directory / "curves.csv", curves_csv(report.epochs))
     draw_curves(report.epochs, report.best, directory / "curves.png")
-    write_whole(directory / REPORT_FILE, report.to_json())
+    write_json(directory / REPORT_FILE, report)
     old, place = encoders.manifest, directory / BUNDLE
     count = sum(learned + held for learned, held in report.classes.values())
     said = f"trained on {count:,} sequences; see README.md"

@@ -73,7 +73,3 @@ class VerificationReport(_Part, frozen=True, kw_only=True):
     skipped: list[Skipped]
     is_as_published: bool
     verdict: str
-
-    def to_json(self) -> bytes:
-        """Return the file's content; a number that is not finite is null."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

@@ -7,10 +7,9 @@ become one plot with a sample for each run.
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from virnucpro.classify import CALL_NAMES
 from virnucpro.classify.consensus import UNSCORED, VIRUS
+from virnucpro.files import as_json
 
 _SECTION = {
     "parent_id": "virnucpro",
@@ -57,7 +56,7 @@ def multiqc_files(sample: str, calls: Mapping[str, int]) -> dict[str, bytes]:
         },
         "data": {sample: {call: calls[call] for call in _COLOURS}},
     }
-    return {"multiqc_stats": _json(stats), "multiqc_calls": _json(bars)}
+    return {"multiqc_stats": as_json(stats), "multiqc_calls": as_json(bars)}
 
 
 def _percent_column(title: str, description: str, scale: str) -> dict[str, Any]:
@@ -65,7 +64,3 @@ def _percent_column(title: str, description: str, scale: str) -> dict[str, Any]:
         "title": title, "description": description, "scale": scale,
         "suffix": "%", "min": 0, "max": 100, "format": "{:,.2f}",
     }  # fmt: skip
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"

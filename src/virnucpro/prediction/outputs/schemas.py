@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from virnucpro.embedding.outputs import EmbeddingSummary
+from virnucpro.files import as_json
 from virnucpro.prediction.outputs.columns import TABLES, TABLES_VERSION, Column
 from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.runs.run import RunManifest
@@ -42,10 +43,7 @@ def documents() -> dict[str, bytes]:
     found: dict[str, Any] = {"tables.json": table_schemas()}
     for name, (title, struct) in _STRUCTS.items():
         found[name] = json_schema(title, struct)
-    return {
-        name: msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-        for name, content in found.items()
-    }
+    return {name: as_json(content) for name, content in found.items()}
 
 
 def table_schemas() -> dict[str, Any]:

@@ -121,10 +121,6 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             cls,
         )
 
-    def to_json(self) -> bytes:
-        """Return the file's content."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-
 
 @dataclass(frozen=True)
 class PredictionFiles:
