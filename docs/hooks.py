@@ -1,7 +1,7 @@
-"""Pages of the site that lie outside docs/, and links to what lies there (MkDocs calls this).
+"""Add pages from outside docs/ to the site, and adapt links to them (called by MkDocs).
 
-Links in the pages lead through the repository, so that they work on a forge. On the site those to
-pages lead to them; those to other files of the repository are left as text.
+Links in the pages are paths in the repository, so they work on a forge. On the site, links to pages
+lead to these pages; links to other files of the repository become plain text.
 """
 
 import posixpath
@@ -22,7 +22,7 @@ OUTSIDE = (
     "integrations/**/*.md",
     "src/virnucpro/**/*.md",
 )
-#: Label, place and anchor of a link or a picture.
+#: Label, target and anchor of a link or a picture.
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 
 
@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
-    """Turn links through the repository into links through the site."""
+    """Turn paths in the repository into links of the site."""
     source = Path(str(page.file.abs_src_path)).relative_to(ROOT)
     here = posixpath.dirname(page.file.src_uri)
 

@@ -52,7 +52,7 @@ def cut(
 
 
 def main() -> None:
-    """Write the three files beside this script."""
+    """Write the three files into the directory of this script."""
     classes = {}
     for path in sorted(Path(sys.argv[1]).iterdir()):
         with SequenceFile(str(path)) as file:

@@ -3,7 +3,7 @@ process VIRNUCPRO_PREDICT {
     label 'process_high'
 
     conda "${moduleDir}/environment.yml"
-    // Published nowhere: docker build --file integrations/docker/Dockerfile --tag virnucpro:0.1.0 .
+    // Not published; build it with: docker build --file integrations/docker/Dockerfile --tag virnucpro:0.1.0 .
     container "virnucpro:0.1.0"
 
     input:
