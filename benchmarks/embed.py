@@ -93,11 +93,11 @@ def alone(name: str, proteins: Path, device: str, precision: str) -> dict[str, A
     import torch  # noqa: PLC0415
 
     from virnucpro.bundles import load_model  # noqa: PLC0415
-    from virnucpro.classify.settle import settle_encoder  # noqa: PLC0415
+    from virnucpro.bundles.settle import settle  # noqa: PLC0415
     from virnucpro.embedding.job import Embedding  # noqa: PLC0415
 
     model = load_model(name)
-    chosen, budgets, _ = settle_encoder(device, precision, model.config)
+    chosen, budgets, _ = settle(device, precision, model)
     task = Embedding(name, model.sha256, model.config.layers, "mean", "float32", precision)
     embedder = task.worker(chosen, budgets)
     blocks, held = [], 0

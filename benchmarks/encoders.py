@@ -33,9 +33,10 @@ from virnucpro.bench.samples import (
     whole_packs,
 )
 from virnucpro.bench.timing import in_turn
-from virnucpro.classify.settle import choose_budgets, choose_device
+from virnucpro.bundles.settle import choose_budgets, choose_device
 from virnucpro.encoders import Esm2, Tokens, encode_means
-from virnucpro.encoders.precision import DTYPES, speed_up
+from virnucpro.encoders.precision import DTYPES
+from virnucpro.encoders.speed import speed_up
 
 if TYPE_CHECKING:
     from virnucpro.encoders import Esm2Config
@@ -58,10 +59,10 @@ def main() -> None:
     chosen = choose_device(arguments.device)
     is_gpu = chosen.device.type == "cuda"
     bundle = sizes_of(PUBLISHED_SIZES if is_gpu else SMALL_SIZES)
-    budget = choose_budgets(chosen, bundle.manifest).protein
+    budget = choose_budgets(chosen, [bundle.manifest.protein_encoder]).protein
     passes = _PASSES[chosen.device.type]
     precisions = ("fp16", "bf16", "fp8") if is_gpu else ("fp32",)
-    config = cast("Esm2Config", bundle.manifest.protein_encoder.config())
+    config = cast("Esm2Config", bundle.manifest.protein_encoder)
     network = Esm2(config).to(chosen.device).eval()
     network.requires_grad_(requires_grad=False)
     fill_with_outliers(network)

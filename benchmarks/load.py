@@ -47,9 +47,9 @@ def write(directory: Path, sizes: str, device: str) -> None:
     """Write a bundle of random weights in 16 bit."""
     from virnucpro.bench.samples import random_classifier, sizes_of  # noqa: PLC0415
     from virnucpro.bundles.manifest import TOKENIZER_FILE  # noqa: PLC0415
+    from virnucpro.bundles.settle import choose_device  # noqa: PLC0415
     from virnucpro.bundles.store import write_bundle  # noqa: PLC0415
     from virnucpro.classify.classifier import PARTS  # noqa: PLC0415
-    from virnucpro.classify.settle import choose_device  # noqa: PLC0415
 
     bundle = sizes_of(sizes)
     model = random_classifier(bundle, choose_device(device))
@@ -68,7 +68,7 @@ def load(directory: Path, device: str) -> dict[str, float]:
 
     from virnucpro.bench.samples import blocks_of, random_reads  # noqa: PLC0415
     from virnucpro.bundles import load_bundle  # noqa: PLC0415
-    from virnucpro.classify.settle import choose_device  # noqa: PLC0415
+    from virnucpro.bundles.settle import choose_device  # noqa: PLC0415
     from virnucpro.prediction.worker import Worker  # noqa: PLC0415
 
     chosen = choose_device(device)

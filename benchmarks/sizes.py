@@ -17,10 +17,11 @@ import torch
 
 from checkpoints import SIZES, Size
 from virnucpro.bench.samples import protein_sample, whole_packs
-from virnucpro.classify.settle import settle_encoder
+from virnucpro.bundles import Model
+from virnucpro.bundles.settle import settle
 from virnucpro.encoders import Esm2, Esm2Config, Tokens, encode_means
-from virnucpro.encoders.memory import memory_of
-from virnucpro.encoders.precision import speed_up
+from virnucpro.encoders.speed import speed_up
+from virnucpro.encoders.table import memory_of
 from virnucpro.errors import SettingsError
 
 _PASSES = 4
@@ -61,9 +62,9 @@ def one(model: str, precision: str, name: str, seconds: float) -> dict[str, Any]
     """Measure one size in one precision."""
     config = config_of(SIZES[model])
     torch.cuda.empty_cache()
-    device, budgets, _ = settle_encoder(name, precision, config)
+    device, budgets, _ = settle(name, precision, described(model, config))
     network = random_network(config, device.device)
-    way = speed_up(network, precision)
+    backend = speed_up(network, precision)
     torch.cuda.empty_cache()
     held = torch.cuda.memory_allocated()
     smallest = least_memory(network, config, device.device)
@@ -72,7 +73,7 @@ def one(model: str, precision: str, name: str, seconds: float) -> dict[str, Any]
     return {
         "model": model,
         "precision": precision,
-        "way": way,
+        "backend": backend,
         "GiB of weights": round(held / 2**30, 3),
         "GiB of weights, as computed before": round(memory_of(config, precision) / 2**30, 3),
         "budget": budgets.protein,
@@ -93,7 +94,7 @@ def by_torchao(model: str, bits: int, name: str, seconds: float) -> dict[str, An
 
     config = config_of(SIZES[model])
     torch.cuda.empty_cache()
-    device, budgets, _ = settle_encoder(name, "fp16", config)
+    device, budgets, _ = settle(name, "fp16", described(model, config))
     network = random_network(config, device.device)
     if bits == 4:
         network = network.to(torch.bfloat16)
@@ -111,7 +112,12 @@ def by_torchao(model: str, bits: int, name: str, seconds: float) -> dict[str, An
 
 def config_of(size: Size) -> Esm2Config:
     """Return the sizes as the network takes them."""
-    return Esm2Config(size.layers, size.width, size.heads)
+    return Esm2Config(size.layers, size.width, size.heads, vocabulary=33)
+
+
+def described(name: str, config: Esm2Config) -> Model:
+    """Return an encoder without files."""
+    return Model(name, "protein", config, Path(), "", {})
 
 
 def random_network(config: Esm2Config, device: torch.device) -> Esm2:

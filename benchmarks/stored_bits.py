@@ -32,7 +32,7 @@ def main() -> None:
     residues = np.frombuffer("".join(proteins).encode(), dtype=np.uint8)
     tokens = protein_tokens(residues, np.cumsum([0, *map(len, proteins)]).astype(np.int64))
     cpu = torch.device("cpu")
-    exact = load_encoder(load_model("compact-pair:protein"), cpu, torch.float32)
+    exact = load_encoder(load_model("compact-pair:protein").stored, cpu, torch.float32)
     expected_SD = encode_means(exact, exact.config.width, tokens, 2048, cpu)
     for bits in (8, 4):
         network = copy.deepcopy(exact)

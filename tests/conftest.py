@@ -12,6 +12,7 @@ import torch
 from virnucpro.bundles import Bundle
 from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier
 from virnucpro.encoders import DnabertSConfig, Esm2Config, Tokens
+from virnucpro.encoders.precision import int8_fault
 from virnucpro.sequences.blocks import Block, Piece
 from virnucpro.training.export import export_bundle
 
@@ -21,15 +22,17 @@ if not torch.cuda.is_available():  # Triton, which nothing has imported yet, the
 # Some tests interrupt; a shell that starts pytest in the background has that ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: What `auto` computes networks that read six frames in on this CPU.
+SIX_FRAMES_PRECISION = "fp32" if int8_fault() else "int8"
 DATA = Path(__file__).parent / "data"
 TINY = ClassifierConfig(
-    Esm2Config(layers=2, width=32, heads=2),
-    DnabertSConfig(layers=1, width=24, heads=3, feed_forward=32),
+    Esm2Config(layers=2, width=32, heads=2, vocabulary=33),
+    DnabertSConfig(layers=1, width=24, heads=3, feed_forward=32, vocabulary=4096),
     head_hidden=16,
 )
 #: The smallest whose heads and rows the fused kernels take.
-FUSABLE_PROTEIN = Esm2Config(layers=2, width=64, heads=2)
-FUSABLE_DNA = DnabertSConfig(layers=1, width=64, heads=2, feed_forward=96)
+FUSABLE_PROTEIN = Esm2Config(layers=2, width=64, heads=2, vocabulary=33)
+FUSABLE_DNA = DnabertSConfig(layers=1, width=64, heads=2, feed_forward=96, vocabulary=4096)
 FUSABLE = ClassifierConfig(FUSABLE_PROTEIN, FUSABLE_DNA, head_hidden=16)
 
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.bundles import digests
-from virnucpro.bundles.convert import convert_head, convert_protein
+from virnucpro.bundles.architectures import recognise
+from virnucpro.bundles.convert import convert_encoder, convert_head
 from virnucpro.bundles.files import read_tensors, read_tokenizer
 from virnucpro.bundles.manifest import Manifest, parse_manifest
 from virnucpro.bundles.store import EMBEDDED, unknown_bundle
@@ -230,9 +231,10 @@ def _index(content: bytes, folder: Path) -> bool:
 
 def _config(content: bytes, folder: Path) -> bool:
     (folder / "config.json").write_bytes(content)
-    sizes, state = convert_protein(ESM2, read_config(folder), str(folder))
+    found = recognise(ESM2, str(folder))
+    sizes, state = convert_encoder(found, ESM2, read_config(folder), str(folder))
     embedding = ESM2["esm.embeddings.word_embeddings.weight"] * TOKEN_DROPOUT_SCALE
-    return sizes.config() == Esm2Config(1, 8, 2) and bool(
+    return sizes == Esm2Config(1, 8, 2, vocabulary=33) and bool(
         torch.equal(state["embedding.weight"], embedding)
     )
 

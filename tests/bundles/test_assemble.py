@@ -95,8 +95,8 @@ def refused(match: str, *paths: Path, name: str = "mine") -> None:
 @pytest.mark.usefixtures("home")
 def test_parts_that_are_missing_twice_or_wrong(files: Files, tmp_path: Path) -> None:
     refused("no head among the files", files.esm2, files.dna)
-    refused("no ESM-2 and no DNABERT-S", files.head)
-    refused("a second head beside", *files, files.head)
+    refused("no protein encoder and no DNA encoder", files.head)
+    refused("a second head in addition to", *files, files.head)
     refused("is no name for a bundle", *files, name="../mine")
     refused("holds no weights", tmp_path, files.dna, files.head)
     (tmp_path / "junk").write_bytes(b"junk" * 100)

@@ -24,8 +24,8 @@ from virnucpro.training.export import export_bundle
 def random_classifier() -> FrameClassifier:
     torch.manual_seed(11)
     config = ClassifierConfig(
-        Esm2Config(layers=2, width=32, heads=2),
-        DnabertSConfig(layers=2, width=24, heads=3, feed_forward=32),
+        Esm2Config(layers=2, width=32, heads=2, vocabulary=33),
+        DnabertSConfig(layers=2, width=24, heads=3, feed_forward=32, vocabulary=4096),
         head_hidden=16,
     )
     classifier = FrameClassifier(config).eval()

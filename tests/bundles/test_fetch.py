@@ -15,9 +15,9 @@ from published_files import Files, spoil
 from virnucpro.bundles.digests import record
 from virnucpro.bundles.fetch import fetch_head, fetch_model
 from virnucpro.bundles.files import read_manifest
-from virnucpro.bundles.manifest import LABELS
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, sha256_of
 from virnucpro.bundles.store import bundle_path
+from virnucpro.encoders.table import spec_named
 from virnucpro.errors import BundleError
 
 BUNDLE, ENCODER = "virnucpro-500", "esm2_t6_8M_UR50D"
@@ -197,8 +197,8 @@ def test_a_full_disk_is_one_line_and_fetching_goes_on_with_space(
 
 def verified(name: str) -> None:
     """Do what `models verify` does when the network gave the published outputs."""
-    kind = ENCODERS[name].kind
-    assert record(ENCODERS[name], read_manifest(bundle_path(name))[0].provenance[LABELS[kind]])
+    title = spec_named(ENCODERS[name].architecture).title
+    assert record(ENCODERS[name], read_manifest(bundle_path(name))[0].provenance[title])
 
 
 def test_another_file_than_the_one_verified_is_refused(
@@ -273,7 +273,7 @@ def test_an_encoder_of_other_sizes_than_its_name_says(files: Files, hub: Hub, ho
         hub.files[f"facebook/esm2_t12_35M_UR50D/{file}"] = hub.files[f"{ESM2_8M}/{file}"]
     status, _, said = fetch(files, "esm2_t12_35M_UR50D")
     assert status == 1
-    assert "2 layers, width 320, 20 heads, where esm2_t12_35M_UR50D is a protein encoder" in said
+    assert "2 layers, width 320 and 20 heads, but esm2_t12_35M_UR50D is ESM-2 with" in said
     assert not (home / ".digests.json").exists()
 
 

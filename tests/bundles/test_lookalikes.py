@@ -87,13 +87,13 @@ LOOK_ALIKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "fair-esm's ESM-1v": (lambda p: fair_esm(p, norm_before=False), "is an ESM-1v or the like"),
     "Nucleotide Transformer": (
         lambda p: transformers(p, **ABSOLUTE, vocab_size=4105, token_dropout=False),
-        "is Nucleotide Transformer; virnucpro computes ESM-2 and DNABERT-S: its vocabulary has",
+        "is Nucleotide Transformer (its vocabulary has 4,105 tokens, that of ESM-2 has 33)",
     ),
     "Nucleotide Transformer v2": (
         lambda p: transformers(p, with_config=False, vocab_size=4107),
         "is Nucleotide Transformer",
     ),
-    "BERT": (bert, "is a BERT, such as ProtBert or DNABERT; virnucpro computes"),
+    "BERT": (bert, "is a BERT, such as ProtBert or DNABERT (its vocabulary has"),
     "SaProt": (lambda p: transformers(p, vocab_size=446), "is SaProt"),
     "token_dropout": (
         lambda p: transformers(p, token_dropout=False),

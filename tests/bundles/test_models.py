@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, HEADS, LAYERS, WIDTH, Files
 from virnucpro.bundles import Bundle, load_bundle, load_model
 from virnucpro.bundles.assemble import add_bundle, add_encoder
+from virnucpro.bundles.files import read_tensors
 from virnucpro.bundles.manifest import DNA_FILE, MANIFEST_FILE, PROTEIN_FILE, TOKENIZER_FILE
 from virnucpro.bundles.models import load
 from virnucpro.bundles.registry import ENCODERS
@@ -18,6 +19,8 @@ from virnucpro.bundles.store import added_bundles, added_encoders
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config
 from virnucpro.errors import BundleError
 
+SIZES = Esm2Config(LAYERS, WIDTH, HEADS, vocabulary=33)
+DNA_SIZES = DnabertSConfig(DNA_LAYERS, DNA_WIDTH, DNA_HEADS, 192, vocabulary=4096)
 pytestmark = pytest.mark.usefixtures("home")
 
 
@@ -32,7 +35,7 @@ def test_a_lone_protein_encoder(files: Files, home: Path) -> None:
     added = add_encoder("mine", files.esm2)
     model = load_model("mine")
     assert (model.name, model.kind, model.path) == ("mine", "protein", home / "mine")
-    assert model.config == Esm2Config(LAYERS, WIDTH, HEADS)
+    assert model.config == SIZES
     assert model.sha256 == added.sha256
     assert {path.name for path in model.path.iterdir()} == {MANIFEST_FILE, PROTEIN_FILE}
     assert (added_encoders(), added_bundles()) == (["mine"], [])
@@ -43,7 +46,7 @@ def test_a_lone_protein_encoder(files: Files, home: Path) -> None:
 def test_a_lone_dna_encoder(files: Files, tokenizer_json: bytes) -> None:
     model = add_encoder("mine", files.dna)
     assert model.kind == "dna"
-    assert model.config == DnabertSConfig(DNA_LAYERS, DNA_WIDTH, DNA_HEADS, 192)
+    assert model.config == DNA_SIZES
     names = {path.name for path in model.path.iterdir()}
     assert names == {MANIFEST_FILE, DNA_FILE, TOKENIZER_FILE}
     assert (model.path / TOKENIZER_FILE).read_bytes() == tokenizer_json
@@ -53,14 +56,14 @@ def test_a_lone_dna_encoder(files: Files, tokenizer_json: bytes) -> None:
 def test_it_holds_the_same_as_a_bundle(files: Files) -> None:
     add_bundle("whole", files, 500)
     for kind, given, network in (
-        ("protein", files.esm2, Esm2(Esm2Config(LAYERS, WIDTH, HEADS))),
-        ("dna", files.dna, DnabertS(DnabertSConfig(DNA_LAYERS, DNA_WIDTH, DNA_HEADS, 192))),
+        ("protein", files.esm2, Esm2(SIZES)),
+        ("dna", files.dna, DnabertS(DNA_SIZES)),
     ):
         lone, part = add_encoder(kind, given), load_model(f"whole:{kind}")
         assert (part.kind, part.config, part.files) == (kind, lone.config, lone.files)
         expected = network.state_dict()
-        found = lone.tensors(expected, dtype=torch.float32)
-        for name, tensor in part.tensors(expected, dtype=torch.float32).items():
+        found, of_bundle = (read_tensors(x.stored.weights, expected) for x in (lone, part))
+        for name, tensor in of_bundle.items():
             assert torch.equal(tensor, found[name])
 
 
@@ -138,7 +141,7 @@ def test_what_cannot_be_added_as_an_encoder(
     assert "models fetch dnabert-s" in told("mine", "dnabert-s")
     assert "a whole bundle; give compact-pair:protein" in told("mine", "compact-pair")
     assert "has no protein encoder" in told("mine", "compact")
-    wrong = "a dna encoder of 3 layers, width 96, 12 heads, where esm2_t6_8M_UR50D is a protein"
+    wrong = "is DNABERT-S with 3 layers, width 96 and 12 heads, but esm2_t6_8M_UR50D is ESM-2 with"
     assert wrong in told("esm2_t6_8M_UR50D", files.dna)
     with pytest.raises(BundleError, match="the name of an encoder"):
         add_bundle("dnabert-s", files, 500)
@@ -173,7 +176,8 @@ def test_numbers_that_fp16_holds_are_kept_in_fp16(files: Files) -> None:
     kept = load_file(model.path / PROTEIN_FILE)
     wide = {name for name, tensor in kept.items() if tensor.dtype == torch.float32}
     assert wide == {"embedding.weight", "blocks.1.down.weight", "blocks.1.down.bias"}
-    found = model.tensors(Esm2(Esm2Config(LAYERS, WIDTH, HEADS)).state_dict(), dtype=torch.float32)
+    expected = Esm2(SIZES).state_dict()
+    found = read_tensors(model.stored.weights, expected, dtype=torch.float32)
     assert torch.equal(found["blocks.0.down.weight"], state[exact])
     assert torch.equal(found["blocks.1.down.weight"], state[f"{large}weight"])
     assert torch.equal(found["blocks.1.down.bias"], state[f"{large}bias"])

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 import virnucpro
+from conftest import SIX_FRAMES_PRECISION
 from processes import EXAMPLES, contents, run
-from virnucpro.encoders.precision import six_frames_default
 
 COLUMNS = {
     "records.tsv": "record length chunks open_frames p_virus call tier probability fdr "
@@ -170,7 +170,7 @@ def test_a_missing_table_is_written_again(tmp_path: Path) -> None:
         (["--chunk-length", "300"], "chunk_length was 500, is 300"),
         (["--legacy"], "legacy was False, is True"),
         (["--block-chunks", "7"], "block_chunks was 2048, is 7"),
-        (["--precision", "bf16"], f"precision was {six_frames_default()[0]}, is bf16"),
+        (["--precision", "bf16"], f"precision was {SIX_FRAMES_PRECISION}, is bf16"),
     ],
 )
 def test_another_command_in_the_directory_is_refused(

@@ -11,11 +11,11 @@ import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from conftest import SIX_FRAMES_PRECISION
 from processes import EXAMPLES, contents, run
 from virnucpro.cli.app import app
 from virnucpro.cli.models import models
 from virnucpro.cli.settings import key
-from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.sequences.inputs import checked_inputs
 
@@ -192,7 +192,7 @@ def test_a_finished_run_holds_every_option_as_it_was_used(finished: Path) -> Non
     assert found["inputs"] == [EXAMPLES[1]]
     assert found["out"] == str(finished)
     used = {key: found[key] for key in ("chunk-length", "frames", "precision", "legacy", "gzip")}
-    precision, _ = six_frames_default()
+    precision = SIX_FRAMES_PRECISION
     assert used == {
         "chunk-length": 400, "frames": "all", "precision": precision, "legacy": True, "gzip": False,
     }  # fmt: skip

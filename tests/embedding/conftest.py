@@ -13,8 +13,8 @@ from virnucpro.classify.classifier import ClassifierConfig
 from virnucpro.encoders import DnabertSConfig, Esm2Config
 
 SMALL = ClassifierConfig(
-    Esm2Config(layers=2, width=16, heads=2),
-    DnabertSConfig(layers=2, width=24, heads=3, feed_forward=32),
+    Esm2Config(layers=2, width=16, heads=2, vocabulary=33),
+    DnabertSConfig(layers=2, width=24, heads=3, feed_forward=32, vocabulary=4096),
     head_hidden=16,
 )
 

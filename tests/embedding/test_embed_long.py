@@ -31,13 +31,13 @@ from virnucpro.encoders.steps.cpu import CpuSteps
 from virnucpro.errors import InputError, SettingsError
 
 LEAN = ClassifierConfig(
-    Esm2Config(layers=2, width=32, heads=1),
-    DnabertSConfig(layers=1, width=16, heads=1, feed_forward=16),
+    Esm2Config(layers=2, width=32, heads=1, vocabulary=33),
+    DnabertSConfig(layers=1, width=16, heads=1, feed_forward=16, vocabulary=4096),
     head_hidden=8,
 )
 LEAST = ClassifierConfig(
-    Esm2Config(layers=1, width=8, heads=1),
-    DnabertSConfig(layers=1, width=8, heads=1, feed_forward=8),
+    Esm2Config(layers=1, width=8, heads=1, vocabulary=33),
+    DnabertSConfig(layers=1, width=8, heads=1, feed_forward=8, vocabulary=4096),
     head_hidden=8,
 )
 LONG_PROTEIN = "".join(random.Random(8).choices("ACDEFGHIKLMNPQRSTVWY", k=36_000))
@@ -126,7 +126,7 @@ def test_a_protein_of_36000_residues_needs_little_memory(
 
     @torch.inference_mode()
     def plain() -> Tensor:
-        network = load_encoder(load_model(model), torch.device("cpu"), torch.float32)
+        network = load_encoder(load_model(model).stored, torch.device("cpu"), torch.float32)
         residues = np.frombuffer(LONG_PROTEIN.encode(), np.uint8)
         tokens = protein_tokens(residues, np.array([0, len(residues)]))
         return network.embed(pack_sequences(tokens, np.array([0])))[0]

@@ -184,7 +184,9 @@ def test_an_earlier_layer_of_dna_is_that_of_a_network_without_those_behind(
     ids = dna_file(path)
     found = embedded(path, tmp_path / "out", ids, model=dna_model, layer=layer, pooling="tokens")
     state = fuse_published(load_file(DATA / "dnabert_s_tiny.weights.safetensors"))
-    shorter = DnabertS(DnabertSConfig(layer, DNA_WIDTH, DNA_HEADS, 2 * DNA_WIDTH)).eval()
+    shorter = DnabertS(
+        DnabertSConfig(layer, DNA_WIDTH, DNA_HEADS, 2 * DNA_WIDTH, vocabulary=4096)
+    ).eval()
     shorter.load_state_dict({name: state[name] for name in shorter.state_dict()})
     outputs = load_file(DATA / "dnabert_s_tiny.outputs.safetensors")
     expected = []

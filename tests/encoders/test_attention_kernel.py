@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from conftest import relative_error
 from kernel_outputs import BF16, FP8, FP16, FP32, amid_nan, output, random
-from virnucpro.encoders.packing import Run
+from virnucpro.encoders.packing import EqualLengthRun
 from virnucpro.encoders.positions import alibi_bias, alibi_slopes, rotary_tables, rotate
 
 pytest.importorskip("triton")
@@ -53,7 +53,7 @@ def run_attention(
     slopes_H: Tensor,
 ) -> None:
     offsets = torch.tensor([0, *lengths], device=out_TD.device).cumsum(0).int()
-    groups = group_runs(Run(1, length) for length in lengths)
+    groups = group_runs(EqualLengthRun(1, length) for length in lengths)
     if kind == "rotary":
         rows = -(-max(lengths) // TABLE_ROWS) * TABLE_ROWS
         tables = rotary_tables(
@@ -148,7 +148,15 @@ def test_attention_of_a_sequence_is_the_same_bytes_in_any_pack(
 
 
 def test_groups_cover_a_pack_in_order() -> None:
-    runs = [Run(2, 5), Run(1, 32), Run(3, 33), Run(1, 64), Run(4, 300), Run(1, 999), Run(1, 7)]
+    runs = [
+        EqualLengthRun(2, 5),
+        EqualLengthRun(1, 32),
+        EqualLengthRun(3, 33),
+        EqualLengthRun(1, 64),
+        EqualLengthRun(4, 300),
+        EqualLengthRun(1, 999),
+        EqualLengthRun(1, 7),
+    ]
     groups = group_runs(runs)
     assert [(g.first, g.sequences, g.longest) for g in groups] == [
         (0, 3, 32), (3, 4, 64), (7, 5, 999), (12, 1, 7),

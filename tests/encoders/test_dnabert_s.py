@@ -14,7 +14,7 @@ from virnucpro.encoders import DnabertS, DnabertSConfig, DnaTokenizer, Tokens, p
 from virnucpro.encoders.dnabert_s import fuse_published
 from virnucpro.encoders.positions import alibi_bias, alibi_slopes
 
-CONFIG = DnabertSConfig(layers=3, width=96, heads=12, feed_forward=192)
+CONFIG = DnabertSConfig(layers=3, width=96, heads=12, feed_forward=192, vocabulary=4096)
 BOUND = 1e-5
 #: All sequences, neither sorted by length nor in the order of the file.
 SHUFFLED = np.random.default_rng(2).permutation(12)

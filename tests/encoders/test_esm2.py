@@ -15,7 +15,7 @@ from virnucpro.encoders import Esm2, Esm2Config, Tokens, pack_sequences
 from virnucpro.encoders.esm2 import fuse_fair_esm, fuse_transformers
 from virnucpro.encoders.positions import rotary_tables, rotate
 
-CONFIG = Esm2Config(layers=3, width=64, heads=2)
+CONFIG = Esm2Config(layers=3, width=64, heads=2, vocabulary=33)
 #: In no order, some alike, from one token to more than any published context.
 LENGTHS = [1, 3, 3000, 50, 50, 17, 1, 257]
 BOUND = 1e-5
@@ -173,7 +173,7 @@ def test_weights_with_the_prefixes_of_the_published_files_are_taken() -> None:
 
 @pytest.mark.parametrize("library", ["transformers", "fair-esm"])
 def test_fused_names_and_shapes_at_the_published_size(library: str) -> None:
-    config = Esm2Config(layers=36, width=2560, heads=40)
+    config = Esm2Config(layers=36, width=2560, heads=40, vocabulary=33)
     with torch.device("meta"):
         ours = Esm2(config).state_dict()
         if library == "fair-esm":

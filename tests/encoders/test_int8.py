@@ -19,7 +19,7 @@ from processes import run
 from virnucpro import predict
 from virnucpro.bundles import load_bundle
 from virnucpro.bundles.manifest import PROTEIN_FILE
-from virnucpro.classify.settle import settle_bundle
+from virnucpro.bundles.settle import settle
 from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Pack, pack_sequences
 from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.encoders.precision import (
@@ -27,13 +27,15 @@ from virnucpro.encoders.precision import (
     check_precision,
     dtype_of,
     int8_fault,
-    six_frames_default,
-    speed_up,
 )
 from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
-from virnucpro.encoders.steps import calibration, int8
+from virnucpro.encoders.speed import speed_up
+from virnucpro.encoders.steps import int8
+from virnucpro.encoders.steps.activations import sample_dna, sample_proteins, seen_in
 from virnucpro.encoders.steps.int8 import Grid, Int8Linear, Int8Norm
 from virnucpro.errors import SettingsError
+from virnucpro.sequences import BASE_NUMBERS
+from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.system import instructions as cpu_instructions
 from virnucpro.system.instructions import instructions
 
@@ -55,13 +57,13 @@ def randomised(network: nn.Module, seed: int = 5) -> nn.Module:
 
 
 def six_frames() -> SixFrames:
-    network = SixFrames(SixFramesConfig(frame_layers=2, frame_width=64, layers=2, width=96))
+    network = SixFrames(SixFramesConfig(2, 64, 2, 96, head_width=32))
     randomised(network)
     return network
 
 
 def protein() -> Esm2:
-    network = Esm2(Esm2Config(layers=3, width=96, heads=3))
+    network = Esm2(Esm2Config(layers=3, width=96, heads=3, vocabulary=33))
     randomised(network)
     return network
 
@@ -162,21 +164,24 @@ def test_a_normalised_row_is_rounded_to_bytes(*, is_centred: bool) -> None:
     assert (grid.step * (found.float() - grid.zero) - expected).abs().max() <= 0.51 * grid.step
 
 
-# ---- calibration
+# ---- what the products see
 
 
-def test_calibration_sees_all_products_and_norms() -> None:
+def test_all_products_and_norms_are_seen() -> None:
     network = six_frames()
-    seen = calibration.seen_in(network)
+    seen = seen_in(network, pack_of(network, [0, 1, 2]))
     modules = [m for m in network.modules() if isinstance(m, nn.Linear | nn.LayerNorm)]
     assert set(seen) == set(modules)
     assert all(s.peak > 0 and s.mean_K.isfinite().all() for s in seen.values())
 
 
-def test_calibration_of_six_frames_reads_the_proteins() -> None:
-    pack = calibration._dna_pack()
-    lengths = [len(text) for text in calibration._PROTEINS.read_text().split()]
-    assert pack.cu_seqlens.diff().tolist() == [-(-3 * n // WINDOW) for n in lengths]
+def test_sample_dna_codes_for_the_sample_proteins() -> None:
+    letters_N, offsets = sample_dna()
+    residues, protein_offsets = sample_proteins()
+    assert offsets.tolist() == (3 * protein_offsets).tolist()
+    bases_R3 = BASE_NUMBERS[letters_N].reshape(-1, 3)
+    numbers_R = RESIDUE_OF_CODON[bases_R3 @ [16, 4, 1]]
+    assert "".join(RESIDUES[number] for number in numbers_R) == residues.tobytes().decode()
 
 
 # ---- where it is chosen
@@ -187,11 +192,11 @@ def test_what_each_network_gets_on_a_cpu() -> None:
     assert dtype_of("int8", CPU) == torch.float32
     assert speed_up(DnabertS(FUSABLE_DNA), "int8") == "fused steps for a CPU"
     compact, pair = (load_bundle(name) for name in ("compact", "compact-pair"))
-    settled = settle_bundle("cpu", "auto", compact)
+    settled = settle("cpu", "auto", compact)
     assert (settled.device.precision, settled.device.dtype) == ("int8", torch.float32)
     assert not settled.notes
-    assert settle_bundle("cpu", "fp32", compact).device.precision == "fp32"
-    assert settle_bundle("cpu", "auto", pair).device.precision == "fp32"
+    assert settle("cpu", "fp32", compact).device.precision == "fp32"
+    assert settle("cpu", "auto", pair).device.precision == "fp32"
 
 
 @pytest.fixture
@@ -205,8 +210,7 @@ def without_vnni(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_vnni")
 def test_a_cpu_without_the_instructions_computes_fp32_and_says_why() -> None:
-    assert six_frames_default()[0] == "fp32"
-    settled = settle_bundle("cpu", "auto", load_bundle("compact"))
+    settled = settle("cpu", "auto", load_bundle("compact"))
     assert settled.device.precision == "fp32"
     (note,) = settled.notes
     assert note.startswith("int8 does not work on this CPU: it has no instructions for them")
@@ -233,7 +237,7 @@ def test_a_bundle_that_rounding_spoils_is_computed_in_fp32_with_a_note(tmp_path:
     for layer in range(4):  # a column of which the others are lost in rounding
         weights[f"windows.blocks.{layer}.up.weight"][:, 0] *= 300
     put(bundle, PROTEIN_FILE, safetensors.torch.save(weights))
-    settled = settle_bundle("cpu", "auto", load_bundle(bundle))
+    settled = settle("cpu", "auto", load_bundle(bundle))
     assert settled.device.precision == "fp32"
     (note,) = settled.notes
     assert re.match(r"int8 does not work for compact on this CPU: its result is off by 0\.", note)

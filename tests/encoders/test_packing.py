@@ -167,7 +167,7 @@ def test_encoded_rows_are_in_the_order_of_the_input(lengths: list[int], budget: 
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
 def test_esm2_means_do_not_depend_on_the_budget(budget: int) -> None:
     torch.manual_seed(4)
-    encoder = Esm2(Esm2Config(layers=2, width=16, heads=2)).eval()
+    encoder = Esm2(Esm2Config(layers=2, width=16, heads=2, vocabulary=33)).eval()
     tokens = tokens_of(np.random.default_rng(0).integers(3, 40, 25).tolist(), 4, 24)
     found = encode_means(encoder, 16, tokens, budget, torch.device("cpu"))
     for row, sequence in zip(found, range(25), strict=True):
@@ -177,7 +177,7 @@ def test_esm2_means_do_not_depend_on_the_budget(budget: int) -> None:
 
 def test_means_are_the_same_bytes_on_any_number_of_threads() -> None:
     torch.manual_seed(2)
-    encoder = Esm2(Esm2Config(layers=2, width=64, heads=2)).eval()
+    encoder = Esm2(Esm2Config(layers=2, width=64, heads=2, vocabulary=33)).eval()
     random = np.random.default_rng(5)
     tokens = tokens_of(random.integers(3, 180, 200).tolist(), 4, 24)
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Which way of computing is chosen, and what is said of it."""
+"""Which backend is chosen, and what is said of it."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from virnucpro.encoders import Esm2, Esm2Config, precision, trial
-from virnucpro.encoders.precision import speed_up
+from virnucpro.encoders import Esm2, Esm2Config, Network, speed
+from virnucpro.encoders.backends import Backend
+from virnucpro.encoders.speed import speed_up
 from virnucpro.errors import SettingsError
 
 
@@ -17,7 +18,7 @@ class OnGpu(Esm2):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.config = Esm2Config(layers=1, width=32, heads=1)
+        self.config = Esm2Config(layers=1, width=32, heads=1, vocabulary=33)
         weight = SimpleNamespace(device=torch.device("cuda"))
         self.embedding = cast("nn.Embedding", SimpleNamespace(weight=weight))
 
@@ -28,16 +29,19 @@ def choose_among(
     """Let `speed_up` choose for a network on a GPU; return what it says and what it prepared."""
     prepared: list[str] = []
 
-    def way(name: str) -> trial.Way:
-        return trial.Way(name, lambda _: prepared.append(name))
+    def backend(name: str) -> Backend:
+        return Backend(name, "", frozenset(), lambda _: prepared.append(name))
 
-    ways = [way(name) for name in faults]
-    monkeypatch.setattr(precision, "_ways", lambda *_: ways)
-    monkeypatch.setattr(precision, "fault_of", lambda _, way, __: faults[way.name])
+    def fault_in(_: Network, __: str, tried: Backend) -> str:
+        return faults[tried.name]
+
+    backends = [backend(name) for name in faults]
+    monkeypatch.setattr(speed, "_to_try", lambda *_: (backends, []))
+    monkeypatch.setattr(speed, "fault_in", fault_in)
     return speed_up(OnGpu(), name), prepared
 
 
-def test_the_first_way_without_fault_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_backend_without_fault_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     found, prepared = choose_among({"fast": "", "slow": ""}, "fp16", monkeypatch)
     assert (found, prepared) == ("fast", ["fast"])
 
@@ -55,7 +59,7 @@ def test_where_nothing_works_every_reason_is_said(monkeypatch: pytest.MonkeyPatc
 
 
 def test_weights_that_are_no_numbers_are_found_at_load() -> None:
-    network = Esm2(Esm2Config(layers=1, width=32, heads=2)).eval()
+    network = Esm2(Esm2Config(layers=1, width=32, heads=2, vocabulary=33)).eval()
     with torch.no_grad():
         network.blocks[0].get_submodule("up").get_parameter("bias").fill_(torch.nan)
     with pytest.raises(SettingsError, match=r"not finite.* get the bundle again"):

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from conftest import FUSABLE_DNA, block_of, tokens_of
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.classify.settle import choose_device
+from virnucpro.bundles.settle import choose_device
 from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Tokens
 from virnucpro.encoders.packing import encode_means, one_thread_an_operation
-from virnucpro.encoders.precision import int8_fault, speed_up
+from virnucpro.encoders.precision import int8_fault
 from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
+from virnucpro.encoders.speed import speed_up
 from virnucpro.prediction.worker import Worker
 from virnucpro.runs.devices import Budgets
 
@@ -28,10 +29,10 @@ CPU = torch.device("cpu")
 #: Runs, single sequences, lengths on both sides of where attention weights are held no more.
 LENGTHS = [28, 28, 3, 28, 9, 1, 600, 3, 17]
 NETWORKS: dict[str, Callable[[], Esm2 | DnabertS | SixFrames]] = {
-    "six frames": lambda: SixFrames(SixFramesConfig(2, 64, 2, 96)),
-    "protein": lambda: Esm2(Esm2Config(layers=3, width=96, heads=3)),
+    "six frames": lambda: SixFrames(SixFramesConfig(2, 64, 2, 96, head_width=32)),
+    "protein": lambda: Esm2(Esm2Config(layers=3, width=96, heads=3, vocabulary=33)),
     # Wide enough for every kernel that was seen to change with the number of rows.
-    "wide protein": lambda: Esm2(Esm2Config(layers=1, width=640, heads=10)),
+    "wide protein": lambda: Esm2(Esm2Config(layers=1, width=640, heads=10, vocabulary=33)),
     "dna": lambda: DnabertS(FUSABLE_DNA),
 }
 needs_products = pytest.mark.skipif(bool(int8_fault()), reason=int8_fault())

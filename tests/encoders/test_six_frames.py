@@ -15,7 +15,6 @@ from conftest import relative_error
 from virnucpro.classify.classifier import FrameClassifier
 from virnucpro.encoders import Pack, Tokens, pack_sequences
 from virnucpro.encoders.packing import one_thread_an_operation
-from virnucpro.encoders.precision import speed_up
 from virnucpro.encoders.six_frames import (
     CODONS,
     FRAMES,
@@ -29,6 +28,7 @@ from virnucpro.encoders.six_frames import (
     window_tokens,
     words_of,
 )
+from virnucpro.encoders.speed import speed_up
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.training.hyperparameters import sized
 from virnucpro.training.trainee import log_odds

@@ -2,27 +2,29 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, relative_error, tokens_of
-from virnucpro.encoders import DnabertS, Esm2, Pack, pack_sequences, precision, trial
-from virnucpro.encoders.precision import Encoder, speed_up
+from virnucpro.encoders import DnabertS, Esm2, Pack, Transformer, pack_sequences, precision, trial
+from virnucpro.encoders.backends import Backend
+from virnucpro.encoders.speed import speed_up
 from virnucpro.encoders.steps import Rows
+from virnucpro.encoders.table import spec_of
 
 pytest.importorskip("triton")
 from virnucpro.encoders.kernels.products import paired_order
 from virnucpro.encoders.steps.fp8 import Fp8Steps, bound, quantise_block, quantise_rows
 from virnucpro.encoders.steps.fused import (
+    FusedProductSteps,
     FusedSteps,
     interleave,
     use_kernels,
-    use_products,
 )
 
 #: The interpreter computes with NumPy, which warns of infinities; a GPU does not.
@@ -31,13 +33,13 @@ FP16, BF16 = torch.float16, torch.bfloat16
 HAS_GPU = torch.cuda.is_available()
 #: In no order; the interpreter needs milliseconds for a row.
 LENGTHS = [65, 3, 130, 32, 33, 33, 17, 270, 8] if HAS_GPU else [33, 3, 3, 40]
-NETWORKS: dict[str, Callable[[], Encoder]] = {
+NETWORKS: dict[str, Callable[[], Transformer]] = {
     "protein": lambda: Esm2(FUSABLE_PROTEIN),
-    "dna": lambda: DnabertS(replace(FUSABLE_DNA, layers=2)),
+    "dna": lambda: DnabertS(msgspec.structs.replace(FUSABLE_DNA, layers=2)),
 }
 
 
-def network_of(kind: str, device: torch.device) -> Encoder:
+def network_of(kind: str, device: torch.device) -> Transformer:
     """Return random weights that fp16 holds, large enough that attention is far from uniform."""
     torch.manual_seed(5)
     network = NETWORKS[kind]()
@@ -47,7 +49,12 @@ def network_of(kind: str, device: torch.device) -> Encoder:
     return network.half().float().to(device).eval().requires_grad_(requires_grad=False)
 
 
-def with_fp8(network: Encoder) -> None:
+def use_products(network: Transformer) -> None:
+    spec_of(network.config).backends_for("fp16", torch.device("cuda"))[0].prepare(network)
+    assert isinstance(network.steps, FusedProductSteps)
+
+
+def with_fp8(network: Transformer) -> None:
     for block in network.blocks:
         quantise_block(cast("Any", block))
     network.steps = Fp8Steps(cast("Esm2", network).norm)
@@ -73,7 +80,7 @@ def pack_of(lengths: list[int], device: torch.device, multiple_of: int = 16) -> 
 def test_fused_steps_equal_the_plain_ones(
     device: torch.device,
     kind: str,
-    prepare: Callable[[Encoder], None],
+    prepare: Callable[[Transformer], None],
     dtype: torch.dtype,
     allowed: float,
 ) -> None:
@@ -135,7 +142,7 @@ def in_two_packs(device: torch.device, length: int) -> tuple[tuple[Pack, int], t
 )
 @torch.inference_mode()
 def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
-    device: torch.device, kind: str, prepare: Callable[[Encoder], None], length: int
+    device: torch.device, kind: str, prepare: Callable[[Transformer], None], length: int
 ) -> None:
     need_capability(device, (9, 0))
     network = network_of(kind, device).half()
@@ -212,26 +219,32 @@ class NotFinite(FusedSteps):
         return means_SD
 
 
-def raising(error: Exception) -> Callable[[Encoder], None]:
-    def prepare(_: Encoder) -> None:
+def backend(prepare: Callable[[Transformer], None]) -> Backend:
+    return Backend("a backend", "", frozenset(), prepare)
+
+
+def raising(error: Exception) -> Callable[[Transformer], None]:
+    def prepare(_: Transformer) -> None:
         raise error
 
     return prepare
 
 
-def having(steps: FusedSteps) -> Callable[[Encoder], None]:
-    def prepare(network: Encoder) -> None:
+def having(steps: FusedSteps) -> Callable[[Transformer], None]:
+    def prepare(network: Transformer) -> None:
         network.steps = steps
 
     return prepare
 
 
-def fault(kind: str, device: torch.device, prepare: Callable[[Encoder], None], name: str) -> str:
-    """Try a way on a network of the precision's type, which must stay as it was."""
+def fault(
+    kind: str, device: torch.device, prepare: Callable[[Transformer], None], name: str
+) -> str:
+    """Try a backend on a network of the precision's type, which must stay as it was."""
     network = network_of(kind, device).to(precision.DTYPES[name])
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     steps = network.steps
-    found = trial.fault_of(network, trial.Way("a way", prepare), name)
+    found = trial.fault_of(network, backend(prepare), name, trial.FIRST_BLOCK)
     assert network.steps is steps
     assert network.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
@@ -254,8 +267,8 @@ def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
         ("protein", with_fp8, "fp8"),
     ],
 )
-def test_a_right_way_has_no_fault(
-    device: torch.device, kind: str, prepare: Callable[[Encoder], None], name: str
+def test_a_right_backend_has_no_fault(
+    device: torch.device, kind: str, prepare: Callable[[Transformer], None], name: str
 ) -> None:
     need_capability(device, (9, 0))
     assert fault(kind, device, prepare, name) == ""
@@ -263,16 +276,16 @@ def test_a_right_way_has_no_fault(
 
 @pytest.mark.usefixtures("short_trial")
 @pytest.mark.parametrize("steps", [BrokenNorm(), NotFinite()])
-def test_a_way_with_a_wrong_result_is_told(device: torch.device, steps: FusedSteps) -> None:
+def test_a_backend_with_a_wrong_result_is_told(device: torch.device, steps: FusedSteps) -> None:
     assert fault("protein", device, having(steps), "fp16").startswith("its result is ")
 
 
-def test_of_a_way_that_fails_the_first_line_is_told(device: torch.device) -> None:
+def test_of_a_backend_that_fails_the_first_line_is_told(device: torch.device) -> None:
     found = fault("dna", device, raising(ValueError("no such tile\nat line 3")), "fp16")
     assert found == "ValueError: no such tile"
 
 
-def test_a_way_may_fail_without_a_word(device: torch.device) -> None:
+def test_a_backend_may_fail_without_a_word(device: torch.device) -> None:
     assert fault("dna", device, raising(AssertionError()), "fp16").startswith("AssertionError")
 
 

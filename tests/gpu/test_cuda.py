@@ -11,9 +11,17 @@ from torch import Tensor
 
 from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, block_of, relative_error, tokens_of
 from virnucpro.bundles import Bundle
-from virnucpro.classify.settle import choose_device
-from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config, Pack, pack_sequences
-from virnucpro.encoders.precision import Encoder
+from virnucpro.bundles.settle import choose_device
+from virnucpro.encoders import (
+    DnabertS,
+    DnabertSConfig,
+    Esm2,
+    Esm2Config,
+    Pack,
+    Transformer,
+    pack_sequences,
+)
+from virnucpro.encoders.table import spec_of
 from virnucpro.prediction.worker import Worker
 from virnucpro.runs.devices import Budgets
 
@@ -45,11 +53,13 @@ def worker_of(bundle: Bundle, precision: str, budgets: Budgets | None = None) ->
 )
 def test_packed_means_equal_those_of_the_cpu(encoder: str, dtype: str, bound: float) -> None:
     torch.manual_seed(1)
-    network: Esm2 | DnabertS
+    network: Transformer
     if encoder == "protein":
-        network = Esm2(Esm2Config(layers=3, width=128, heads=4)).eval()
+        network = Esm2(Esm2Config(layers=3, width=128, heads=4, vocabulary=33)).eval()
     else:
-        network = DnabertS(DnabertSConfig(layers=3, width=96, heads=12, feed_forward=192)).eval()
+        network = DnabertS(
+            DnabertSConfig(layers=3, width=96, heads=12, feed_forward=192, vocabulary=4096)
+        ).eval()
     pack = pack_sequences(tokens_of(LENGTHS, 5, 24), np.arange(len(LENGTHS)))
     device = torch.device("cuda")
     with torch.inference_mode():
@@ -143,20 +153,18 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
     assert np.isfinite(found).all()
 
 
-def use_kernels(network: Encoder) -> None:
+def use_kernels(network: Transformer) -> None:
     from virnucpro.encoders.steps import fused  # noqa: PLC0415 (needs Triton)
 
     fused.use_kernels(network)
 
 
-def use_products(network: Encoder) -> None:
-    from virnucpro.encoders.steps import fused  # noqa: PLC0415 (needs Triton)
-
+def use_products(network: Transformer) -> None:
     need_capability((9, 0))
-    fused.use_products(network)
+    spec_of(network.config).backends_for("fp16", torch.device("cuda"))[0].prepare(network)
 
 
-def with_fp8(network: Encoder) -> None:
+def with_fp8(network: Transformer) -> None:
     from virnucpro.encoders.steps.fp8 import Fp8Steps, quantise_block  # noqa: PLC0415
 
     need_capability((9, 0))
@@ -178,7 +186,7 @@ def with_fp8(network: Encoder) -> None:
 )
 @torch.inference_mode()
 def test_a_sequence_gives_the_same_bytes_in_any_pack_of_a_shape(
-    kind: str, prepare: Callable[[Encoder], None], length: int
+    kind: str, prepare: Callable[[Transformer], None], length: int
 ) -> None:
     torch.manual_seed(1)
     network = Esm2(FUSABLE_PROTEIN) if kind == "protein" else DnabertS(FUSABLE_DNA)
@@ -209,7 +217,7 @@ def test_submitting_a_block_never_waits_for_the_gpu(fusable_bundle: Bundle) -> N
     np.testing.assert_array_equal(worker.collect(pending), expected)
 
 
-def test_without_triton_the_plain_way_is_taken_and_said(
+def test_without_triton_the_plain_backend_is_taken_and_said(
     fusable_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "virnucpro.encoders.steps.fused", None)

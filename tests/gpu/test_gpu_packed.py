@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from conftest import tokens_of
 from virnucpro.encoders import Esm2, Esm2Config, Pack, pack_sequences
-from virnucpro.encoders.memory import memory_of
 from virnucpro.encoders.packed import load_packed
-from virnucpro.encoders.precision import DTYPES, speed_up, stored_bits
+from virnucpro.encoders.precision import DTYPES, stored_bits
+from virnucpro.encoders.speed import speed_up
+from virnucpro.encoders.table import memory_of
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 CUDA = torch.device("cuda")
-CONFIG = Esm2Config(layers=4, width=1280, heads=20)
+CONFIG = Esm2Config(layers=4, width=1280, heads=20, vocabulary=33)
 #: Least cosine with the means in fp32.
 ALIKE = {"fp16": 0.9999, "int8": 0.9995, "int4": 0.98}
 
@@ -27,7 +28,7 @@ ALIKE = {"fp16": 0.9999, "int8": 0.9995, "int4": 0.98}
 class Measured(NamedTuple):
     """What a precision gave; bytes are those beside what was there before."""
 
-    way: str
+    note: str
     loaded: int
     peak: int
     means_SD: Tensor
@@ -48,11 +49,12 @@ def load(state: dict[str, Tensor], precision: str) -> Esm2:
     def read(names: Iterable[str]) -> dict[str, Tensor]:
         return {name: state[name].to(CUDA, dtype) for name in names}
 
-    if bits is not None:
-        return load_packed(read, CONFIG, bits)
     with torch.device("meta"):
         network = Esm2(CONFIG)
-    network.load_state_dict(read(state), assign=True)
+    if bits is not None:
+        load_packed(network, read, bits)
+    else:
+        network.load_state_dict(read(state), assign=True)
     return network.eval().requires_grad_(requires_grad=False)
 
 
@@ -65,11 +67,11 @@ def measure(state: dict[str, Tensor], precision: str, tokens: Pack) -> Measured:
     before, asked_before = torch.cuda.memory_allocated(), asked()
     network = load(state, precision)
     loaded = asked() - asked_before  # kernels keep workspaces of their own later
-    way = speed_up(network, precision)
+    note = speed_up(network, precision)
     torch.cuda.reset_peak_memory_stats()
     with torch.inference_mode():
         means_SD = network.embed(tokens).cpu()
-    return Measured(way, loaded, torch.cuda.max_memory_allocated() - before, means_SD)
+    return Measured(note, loaded, torch.cuda.max_memory_allocated() - before, means_SD)
 
 
 def test_packed_networks_give_nearly_the_same_in_less_memory() -> None:
@@ -80,5 +82,5 @@ def test_packed_networks_give_nearly_the_same_in_less_memory() -> None:
     for name, alike in ALIKE.items():
         assert torch.cosine_similarity(found[name].means_SD, exact.means_SD).min() > alike
         assert found[name].loaded == pytest.approx(memory_of(CONFIG, name), rel=0.02)
-        assert found[name].way == found["fp16"].way
+        assert found[name].note == found["fp16"].note
     assert found["int4"].peak < found["int8"].peak < found["fp16"].peak

@@ -15,8 +15,8 @@ from torch import Tensor
 from made_classes import write_classes
 from processes import EXAMPLES
 from virnucpro.bundles import load_bundle
+from virnucpro.bundles.settle import choose_device
 from virnucpro.classify.classifier import FrameClassifier
-from virnucpro.classify.settle import choose_device
 from virnucpro.encoders.precision import computed_precisions
 from virnucpro.prediction.worker import Worker
 from virnucpro.sequences import SequenceFile

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from conftest import block_of
 from virnucpro.bundles import Bundle
+from virnucpro.bundles.settle import choose_device
 from virnucpro.classify import FrameClassifier, load_classifier
-from virnucpro.classify.settle import choose_device
 from virnucpro.encoders import Pack
 from virnucpro.errors import SettingsError
 from virnucpro.prediction.worker import Worker

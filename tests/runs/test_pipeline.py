@@ -8,7 +8,7 @@ from typing import Any
 from conftest import block_of
 from processes import ROOT
 from virnucpro.bundles import Bundle
-from virnucpro.classify.settle import choose_device
+from virnucpro.bundles.settle import choose_device
 from virnucpro.prediction.worker import Worker
 from virnucpro.runs.pipeline import Pipeline
 from virnucpro.runs.task import Result
@@ -26,7 +26,7 @@ class Slow:
 slow = Slow()
 from conftest import block_of
 from virnucpro.bundles import load_bundle
-from virnucpro.classify.settle import choose_device
+from virnucpro.bundles.settle import choose_device
 from virnucpro.runs.pipeline import Pipeline
 from virnucpro.prediction.worker import Worker
 bundle = load_bundle("compact")

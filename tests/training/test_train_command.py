@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import virnucpro
+from conftest import SIX_FRAMES_PRECISION
 from processes import run, start
 from virnucpro.bundles import load_bundle
 from virnucpro.classify.head import Head
-from virnucpro.encoders.precision import six_frames_default
 from virnucpro.errors import InputError, RunError, VirnucproError
 from virnucpro.training.card import Report, card_of
 from virnucpro.training.features import FeatureSet
@@ -69,7 +69,7 @@ def test_a_training_holds_its_options(trained: Path, data: Path, options: list[s
     found = tomllib.loads((trained / "config.toml").read_text())["train"]
     assert (found["inputs"], found["out"]) == ([str(data)], str(trained))
     assert found["encoders"] == options[1]
-    six_frames = ("all", six_frames_default()[0])
+    six_frames = ("all", SIX_FRAMES_PRECISION)
     assert found["chunk-length"] == 500
     assert (found["frames"], found["precision"]) == (
         six_frames if options[1] == "compact" else ("open", "fp32")

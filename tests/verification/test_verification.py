@@ -196,7 +196,7 @@ def test_the_command(small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_digests_are_recorded_of_what_was_verified(
     small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = PublishedEncoder("protein", f"facebook/{ESM2}", LAYERS, WIDTH, HEADS)
+    sizes = PublishedEncoder("esm2", f"facebook/{ESM2}", LAYERS, WIDTH, HEADS)
     monkeypatch.setitem(ENCODERS, ESM2, sizes)
     records = tmp_path / "bundles" / ".digests.json"
 

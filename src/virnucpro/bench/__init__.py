@@ -35,9 +35,9 @@ from virnucpro.bench.samples import (
 )
 from virnucpro.bench.timing import in_turn, wait_for
 from virnucpro.bundles import Bundle
+from virnucpro.bundles.settle import choose_budgets, choose_device
 from virnucpro.classify import FrameClassifier
 from virnucpro.classify.frame_worker import FrameScorer, Prepared
-from virnucpro.classify.settle import choose_budgets, choose_device
 from virnucpro.encoders.precision import fast_precisions
 from virnucpro.errors import SettingsError
 from virnucpro.runs.devices import Budgets, Device
@@ -91,7 +91,7 @@ def bench(
     unknown = [name for name in samples if name not in SAMPLES]
     if unknown:
         raise SettingsError(f"sample {unknown[0]!r}: give {', '.join(SAMPLES)}")
-    budgets = choose_budgets(first, bundle.manifest)
+    budgets = choose_budgets(first, list(bundle.manifest.encoders.values()))
     report = BenchReport(
         format=FORMAT,
         date=datetime.now(UTC).isoformat(timespec="seconds"),

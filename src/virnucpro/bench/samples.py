@@ -7,10 +7,16 @@ import numpy as np
 import torch
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder
+from virnucpro.bundles.manifest import HeadSize
 from virnucpro.classify import FrameClassifier
 from virnucpro.classify.classifier import config_of
-from virnucpro.encoders import Tokens, pack_by_length, protein_tokens
+from virnucpro.encoders import (
+    DnabertSConfig,
+    Esm2Config,
+    Tokens,
+    pack_by_length,
+    protein_tokens,
+)
 from virnucpro.errors import SettingsError
 from virnucpro.runs.devices import Device
 from virnucpro.sequences.blocks import Block, Piece
@@ -19,8 +25,8 @@ from virnucpro.sequences.blocks import Block, Piece
 PUBLISHED_SIZES = "3b"
 #: The embedded bundle of the same two architectures.
 SMALL_SIZES = "compact-pair"
-_PROTEIN = ProteinEncoder(layers=36, width=2560, heads=40, vocabulary=33)
-_DNA = DnaEncoder(layers=12, width=768, heads=12, feed_forward=3072, vocabulary=4096)
+_PROTEIN = Esm2Config(layers=36, width=2560, heads=40, vocabulary=33)
+_DNA = DnabertSConfig(layers=12, width=768, heads=12, feed_forward=3072, vocabulary=4096)
 _HEAD = HeadSize(hidden=512)
 
 #: Samples by name: bases of each read, or the shortest and the longest.

@@ -13,11 +13,9 @@ from torch import Tensor
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.convert import convert_head
 from virnucpro.bundles.files import Content, Linked, check_sizes, read_manifest
-from virnucpro.bundles.manifest import Calibration, EncoderManifest, Kind, Manifest, Thresholds
+from virnucpro.bundles.manifest import Calibration, EncoderManifest, Manifest, Thresholds
 from virnucpro.bundles.models import Model, load_model
 from virnucpro.bundles.parts import (
-    DNABERT_S,
-    ESM2,
     HEAD,
     Part,
     all_three,
@@ -35,6 +33,8 @@ from virnucpro.bundles.store import (
     load_bundle,
     write_directory,
 )
+from virnucpro.encoders.spec import EncoderSpec
+from virnucpro.encoders.table import spec_named, spec_of
 from virnucpro.errors import BundleError, reading
 from virnucpro.files import home, stores
 from virnucpro.sequences.chunking import check_chunk_length
@@ -68,17 +68,19 @@ def add_bundle(
     if chunk_length is None:
         raise BundleError(f"{name}: for chunks of which length? give --chunk-length")
     check_chunk_length(chunk_length)
-    esm2, dnabert_s, given_head = all_three(files)
+    *encoders, given_head = all_three(files)
     _check_published_head(name, given_head.path)
     head = read_head(given_head)
-    protein = read_encoder(esm2, ENCODERS[published.protein] if published else None)
-    dna = read_encoder(dnabert_s, ENCODERS[published.dna] if published else None)
+    expected = (ENCODERS[published.protein], ENCODERS[published.dna]) if published else (None, None)
+    protein, dna = map(read_encoder, encoders, expected)
     _check_width(head, [protein.width, dna.width])
     description = Manifest(
         format=layout.FORMAT, name=name, version="1", protein_encoder=protein.sizes,
         dna_encoder=dna.sizes, head=head.sizes, frames="open", chunk_lengths=(chunk_length,),
         thresholds=Thresholds(virus=0.5),
-        provenance={ESM2: protein.said, DNABERT_S: dna.said, HEAD: head.said},
+        provenance={
+            encoders[0].label: protein.said, encoders[1].label: dna.said, HEAD: head.said,
+        },
         metrics={}, files={},
     )  # fmt: skip
     contents = {**protein.contents, **dna.contents, **head.contents}
@@ -91,7 +93,7 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
 
     Args:
         name: what to call it; `embed --model` takes it then. A published name needs its sizes.
-        file: an ESM-2 or a DNABERT-S, as `add_bundle` takes them.
+        file: an encoder, as `add_bundle` takes it.
 
     Raises:
         BundleError: when the weights are damaged, or not those of the name.
@@ -100,7 +102,7 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
     if name in PUBLISHED:
         raise BundleError(f"{name}: a whole bundle; give an ESM-2, a DNABERT-S and a head")
     given = identify(file)
-    if given.label == HEAD:
+    if given.kind == "head":
         raise BundleError(f"{given.path}: a head; give an ESM-2 and a DNABERT-S with it")
     part = read_encoder(given, ENCODERS.get(name))
     description = EncoderManifest(
@@ -270,14 +272,15 @@ def _check_sizes(name: str, found: EncoderManifest, where: Path) -> None:
     published, sizes = ENCODERS.get(name), found.encoder
     if published is None:
         return
-    have = _told(found.kind, sizes.layers, sizes.width, sizes.heads)
-    need = _told(published.kind, published.layers, published.width, published.heads)
+    have = _told(spec_of(sizes), sizes.layers, sizes.width, sizes.heads)
+    needed = spec_named(published.architecture)
+    need = _told(needed, published.layers, published.width, published.heads)
     if have != need:
-        raise BundleError(f"{where}: a {have}, where {name} is a {need}; give another name")
+        raise BundleError(f"{where}: is {have}, but {name} is {need}; give another name")
 
 
-def _told(kind: Kind, layers: int, width: int, heads: int) -> str:
-    return f"{kind} encoder of {layers} layers, width {width}, {heads} heads"
+def _told(spec: EncoderSpec, layers: int, width: int, heads: int) -> str:
+    return f"{spec.title} with {layers} layers, width {width} and {heads} heads"
 
 
 def _settle(

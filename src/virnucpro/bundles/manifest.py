@@ -2,19 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
-from virnucpro.bundles.sizes import (
-    BundleEncoder,
-    DnaEncoder,
-    HeadSize,
-    Part,
-    ProteinEncoder,
-    SixFramesEncoder,
-    Width,
-)
+from virnucpro.encoders.network import EncoderConfig, TransformerConfig, Width
+from virnucpro.encoders.table import configs_reading, spec_of
 from virnucpro.errors import BundleError, SettingsError, reading
 from virnucpro.sequences.chunking import LONGEST_CHUNK, SHORTEST_CHUNK
 from virnucpro.sequences.frames import FrameKind
@@ -31,8 +24,15 @@ ENCODER_FILES: dict[Kind, tuple[str, ...]] = {
     "protein": (PROTEIN_FILE,),
     "dna": (DNA_FILE, TOKENIZER_FILE),
 }
-#: Kind of an encoder -> its key in the provenance.
-LABELS: dict[Kind, str] = {"protein": "ESM-2", "dna": "DNABERT-S"}
+
+if TYPE_CHECKING:
+    ProteinConfig = EncoderConfig
+    DnaConfig = TransformerConfig
+    LoneConfig = TransformerConfig
+else:
+    ProteinConfig = configs_reading("protein", "frames")
+    DnaConfig = configs_reading("dna")
+    LoneConfig = configs_reading("protein", "dna")
 
 _Length = Annotated[int, msgspec.Meta(ge=SHORTEST_CHUNK, le=LONGEST_CHUNK)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -40,6 +40,20 @@ _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 _Probability = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 _Knots = msgspec.Meta(min_length=2, max_length=200)
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in the manifest: immutable, and without unknown fields."""
+
+
+class HeadSize(Part, frozen=True, kw_only=True):
+    """Size of the head.
+
+    Attributes:
+        hidden: width of its hidden layer.
+    """
+
+    hidden: Width
 
 
 class Thresholds(Part, frozen=True, kw_only=True):
@@ -130,8 +144,8 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
         format: version of this format.
         name: what the bundle is called.
         version: which one of that name.
-        protein_encoder: sizes of the ESM-2, or of the network that reads six frames at once.
-        dna_encoder: sizes of the DNABERT-S; none where six frames are read.
+        protein_encoder: sizes of the protein encoder, or of a network that reads six frames.
+        dna_encoder: sizes of the DNA encoder; None if six frames are read.
         head: size of the head.
         frames: how frames are drawn from a chunk; see `sequences.frames.FrameKind`.
         least_residues: of a stretch or of a whole frame.
@@ -146,8 +160,8 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
     format: int
     name: _Word
     version: _Word
-    protein_encoder: ProteinEncoder | SixFramesEncoder
-    dna_encoder: DnaEncoder | None = None
+    protein_encoder: ProteinConfig
+    dna_encoder: DnaConfig | None = None
     head: HeadSize
     frames: FrameKind
     least_residues: Width = 1
@@ -159,9 +173,9 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
     calibration: Calibration | None = None
 
     @property
-    def encoders(self) -> dict[Kind, BundleEncoder]:
-        """The encoders that it has."""
-        found: dict[Kind, BundleEncoder] = {"protein": self.protein_encoder}
+    def encoders(self) -> dict[Kind, EncoderConfig]:
+        """Sizes of the encoders."""
+        found: dict[Kind, EncoderConfig] = {"protein": self.protein_encoder}
         return found if self.dna_encoder is None else {**found, "dna": self.dna_encoder}
 
     @property
@@ -195,17 +209,18 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             BundleError: when there is none of that kind.
         """
-        label, encoder = LABELS[kind], self.encoders.get(kind)
-        if encoder is None or isinstance(encoder, SixFramesEncoder):
+        encoder = self.encoders.get(kind)
+        if encoder is None or spec_of(encoder).reads != kind:
             raise BundleError(
                 f"{self.name}: reads all frames with one network and has no {kind} encoder; "
                 f"give another model, as compact-pair:{kind}"
             )
+        label = spec_of(encoder).title
         return EncoderManifest(
             format=self.format,
             name=self.name,
             version=self.version,
-            encoder=encoder,
+            encoder=cast("TransformerConfig", encoder),
             provenance={label: self.provenance.get(label, f"of {self.name} {self.version}")},
             files={name: self.files[name] for name in ENCODER_FILES[kind]},
         )
@@ -226,19 +241,19 @@ class EncoderManifest(Part, frozen=True, kw_only=True):
     format: int
     name: _Word
     version: _Word
-    encoder: ProteinEncoder | DnaEncoder
+    encoder: LoneConfig
     provenance: dict[str, str]
     files: dict[str, File]
 
     @property
     def kind(self) -> Kind:
         """What it reads."""
-        return "protein" if isinstance(self.encoder, ProteinEncoder) else "dna"
+        return cast("Kind", spec_of(self.encoder).reads)
 
     @property
     def said(self) -> str:
         """Which files its weights come from."""
-        return self.provenance[LABELS[self.kind]]
+        return self.provenance[spec_of(self.encoder).title]
 
 
 class _Outline(msgspec.Struct):
@@ -271,7 +286,8 @@ def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
     for encoder in manifest.encoders.values():
         _check_heads(encoder, where)
     reads_all, is_alone = manifest.frames == "all", manifest.dna_encoder is None
-    if not reads_all == is_alone == isinstance(manifest.protein_encoder, SixFramesEncoder):
+    is_six_frames = spec_of(manifest.protein_encoder).reads == "frames"
+    if not reads_all == is_alone == is_six_frames:
         raise BundleError(
             f"{where}: frames {manifest.frames} do not fit its encoders; get the bundle again"
         )
@@ -280,7 +296,7 @@ def _checked_bundle(manifest: Manifest, where: str) -> Manifest:
 
 def _checked_encoder(manifest: EncoderManifest, where: str) -> EncoderManifest:
     _check_files(manifest.files, ENCODER_FILES[manifest.kind], where)
-    if LABELS[manifest.kind] not in manifest.provenance:
+    if spec_of(manifest.encoder).title not in manifest.provenance:
         raise BundleError(f"{where}: does not say where its weights come from; get it again")
     _check_heads(manifest.encoder, where)
     return manifest
@@ -293,16 +309,6 @@ def _check_files(found: Collection[str], needed: Collection[str], where: str) ->
         )
 
 
-def _check_heads(encoder: BundleEncoder, where: str) -> None:
-    if isinstance(encoder, SixFramesEncoder):
-        size = encoder.head_width
-        for width in (encoder.frame_width, encoder.width):
-            if width % size or size % 2:
-                raise BundleError(
-                    f"{where}: width {width} does not fit heads of {size}; get the bundle again"
-                )
-    elif not encoder.heads or encoder.width % (2 * encoder.heads):
-        raise BundleError(
-            f"{where}: width {encoder.width} does not fit {encoder.heads} heads; "
-            "get the bundle again"
-        )
+def _check_heads(encoder: EncoderConfig, where: str) -> None:
+    if fault := encoder.fault():
+        raise BundleError(f"{where}: {fault}; get the bundle again")

@@ -1,15 +1,12 @@
 """One encoder on disk: of a lone encoder's directory, or of a whole bundle."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-import torch
-from torch import Tensor
-
-from virnucpro.bundles.files import check_files, read_manifest, read_tensors, read_tokenizer
+from virnucpro.bundles.files import check_files, read_manifest, read_tokenizer
 from virnucpro.bundles.manifest import (
     DNA_FILE,
     ENCODER_FILES,
@@ -23,13 +20,15 @@ from virnucpro.bundles.registry import ENCODERS, PUBLISHED
 from virnucpro.bundles.store import (
     EMBEDDED,
     Bundle,
+    StoredEncoder,
     added_bundles,
     added_encoders,
     bundle_path,
     load_bundle,
     unknown_bundle,
 )
-from virnucpro.encoders import DnabertSConfig, DnaTokenizer, Esm2Config
+from virnucpro.encoders import DnaTokenizer
+from virnucpro.encoders.network import TransformerConfig
 from virnucpro.errors import BundleError
 
 
@@ -48,7 +47,7 @@ class Model:
 
     name: str
     kind: Kind
-    config: Esm2Config | DnabertSConfig
+    config: TransformerConfig
     path: Path
     sha256: str
     files: Mapping[str, File]
@@ -61,16 +60,15 @@ class Model:
         """
         check_files(self.path, self.files)
 
-    def tensors(
-        self,
-        expected: Mapping[str, Tensor],
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        names: Iterable[str] | None = None,
-    ) -> dict[str, Tensor]:
-        """Read its weights; see `files.read_tensors`."""
-        weights = ENCODER_FILES[self.kind][0]
-        return read_tensors(self.path / weights, expected, device, dtype, names)
+    @property
+    def stored(self) -> StoredEncoder:
+        """Its weights and sizes."""
+        return StoredEncoder(self.path / ENCODER_FILES[self.kind][0], self.config)
+
+    @property
+    def encoders(self) -> dict[Kind, StoredEncoder]:
+        """The same by its kind, as a `Bundle` has them."""
+        return {self.kind: self.stored}
 
     def tokenizer(self) -> DnaTokenizer:
         """Build the tokenizer of a DNA encoder.
@@ -93,7 +91,7 @@ def load_model(name: str | os.PathLike[str], *, is_checked: bool = False) -> Mod
         BundleError: when there is no such encoder, or it is incomplete or damaged.
     """
     path, manifest, sha256 = find_encoder(name)
-    config = manifest.encoder.config()
+    config = manifest.encoder
     model = Model(os.fspath(name), manifest.kind, config, path, sha256, manifest.files)
     if not is_checked:
         model.check()

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
-from virnucpro.bundles.convert import convert_dna, convert_head, convert_protein, narrow
+from virnucpro.bundles.architectures import Recognised, recognise
+from virnucpro.bundles.convert import convert_encoder, convert_head, narrow
 from virnucpro.bundles.digests import (
     AS_PUBLISHED,
     UNKNOWN,
@@ -20,13 +21,12 @@ from virnucpro.bundles.digests import (
 from virnucpro.bundles.files import Content, Linked, read_tokenizer
 from virnucpro.bundles.foreign import LONGEST_TOKENIZER, read_short
 from virnucpro.bundles.manifest import (
-    DNA_FILE,
+    ENCODER_FILES,
     HEAD_FILE,
-    LABELS,
     MANIFEST_FILE,
-    PROTEIN_FILE,
     TOKENIZER_FILE,
     EncoderManifest,
+    Kind,
 )
 from virnucpro.bundles.models import find_encoder, split_name
 from virnucpro.bundles.registry import (
@@ -38,10 +38,13 @@ from virnucpro.bundles.registry import (
 )
 from virnucpro.bundles.store import bundle_path
 from virnucpro.bundles.weights import read_config, read_weights, weight_files
+from virnucpro.encoders.table import spec_of
 from virnucpro.errors import BundleError, reading
 
-#: Keys of the provenance.
-ESM2, DNABERT_S, HEAD = THREE = (LABELS["protein"], LABELS["dna"], "head")
+#: Key of a head in the provenance.
+HEAD = "head"
+#: Kinds of the parts of a bundle -> what they are called.
+_NEEDED = {"protein": "protein encoder", "dna": "DNA encoder", "head": "head"}
 _TOKENIZER = "tokenizer.json"
 
 
@@ -51,14 +54,18 @@ class Given:
 
     Attributes:
         path: where it lies.
-        label: `ESM2`, `DNABERT_S` or `HEAD`.
+        kind: kind of the encoder, or `head`.
+        label: title of the encoder's architecture, or `HEAD`.
         state: published weights, mapped.
-        manifest: of an encoder that was added, which has no `state`.
+        recognised: what the published weights of an encoder are.
+        manifest: manifest of an encoder that was added, which has no `state`.
     """
 
     path: Path
+    kind: Kind | Literal["head"]
     label: str
     state: dict[str, Tensor] = field(default_factory=dict)
+    recognised: Recognised | None = None
     manifest: EncoderManifest | None = None
 
 
@@ -68,7 +75,7 @@ class Part:
 
     Attributes:
         path: where it comes from.
-        sizes: a `ProteinEncoder`, `DnaEncoder` or `HeadSize`.
+        sizes: sizes of the encoder, or a `HeadSize`.
         width: how many numbers of a frame an encoder gives, or a head takes.
         contents: its files.
         said: provenance.
@@ -90,39 +97,39 @@ def identify(given: str | os.PathLike[str]) -> Given:
     path = bundle_path(split_name(given)[0])
     if (path / MANIFEST_FILE).exists():
         manifest = find_encoder(given).manifest
-        return Given(path, LABELS[manifest.kind], manifest=manifest)
+        return Given(path, manifest.kind, spec_of(manifest.encoder).title, manifest=manifest)
     if path.name in ENCODERS and not path.exists():
         raise BundleError(f"{path}: is not here; type virnucpro models fetch {path.name}")
     state = read_weights(path)
     if "hidden_layer.weight" in state:
-        return Given(path, HEAD, state)
-    is_dna = any("Wqkv" in name for name in state)
-    return Given(path, DNABERT_S if is_dna else ESM2, state)
+        return Given(path, "head", HEAD, state)
+    found = recognise(state, str(path))
+    return Given(path, cast("Kind", found.spec.reads), found.spec.title, state, found)
 
 
 def all_three(files: Sequence[str | os.PathLike[str]]) -> list[Given]:
-    """Tell what files are; return the ESM-2, the DNABERT-S and the head among them.
+    """Tell what files are; return the protein encoder, the DNA encoder and the head among them.
 
     Raises:
-        BundleError: when one is missing or given twice.
+        BundleError: one is missing or given twice.
     """
     found: dict[str, Given] = {}
     for given in map(identify, files):
-        if given.label in found:
-            other = found[given.label].path
-            raise BundleError(f"{given.path}: a second {given.label} beside {other}; give one")
-        found[given.label] = given
-    missing = [label for label in THREE if label not in found]
+        if given.kind in found:
+            what, other = _NEEDED[given.kind], found[given.kind].path
+            raise BundleError(f"{given.path}: a second {what} in addition to {other}; give one")
+        found[given.kind] = given
+    missing = [what for kind, what in _NEEDED.items() if kind not in found]
     if missing:
         raise BundleError(f"no {' and no '.join(missing)} among the files; give all three parts")
-    return [found[label] for label in THREE]
+    return [found[kind] for kind in _NEEDED]
 
 
 def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
     """Convert an encoder's weights, or link those of one that was added.
 
     Args:
-        given: an ESM-2 or a DNABERT-S.
+        given: an encoder.
         published: to whose digests it is held; None where any will do.
 
     Raises:
@@ -130,21 +137,23 @@ def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
     """
     if given.manifest is not None:
         return _added(given.path, given.manifest, published)
-    path, is_dna = given.path, given.label == DNABERT_S
+    path, found = given.path, given.recognised
+    if found is None or given.kind == "head":
+        raise BundleError(f"{path}: no encoder but a head; give an encoder")
     tokenizer = (path if path.is_dir() else path.parent) / _TOKENIZER
     config = read_config(path)
-    convert = convert_dna if is_dna else convert_protein
     with reading(path, "get it again", BundleError):
-        sizes, state = convert(given.state, config, str(path))
+        sizes, state = convert_encoder(found, given.state, config, str(path))
         narrow(state)
-    contents: dict[str, Content] = {DNA_FILE if is_dna else PROTEIN_FILE: state}
+    weights, *others = ENCODER_FILES[given.kind]
+    contents: dict[str, Content] = {weights: state}
     files = weight_files(path)
-    if is_dna:
+    if TOKENIZER_FILE in others:
         contents[TOKENIZER_FILE] = _tokenizer(tokenizer, sizes.vocabulary)
         files = [*files, tokenizer]
     said = judge(files, published)
-    if config is None and not is_dna:
-        said += "; no config.json says otherwise: computed as ESM-2 is published"
+    if config is None and found.layout.needs and not others:
+        said += f"; no config.json says otherwise: computed as {given.label} is published"
     return Part(path, sizes, sizes.width, contents, said)
 
 
@@ -154,7 +163,7 @@ def read_head(given: Given) -> Part:
     Raises:
         BundleError: when they are not those of a head.
     """
-    if given.label != HEAD:
+    if given.kind != "head":
         raise BundleError(
             f"{given.path}: no head but {given.label}; give one such as 500_model.pth"
         )

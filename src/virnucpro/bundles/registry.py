@@ -2,10 +2,11 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from virnucpro.bundles.foreign import open_regular
 from virnucpro.bundles.manifest import Kind
+from virnucpro.encoders.table import spec_named
 
 #: Where the heads are, on GitHub.
 HEADS = "Li-Jing-1997/VirNucPro"
@@ -15,7 +16,7 @@ class PublishedEncoder(NamedTuple):
     """An encoder as it is published.
 
     Attributes:
-        kind: what it reads.
+        architecture: name of its architecture, as in manifests.
         repository: on the hub.
         layers: of the network.
         width: of the network.
@@ -25,7 +26,7 @@ class PublishedEncoder(NamedTuple):
         weights: path of the weights in the repository; empty where it has transformers' layout.
     """
 
-    kind: Kind
+    architecture: str
     repository: str
     layers: int
     width: int
@@ -33,6 +34,11 @@ class PublishedEncoder(NamedTuple):
     revision: str = "main"
     digests: frozenset[str] = frozenset()
     weights: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What it reads."""
+        return cast("Kind", spec_named(self.architecture).reads)
 
 
 class Published(NamedTuple):
@@ -54,7 +60,7 @@ class Published(NamedTuple):
 
 
 def _esm2(name: str, layers: int, width: int, heads: int) -> dict[str, PublishedEncoder]:
-    return {name: PublishedEncoder("protein", f"facebook/{name}", layers, width, heads)}
+    return {name: PublishedEncoder("esm2", f"facebook/{name}", layers, width, heads)}
 
 
 #: Sizes: Lin et al. 2023, table S1, and fair-esm's arguments; DNABERT-S's config.json.
@@ -64,7 +70,7 @@ ENCODERS = {
     **_esm2("esm2_t30_150M_UR50D", 30, 640, 20),
     **_esm2("esm2_t33_650M_UR50D", 33, 1280, 20),
     "esm2_t36_3B_UR50D": PublishedEncoder(
-        "protein",
+        "esm2",
         "facebook/esm2_t36_3B_UR50D",
         layers=36,
         width=2560,
@@ -78,7 +84,7 @@ ENCODERS = {
         ),
     ),
     **_esm2("esm2_t48_15B_UR50D", 48, 5120, 40),
-    "dnabert-s": PublishedEncoder("dna", "zhihan1996/DNABERT-S", 12, 768, 12),
+    "dnabert-s": PublishedEncoder("dnabert_s", "zhihan1996/DNABERT-S", 12, 768, 12),
 }
 
 PUBLISHED = {

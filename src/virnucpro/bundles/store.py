@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -22,7 +23,7 @@ from virnucpro.bundles.files import (
 )
 from virnucpro.bundles.manifest import EncoderManifest, Manifest
 from virnucpro.bundles.registry import ENCODERS, HEADS, PUBLISHED
-from virnucpro.encoders import DnaTokenizer
+from virnucpro.encoders import DnaTokenizer, EncoderConfig
 from virnucpro.errors import BundleError, reading
 from virnucpro.files import remove_partial, stores, write_json
 
@@ -36,6 +37,18 @@ _FILES = (
     *(name for names in layout.ENCODER_FILES.values() for name in names),
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StoredEncoder(NamedTuple):
+    """An encoder on disk.
+
+    Attributes:
+        weights: file of its weights.
+        config: its sizes.
+    """
+
+    weights: Path
+    config: EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,19 @@ class Bundle:
             if self.path.parent.name != DERIVED:
                 raise
             raise BundleError(f"{error}: remove {self.path}, it is then made again") from error
+
+    @property
+    def name(self) -> str:
+        """Name in its manifest."""
+        return self.manifest.name
+
+    @property
+    def encoders(self) -> dict[layout.Kind, StoredEncoder]:
+        """Weights and sizes of its encoders, protein before DNA."""
+        return {
+            kind: StoredEncoder(self.path / layout.ENCODER_FILES[kind][0], config)
+            for kind, config in self.manifest.encoders.items()
+        }
 
     def tensors(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from virnucpro.bundles import Bundle, load_bundle
-from virnucpro.classify.settle import settle_bundle
+from virnucpro.bundles.settle import settle
 from virnucpro.errors import BundleError
 from virnucpro.runs.devices import Settled
 from virnucpro.sequences.blocks import Block, cut_blocks
@@ -40,7 +40,7 @@ class BundleTask:
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose the precision and budgets that fit the bundle."""
-        return settle_bundle(device, self.precision, self.load(is_checked=is_checked))
+        return settle(device, self.precision, self.load(is_checked=is_checked))
 
     def load(self, *, is_checked: bool) -> Bundle:
         """Find the bundle.

@@ -2,25 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from virnucpro.bundles.loading import load_weights
 from virnucpro.bundles.manifest import DNA_FILE, HEAD_FILE, PROTEIN_FILE, Manifest
 from virnucpro.bundles.store import Bundle
 from virnucpro.classify.head import Head
-from virnucpro.encoders import (
-    DnabertS,
-    DnabertSConfig,
-    Esm2,
-    Esm2Config,
-    Tokens,
-    encode_means,
-)
-from virnucpro.encoders.packed import load_packed
-from virnucpro.encoders.precision import speed_up
-from virnucpro.encoders.six_frames import SixFrames, SixFramesConfig
+from virnucpro.encoders import EncoderConfig, Network, Tokens, encode_means
+from virnucpro.encoders.network import TransformerConfig
+from virnucpro.encoders.speed import speed_up
+from virnucpro.encoders.table import build
 
 #: Part of the network -> its file in a bundle.
 PARTS = {"protein_encoder": PROTEIN_FILE, "dna_encoder": DNA_FILE, "head": HEAD_FILE}
@@ -31,13 +25,13 @@ class ClassifierConfig:
     """Sizes of the three networks of a bundle.
 
     Attributes:
-        protein: the ESM-2, or the network that reads six frames.
-        dna: the DNABERT-S; none where six frames are read.
+        protein: protein encoder, or network that reads six frames.
+        dna: DNA encoder; None if six frames are read.
         head_hidden: width of the head's hidden layer.
     """
 
-    protein: Esm2Config | SixFramesConfig
-    dna: DnabertSConfig | None
+    protein: EncoderConfig
+    dna: TransformerConfig | None
     head_hidden: int
 
 
@@ -47,11 +41,8 @@ class FrameClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        protein = config.protein
-        self.protein_encoder = (
-            SixFrames(protein) if isinstance(protein, SixFramesConfig) else Esm2(protein)
-        )
-        self.dna_encoder = None if config.dna is None else DnabertS(config.dna)
+        self.protein_encoder = build(config.protein)
+        self.dna_encoder = None if config.dna is None else build(config.dna)
         dna_width = 0 if config.dna is None else config.dna.width
         self.head = Head(dna_width + config.protein.width, config.head_hidden)
 
@@ -82,7 +73,7 @@ class FrameClassifier(nn.Module):
         token_budget: int,
         on_out_of_memory: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Return dna_SD on the device, fp32; D is 0 where there is no DNA encoder."""
+        """Return dna_SD on the device, fp32; D is 0 without a DNA encoder."""
         encoder, device = self.dna_encoder, self.device
         if encoder is None:
             return torch.empty(len(tokens.lengths), 0, device=device)
@@ -90,10 +81,10 @@ class FrameClassifier(nn.Module):
         return encode_means(encoder, width, tokens, token_budget, device, on_out_of_memory)
 
     def speed_up(self, precision: str) -> list[str]:
-        """Give the encoders the fastest steps that are right on this device.
+        """Give the encoders the fastest steps that compute right on this device.
 
         Returns:
-            what was chosen and why, a line for each encoder, or one where they are alike.
+            what was chosen and why: a line for each encoder, or one line if they are alike.
         """
         protein = speed_up(self.protein_encoder, precision)
         dna = protein if self.dna_encoder is None else speed_up(self.dna_encoder, precision)
@@ -103,40 +94,29 @@ class FrameClassifier(nn.Module):
 
 
 def config_of(manifest: Manifest) -> ClassifierConfig:
-    """Return the sizes that a bundle's manifest describes."""
-    dna = manifest.dna_encoder
-    return ClassifierConfig(
-        manifest.protein_encoder.config(),
-        None if dna is None else dna.config(),
-        manifest.head.hidden,
-    )
+    """Return the sizes in a bundle's manifest."""
+    return ClassifierConfig(manifest.protein_encoder, manifest.dna_encoder, manifest.head.hidden)
 
 
 def load_classifier(
     bundle: Bundle, device: torch.device, dtype: torch.dtype, bits: int | None = None
 ) -> FrameClassifier:
-    """Build a bundle's network with its encoders in `dtype` and its head in fp32.
+    """Load a bundle's network with its encoders in `dtype` and its head in fp32.
 
     Args:
         bundle: the files.
-        device: where to.
-        dtype: of the encoders' weights and activations.
-        bits: 8 or 4 to pack the blocks of the protein encoder as they are read, so that no more
-            than one of them is ever on the device in `dtype`.
+        device: target device.
+        dtype: type of the encoders' weights and activations.
+        bits: 8 or 4 to pack the blocks of the encoders that can be packed.
 
     Raises:
-        BundleError: when the weights are not those that the manifest describes.
+        BundleError: the weights do not have the sizes in the manifest.
     """
     with torch.device("meta"):
         model = FrameClassifier(config_of(bundle.manifest))
-    for part, file in PARTS.items():
-        if file not in bundle.manifest.files:
-            continue
-        network = model.get_submodule(part)
-        kept = torch.float32 if part == "head" else dtype
-        read = partial(bundle.tensors, file, network.state_dict(), device, kept)
-        if bits is not None and isinstance(network, Esm2):
-            model.protein_encoder = load_packed(read, network.config, bits)
-        else:
-            network.load_state_dict(read(), assign=True)
+    for kind, stored in bundle.encoders.items():
+        network = model.protein_encoder if kind == "protein" else model.dna_encoder
+        load_weights(cast("Network", network), stored.weights, device, dtype, bits=bits)
+    head = bundle.tensors(HEAD_FILE, model.head.state_dict(), device, torch.float32)
+    model.head.load_state_dict(head, assign=True)
     return model.eval().requires_grad_(requires_grad=False)

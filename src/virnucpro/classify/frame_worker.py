@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from virnucpro.bundles import Bundle
+from virnucpro.bundles.settle import choose_budgets
 from virnucpro.classify.classifier import FrameClassifier, load_classifier
-from virnucpro.classify.settle import choose_budgets
-from virnucpro.encoders import Tokens, protein_tokens
+from virnucpro.encoders import Tokens
+from virnucpro.encoders.in_fp32 import InFp32
 from virnucpro.encoders.packing import filled_up, one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
 from virnucpro.encoders.six_frames import window_tokens
+from virnucpro.encoders.table import spec_of
 from virnucpro.errors import SettingsError
 from virnucpro.runs.clock import StageClock
 from virnucpro.runs.devices import Budgets, Device, ready_process
@@ -93,13 +95,17 @@ class FrameWorker(ABC):
     ) -> None:
         ready_process(device.device)
         self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
-        self._budgets = budgets or choose_budgets(device, bundle.manifest)
         manifest = bundle.manifest
+        configs = list(manifest.encoders.values())
+        self._budgets = budgets or choose_budgets(device, configs)
         self._rule = FrameRule(frames or manifest.frames, manifest.least_residues)
+        self._protein_tokens = spec_of(manifest.protein_encoder).tokens
         self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
         bits = stored_bits(device.precision, device.device)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
-        self._exact: FrameClassifier | None = None
+        self._in_fp32 = InFp32(
+            lambda where: load_classifier(bundle, where, torch.float32), device.device
+        )
         self.notes = self._model.speed_up(device.precision)
         self.work = Work()
         self._counting = threading.Lock()
@@ -134,11 +140,11 @@ class FrameWorker(ABC):
             start, end = chunks.start + shift, chunks.end + shift
             frames = find_frames(sequences, start, end, self._rule)
         with self.work.timed("tokens"):
-            if self._rule.kind == "all":
+            if self._protein_tokens is None:  # all frames of a chunk are read together
                 chosen = frames.chunk
                 protein = window_tokens(sequences.letters_N, start[chosen], end[chosen])
             else:
-                protein = protein_tokens(frames.residues, frames.protein_offsets)
+                protein = self._protein_tokens(frames.residues, frames.protein_offsets)
             dna = self.tokenize(frames.dna)
         return Prepared(block, chunks, frames, protein, dna)
 
@@ -189,12 +195,15 @@ class FrameWorker(ABC):
     def _recomputed(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the values of some frames of a block in fp32."""
         self.work.frames_redone += len(faulty)
-        exact = self._exact_model()
-        clock = StageClock(exact.device)
         protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
-        values_SX = self._compute(exact, protein, dna, clock)
-        for seconds in clock.wait().values():
-            self.work.add("anew in fp32", seconds)
+
+        def compute(exact: FrameClassifier) -> Tensor:
+            clock = StageClock(exact.device)
+            values_SX = self._compute(exact, protein, dna, clock)
+            self.work.add("anew in fp32", sum(clock.wait().values()))
+            return values_SX
+
+        values_SX = self._in_fp32.compute(compute)
         if not values_SX.isfinite().all():
             first = prepared.block.pieces[0].record + 1
             raise SettingsError(
@@ -202,15 +211,6 @@ class FrameWorker(ABC):
                 "in fp32; the weights of the bundle must be damaged, fetch it again"
             )
         return values_SX.numpy()
-
-    def _exact_model(self) -> FrameClassifier:
-        """Return the network in fp32: on the device if it has room, otherwise on the CPU."""
-        if self._exact is None:
-            try:
-                self._exact = load_classifier(self._bundle, self._device.device, torch.float32)
-            except torch.OutOfMemoryError:
-                self._exact = load_classifier(self._bundle, torch.device("cpu"), torch.float32)
-        return self._exact
 
     def _count_cut(self) -> None:
         with self._counting:  # on a CPU several threads compute packs

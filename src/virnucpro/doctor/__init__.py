@@ -14,16 +14,16 @@ import torch
 
 from virnucpro.bundles import Bundle, load_bundle, load_model
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED
+from virnucpro.bundles.settle import choose_device
 from virnucpro.bundles.store import DEFAULT, EMBEDDED, added_bundles, added_encoders, bundle_path
-from virnucpro.classify.settle import choose_device
 from virnucpro.doctor.places import places
 from virnucpro.doctor.report import FORMAT, DeviceReport, Package, Problem, Report, Weights
 from virnucpro.encoders import Esm2Config
 from virnucpro.encoders.precision import (
     computed_precisions,
     default_precision,
-    ways_to_try,
 )
+from virnucpro.encoders.speed import backends_to_try
 from virnucpro.errors import VirnucproError
 from virnucpro.system.instructions import instructions
 
@@ -132,11 +132,11 @@ def _device(name: str) -> DeviceReport:
         free, memory = torch.cuda.mem_get_info(device)
     else:
         memory, free = psutil.virtual_memory()[:2]
-    heads_of_64 = Esm2Config(layers=1, width=64, heads=1)  # as ESM-2 3B has them
+    heads_of_64 = Esm2Config(layers=1, width=64, heads=1, vocabulary=33)  # as ESM-2 3B has them
     precision = default_precision(device)
     return DeviceReport(
         name, chosen.kind, memory, free, computed_precisions(device), precision,
-        ways_to_try(precision, heads_of_64, device),
+        backends_to_try(precision, heads_of_64, device),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.bundles.models import Model, load_model
-from virnucpro.classify.settle import settle_encoder
+from virnucpro.bundles.settle import settle
 from virnucpro.embedding.shard import make_embedding_shard
 from virnucpro.embedding.worker import Embedder
 from virnucpro.encoders.pooling import Pooling
@@ -53,8 +53,7 @@ class Embedding:
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
         """Choose what fits the encoder."""
-        model = self._model(is_checked=is_checked)
-        return settle_encoder(device, self.precision, model.config)
+        return settle(device, self.precision, self._model(is_checked=is_checked))
 
     def worker(self, device: Device, budgets: Budgets) -> Embedder:
         """Load the encoder."""

@@ -3,21 +3,22 @@
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from virnucpro.bundles.loading import load_encoder
+from virnucpro.bundles.loading import load_encoder, load_tokenizer
 from virnucpro.bundles.models import Model
 from virnucpro.embedding.shard import make_embedding_shard
-from virnucpro.encoders import DnabertS, Esm2, Tokens, encode
+from virnucpro.encoders import Network, Tokens, Transformer, encode
+from virnucpro.encoders.in_fp32 import InFp32
 from virnucpro.encoders.packing import to_host
 from virnucpro.encoders.pooling import SPECIAL_TOKENS, Pooling, pool
-from virnucpro.encoders.precision import speed_up, stored_bits
-from virnucpro.encoders.tokens import tokens_of_proteins
+from virnucpro.encoders.precision import stored_bits
+from virnucpro.encoders.speed import speed_up
 from virnucpro.errors import SettingsError
 from virnucpro.runs.clock import StageClock
 from virnucpro.runs.devices import Device, ready_process
@@ -90,10 +91,11 @@ class Embedder:
         self._model, self._device, self._layer, self._pooling = model, device, layer, pooling
         self._budget = token_budget
         self._dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-        self._tokenizer = model.tokenizer() if model.kind == "dna" else None
+        self._tokenizer = load_tokenizer(model, model.kind)
         bits = stored_bits(device.precision, device.device)
-        self._network = load_encoder(model, device.device, device.dtype, layer, bits)
-        self._exact: Esm2 | DnabertS | None = None
+        load = partial(load_encoder, model.stored, layer=layer)
+        self._network = cast("Transformer", load(device.device, device.dtype, bits=bits))
+        self._in_fp32 = InFp32(partial(load, dtype=torch.float32), device.device)
         self.notes = [f"encoder: {speed_up(self._network, device.precision)}"]
         self.work = Work()
         self._counting = threading.Lock()
@@ -108,10 +110,8 @@ class Embedder:
         with self.work.timed("tokens"):
             which = [i for i, piece in enumerate(block.pieces) if not piece.problem]
             texts = [block.pieces[i].sequence for i in which]
-            if self._tokenizer is not None:
-                tokens = self._tokenizer([as_dna(text) for text in texts])
-            else:
-                tokens = tokens_of_proteins([residues_of(text) for text in texts])
+            clean = as_dna if self._model.kind == "dna" else residues_of
+            tokens = self._tokenizer([clean(text) for text in texts])
         return PreparedRecords(block, np.array(which, dtype=np.int64), tokens)
 
     @torch.inference_mode()
@@ -169,16 +169,17 @@ class Embedder:
         return self._encoded(self._network, tokens)
 
     def _encoded(
-        self, network: Esm2 | DnabertS, tokens: Tokens, too_long: list[int] | None = None
+        self, network: Transformer, tokens: Tokens, too_long: list[int] | None = None
     ) -> Tensor | None:
-        device = network.embedding.weight.device
         embed = partial(pool, network, pooling=self._pooling)
         rows_S = self._rows(tokens)
-        return encode(embed, tokens, self._budget, device, self._count_cut, rows_S, too_long)
+        return encode(
+            embed, tokens, self._budget, network.device, self._count_cut, rows_S, too_long
+        )
 
     def _values(
         self,
-        network: Esm2 | DnabertS,
+        network: Transformer,
         tokens: Tokens,
         clock: StageClock,
         too_long: list[int] | None = None,
@@ -196,16 +197,14 @@ class Embedder:
     def _redone(self, block: Block, tokens: Tokens) -> NDArray[np.floating]:
         """Embed some records of a block in fp32: on the device if it has room, else on the CPU."""
         self.work.frames_redone += len(tokens.lengths)
-        for device in dict.fromkeys([self._device.device, torch.device("cpu")]):
-            try:
-                if self._exact is None:
-                    self._exact = load_encoder(self._model, device, torch.float32, self._layer)
-                clock = StageClock(device)
-                values_RD, is_finite_R = self._values(self._exact, tokens, clock)
-                self.work.add("anew in fp32", sum(clock.wait().values()))
-                break
-            except torch.OutOfMemoryError:
-                self._exact = None
+
+        def compute(exact: Network) -> tuple[Tensor, Tensor]:
+            clock = StageClock(exact.device)
+            found = self._values(cast("Transformer", exact), tokens, clock)
+            self.work.add("anew in fp32", sum(clock.wait().values()))
+            return found
+
+        values_RD, is_finite_R = self._in_fp32.compute(compute)
         if not bool(is_finite_R.all()):
             first = block.pieces[0].record + 1
             raise SettingsError(

@@ -1,46 +1,38 @@
 """DNABERT-S: a post-LayerNorm transformer over byte pairs with ALiBi and a gated feed-forward.
 
 Source: Zhou et al., DNABERT-2 (ICLR 2024) and DNABERT-S (2024); weights `zhihan1996/DNABERT-S`.
-The published layout is fused already but for the token-type embedding, which is one constant
-vector here and is added into the word embedding at load.
+The published layout is fused already, except for the token-type embedding: it is one constant
+vector, which is added to the word embedding at load.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
+from virnucpro.encoders.backends import KERNELS, PLAIN, cpu_steps, products
+from virnucpro.encoders.network import Block, Transformer, TransformerConfig, Width
 from virnucpro.encoders.packing import Pack
-from virnucpro.encoders.steps import Rows, Steps
-from virnucpro.encoders.steps.plain import PlainSteps
+from virnucpro.encoders.spec import EncoderSpec, Layout, State
+from virnucpro.encoders.steps import Rows
 
 #: Epsilon of every LayerNorm (`layer_norm_eps` of the published configuration).
 _NORM_EPSILON = 1e-12
 
 
-@dataclass(frozen=True)
-class DnabertSConfig:
+class DnabertSConfig(TransformerConfig, frozen=True, tag="dnabert_s"):
     """Sizes of a DNABERT-S.
 
     Attributes:
-        layers: transformer blocks.
-        width: D.
-        heads: H.
         feed_forward: F, the width behind the gate.
         vocabulary: V.
     """
 
-    layers: int
-    width: int
-    heads: int
-    feed_forward: int
-    vocabulary: int = 4096
+    feed_forward: Width
+    vocabulary: Width
 
 
-class DnabertSBlock(nn.Module):
+class DnabertSBlock(Block):
     """The weights of norm(x + attention(x)), then norm(x + gated_feed_forward(x))."""
 
     def __init__(self, config: DnabertSConfig) -> None:
@@ -54,22 +46,14 @@ class DnabertSBlock(nn.Module):
         self.feed_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
 
 
-class DnabertS(nn.Module):
-    """DNABERT-S without its pooler.
+class DnabertS(Transformer):
+    """DNABERT-S without its pooler; its means include the two special tokens."""
 
-    Attributes:
-        steps: how the steps of a block are computed.
-    """
+    config: DnabertSConfig
+    trim = 0
 
     def __init__(self, config: DnabertSConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.steps: Steps[Any] = PlainSteps()
-        # As nn.Embedding draws it; drawing on the meta device would load PyTorch's compiler.
-        embedding = torch.empty(config.vocabulary, config.width)
-        if not embedding.is_meta:
-            embedding.normal_()
-        self.embedding = nn.Embedding.from_pretrained(embedding, freeze=False)
+        super().__init__(config)
         self.norm = nn.LayerNorm(config.width, eps=_NORM_EPSILON)
         self.blocks = nn.ModuleList(DnabertSBlock(config) for _ in range(config.layers))
 
@@ -84,10 +68,6 @@ class DnabertS(nn.Module):
             hidden = steps.product_gated_gelu(Rows(x_TD), block.gated)
             x_TD = steps.norm_of_sum(x_TD, hidden, block.down, block.feed_norm)
         return x_TD
-
-    def embed(self, pack: Pack) -> Tensor:
-        """Return means_SD in fp32 over all tokens, the two special ones included."""
-        return self.steps.mean_pool(self(pack), pack)
 
 
 _PUBLISHED_BLOCK = {
@@ -105,8 +85,8 @@ _PUBLISHED_BLOCK = {
 }
 
 
-def fuse_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the published weights, with or without the `bert.` prefix, into the fused layout."""
+def fuse_published(state: State) -> dict[str, Tensor]:
+    """Fuse the published weights, with or without the `bert.` prefix."""
     state = {name.removeprefix("bert."): tensor for name, tensor in state.items()}
     words, types = (state[f"embeddings.{x}_embeddings.weight"] for x in ("word", "token_type"))
     fused = {
@@ -119,3 +99,33 @@ def fuse_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if match:
             fused[f"blocks.{match[1]}.{_PUBLISHED_BLOCK[match[2]]}"] = tensor
     return fused
+
+
+_PUBLISHED = Layout(
+    "transformers",
+    mark=re.compile(r"Wqkv"),
+    names=re.compile(
+        r"(bert\.)?(embeddings\.((word|token_type)_embeddings\.weight|LayerNorm\.(weight|bias)"
+        r"|position_ids)|encoder\.layer\.\d+\.(attention\.self\.Wqkv|attention\.output\.dense"
+        r"|attention\.output\.LayerNorm|mlp\.(gated_layers|wo|layernorm))\.(weight|bias)"
+        r"|pooler\.dense\.(weight|bias))|cls\.(predictions|seq_relationship)\.[\w.]+"
+        r"|(classifier|contrast_head)\.([\w.]+\.)?(weight|bias)"
+    ),
+    fuse=fuse_published,
+    needs={
+        "model_type": ("bert", "bert"),
+        "layer_norm_eps": (1e-12, 1e-12),
+        "hidden_act": ("gelu", "gelu"),
+        "is_decoder": (False, False),
+        "add_cross_attention": (False, False),
+    },
+)
+
+SPEC = EncoderSpec(
+    title="DNABERT-S",
+    reads="dna",
+    config=DnabertSConfig,
+    network=DnabertS,
+    backends=(products(gated="gated"), KERNELS, cpu_steps(), PLAIN),
+    layouts=(_PUBLISHED,),
+)

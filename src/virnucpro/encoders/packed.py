@@ -1,14 +1,15 @@
-"""ESM-2's blocks stored in 8 or 4 bits and computed in 16.
+"""Blocks that are stored in 8 or 4 bits and computed in 16.
 
-Only the storage is quantised: before a block is computed, its weights are expanded into one block
-of ordinary products that all blocks share, and any steps compute that one. The steps of 16 bit
-leave an ESM-2's weights as they are (they change only DNABERT-S), so a network may be packed before
-or after it is given its steps. The sharing allows one pass at a time: on a GPU one stream.
+Only the storage is quantised. Before a block is computed, its weights are expanded into one block
+of ordinary products that all blocks share, and any steps can compute that one. A network may be
+packed before or after it gets its steps, as long as these leave its weights as they are; the 16-bit
+steps of ESM-2 do. Since blocks share memory, only one pass can run at a time: one stream on a GPU.
 
-A weight is a whole number times a scale. 8 bit: one scale a row, so that its largest magnitude is
-127 (the rows of Dettmers et al., arXiv:2208.07339). 4 bit: one scale for each group of columns of a
-row, so that its largest magnitude, whichever sign it has, is -8 (llama.cpp's Q4_0), or a little
-beyond, which rounds the others finer: what has the least squared error is taken.
+A weight is a whole number times a scale. In 8 bit there is one scale for each row, so that the
+largest magnitude of the row is 127 (the rows of Dettmers et al., arXiv:2208.07339). In 4 bit there
+is one scale for each group of columns of a row, so that the value of the largest magnitude becomes
+-8 (llama.cpp's Q4_0). A slightly smaller scale cuts that value off and rounds the others more
+precisely; of several scales, the one with the least squared error is used.
 
 Shape legend: N rows of a weight, K its columns, G groups of columns of a row (one group in 8 bit),
 C columns of a group.
@@ -16,29 +17,29 @@ C columns of a group.
 
 from collections.abc import Callable, Iterable, Mapping
 from math import gcd
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from virnucpro.encoders.esm2 import Esm2, Esm2Block, Esm2Config
+from virnucpro.encoders.network import Block, Transformer
 
-#: The products of a block.
-PRODUCTS = ("qkv", "out", "up", "down")
-#: Most columns that share a scale in 4 bit.
+#: Reads the tensors with the given names.
+Reader = Callable[[Iterable[str]], Mapping[str, Tensor]]
+#: Largest number of columns that share a scale in 4 bit.
 _MOST_COLUMNS = 128
-#: Rows of a weight that are rounded at a time, so that little is held beside it.
+#: Rows of a weight that are rounded at a time, to save memory.
 _BAND = 2048
 
 
 class _Grid(NamedTuple):
-    """What values are rounded to.
+    """The values that weights are rounded to.
 
     Attributes:
-        unit: the distance between two, in steps of an int8: a value of 4 bit is the upper half of
-            a byte, so that one `&` or `<<` turns half a byte into the int8 that a scale is for.
-        lowest: in units; what the largest magnitude becomes.
-        highest: in units.
+        unit: distance of two neighbours, as int8. A 4-bit value is the upper half of a byte, so
+            that one `&` or `<<` turns half a byte into the int8 that is multiplied by the scale.
+        lowest: lowest value in units; the value of the largest magnitude becomes this.
+        highest: highest value in units.
         shrinks: factors of the scale to choose from.
     """
 
@@ -59,14 +60,14 @@ class PackedLinear(nn.Module):
 
     Args:
         linear: the product, with a bias; of any floating type.
-        bits: 8 or 4; in 4, K must be even.
+        bits: 8 or 4; in 4 bits, K must be even.
 
     Attributes:
-        bits: of each value.
-        weight_NK: 8 bit: int8. 4 bit: uint8 of K / 2 columns; of a group's bytes the lower halves
-            are its first C / 2 columns, the upper halves the others.
-        scales_NG: fp16, what an int8 is multiplied with; one of 4 bit is 16 times the value.
-        bias_N: of the product's type.
+        bits: bits of each value.
+        weight_NK: int8 in 8 bit. In 4 bit, uint8 with K / 2 columns: the lower halves of a group's
+            bytes hold its first C / 2 columns, the upper halves the others.
+        scales_NG: factors of the int8 values, fp16; a 4-bit value is stored times 16, as int8.
+        bias_N: bias, of the type of the product.
     """
 
     weight_NK: Tensor
@@ -86,9 +87,9 @@ class PackedLinear(nn.Module):
 
     @torch.no_grad()
     def expand_into(self, linear: nn.Linear) -> None:
-        """Write weight and bias over those of a product of the same shape.
+        """Overwrite weight and bias of a product of the same shape.
 
-        A weight is an int8 times a scale, rounded to fp16, on every device and in every type.
+        A weight is an int8 times a scale, rounded to fp16 on every device and for every type.
         """
         linear.bias.copy_(self.bias_N)
         if self.bits == 8:
@@ -102,39 +103,42 @@ class PackedLinear(nn.Module):
         torch.mul((bytes_NGC & 0xF0).view(torch.int8), scales_NG1, out=halves_NGC[:, :, 1])
 
 
-class PackedBlock(nn.Module):
-    """A block of an ESM-2 with packed products; norms and biases stay as they are.
+class PackedBlock(Block):
+    """A block with packed products; its norms and biases stay as they are.
 
     Args:
-        block: what to pack.
-        shared: an ordinary block of the same sizes, whose values are written over.
+        block: the block to pack.
+        shared: an ordinary block of the same sizes, whose values are overwritten.
         bits: 8 or 4.
     """
 
-    def __init__(self, block: Esm2Block, shared: Esm2Block, bits: int) -> None:
+    def __init__(self, block: Block, shared: Block, bits: int) -> None:
         super().__init__()
-        self.attention_norm, self.feed_norm = block.attention_norm, block.feed_norm
-        self.qkv = PackedLinear(block.qkv, bits)
-        self.out = PackedLinear(block.out, bits)
-        self.up = PackedLinear(block.up, bits)
-        self.down = PackedLinear(block.down, bits)
+        parts = dict(block.named_children())
+        self._products = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
+        self._others = [name for name in parts if name not in self._products]
+        for name in self._others:
+            self.add_module(name, parts[name])
+        for name in self._products:
+            self.add_module(name, PackedLinear(cast("nn.Linear", parts[name]), bits))
         self.shared = shared
 
-    def ready(self) -> Esm2Block:
-        """Return the shared block, which is this one until another block is made ready."""
+    def ready(self) -> Any:  # noqa: ANN401 (a block of the network's own type)
+        """Return the shared block, which equals this one until another block is made ready."""
         shared = self.shared
-        for name in PRODUCTS:
+        for name in self._products:
             packed = cast("PackedLinear", self.get_submodule(name))
             packed.expand_into(cast("nn.Linear", shared.get_submodule(name)))
-        shared.attention_norm, shared.feed_norm = self.attention_norm, self.feed_norm
+        for name in self._others:
+            setattr(shared, name, self.get_submodule(name))
         return shared
 
 
-def pack(network: Esm2, bits: int) -> None:
-    """Pack the blocks of a network in place, one after the other; it is for inference then.
+def pack(network: Transformer, bits: int) -> None:
+    """Pack the blocks of a network in place, one after the other; then it can only infer.
 
     Args:
-        network: of the activations' type; one that is packed stays as it is.
+        network: a network of the type of its activations; a packed one stays as it is.
         bits: 8 or 4.
     """
     if isinstance(network.blocks[0], PackedBlock):
@@ -144,61 +148,51 @@ def pack(network: Esm2, bits: int) -> None:
         _pack_block(network, index, shared, bits)
 
 
-def load_packed(
-    read: Callable[[Iterable[str]], Mapping[str, Tensor]], config: Esm2Config, bits: int
-) -> Esm2:
-    """Build a packed network with never more than one block in its full size.
+def load_packed(network: Transformer, read: Reader, bits: int) -> None:
+    """Load a network and pack it, with at most one block in full size at any time.
 
     Args:
-        read: returns the tensors of the names it is given, those of `Esm2.state_dict`, in the
-            activations' type and on the device to compute on. It is asked for what is outside the
-            blocks, then for one block at a time.
-        config: sizes of the network.
+        network: a network on the meta device; its weights are loaded in place.
+        read: reads tensors by their names in the network's state, in the type of the activations
+            and on the device that computes. The first call is for the tensors outside the blocks,
+            each other call for one block.
         bits: 8 or 4.
-
-    Returns:
-        the network, for inference.
     """
-    with torch.device("meta"):
-        network = Esm2(config)
     outside = [name for name in network.state_dict() if not name.startswith("blocks.")]
     network.load_state_dict(read(outside), strict=False, assign=True)
     shared = _shared_block(network)
-    for index in range(config.layers):
+    for index in range(len(network.blocks)):
         _load_block(network, index, read)
         _pack_block(network, index, shared, bits)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def group_columns(columns: int, bits: int) -> int:
     """Return how many columns of a weight share a scale.
 
     Returns:
-        all in 8 bit; in 4, 128 or the largest power of two below it that divides `columns`.
+        in 8 bit all of them; in 4 bit the largest power of two up to 128 that divides `columns`.
     """
     return columns if bits == 8 else gcd(columns, _MOST_COLUMNS)
 
 
-def _shared_block(network: Esm2) -> Esm2Block:
-    """Return a block whose values do not matter."""
+def _shared_block(network: Transformer) -> Block:
+    """Return a block of arbitrary values."""
     weight = network.embedding.weight
+    block_type: Any = type(network.blocks[0])
     with torch.device("meta"):
-        block = Esm2Block(network.config).to(weight.dtype)
+        block: Block = block_type(network.config).to(weight.dtype)
     return block.to_empty(device=weight.device).requires_grad_(requires_grad=False)
 
 
-def _load_block(
-    network: Esm2, index: int, read: Callable[[Iterable[str]], Mapping[str, Tensor]]
-) -> None:
+def _load_block(network: Transformer, index: int, read: Reader) -> None:
     prefix, block = f"blocks.{index}.", network.blocks[index]
     state = read([prefix + name for name in block.state_dict()])
     state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     block.load_state_dict(state, assign=True)
 
 
-def _pack_block(network: Esm2, index: int, shared: Esm2Block, bits: int) -> None:
-    block = cast("Esm2Block", network.blocks[index])
-    network.blocks[index] = PackedBlock(block, shared, bits)
+def _pack_block(network: Transformer, index: int, shared: Block, bits: int) -> None:
+    network.blocks[index] = PackedBlock(cast("Block", network.blocks[index]), shared, bits)
 
 
 def _rounded(weight_NK: Tensor, columns: int, bits: int) -> tuple[Tensor, Tensor]:
@@ -214,7 +208,7 @@ def _rounded(weight_NK: Tensor, columns: int, bits: int) -> tuple[Tensor, Tensor
 
 
 def _best_scales(values_NGC: Tensor, grid: _Grid) -> Tensor:
-    """Return `scales_NG1`, those of the least squared error."""
+    """Return `scales_NG1` with the least squared error."""
     peaks_NG1 = values_NGC.gather(2, values_NGC.abs().argmax(dim=2, keepdim=True))
     widest_NG1 = peaks_NG1 / (grid.lowest * grid.unit)
     scales = [_away_from_zero(widest_NG1 * shrink) for shrink in grid.shrinks]
@@ -235,7 +229,7 @@ def _on_grid(values_NGC: Tensor, scales_NG1: Tensor, grid: _Grid) -> Tensor:
 
 
 def _away_from_zero(scales: Tensor) -> Tensor:
-    """Round to fp16, no magnitude to less than it is nor to zero: none is cut off by that."""
+    """Round to fp16, never towards zero, so that the rounding cuts no value off."""
     least = 2.0**-24
     scales = torch.where(scales.abs() < least, least, scales)
     halves = scales.half()

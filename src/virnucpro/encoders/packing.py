@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-#: Which sequences, and their rows end to end.
+#: Indices of sequences, and their rows end to end.
 Embedded = tuple[NDArray[np.int64], Tensor]
-#: A pack on a CPU is filled up to a multiple of so many tokens. Libraries have other kernels for
-#: products of few rows (at most 15 were seen, of MKL and of oneDNN's AMX), which round otherwise.
+#: On a CPU, packs are padded to a multiple of this many tokens. For products of few rows (up to 15
+#: in MKL and in oneDNN with AMX), libraries use other kernels, which round differently.
 LEAST_ROWS = 64
 
 
@@ -36,18 +36,18 @@ class Tokens(NamedTuple):
         return np.diff(self.offsets)
 
     def choose(self, which: NDArray[np.int64]) -> "Tokens":
-        """Return the sequences `which`, in that order."""
+        """Return the sequences with these indices, in that order."""
         lengths = self.lengths[which]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         moved = np.repeat(self.offsets[which] - offsets[:-1], lengths)
         return Tokens(self.ids[np.arange(offsets[-1]) + moved], offsets)
 
 
-class Run(NamedTuple):
-    """Neighbours of equal length within a pack.
+class EqualLengthRun(NamedTuple):
+    """Neighbouring sequences of a pack that have the same length.
 
     Attributes:
-        sequences: how many.
+        sequences: number of sequences.
         length: tokens of each.
     """
 
@@ -56,7 +56,7 @@ class Run(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Tokens of all of them."""
+        """Tokens of all sequences."""
         return self.sequences * self.length
 
 
@@ -64,22 +64,22 @@ class Pack(NamedTuple):
     """The input of one forward pass.
 
     Attributes:
-        tokens_T: ids, int64; behind the last sequence zeros may fill the pack up to a fixed size.
+        tokens_T: ids, int64; zeros behind the last sequence may pad the pack to a fixed size.
         positions_T: position of each token within its sequence, int64.
         cu_seqlens: cumulative lengths, S + 1 entries, int32.
         longest: tokens of the longest sequence.
-        runs: neighbours of equal length, known to the host.
+        runs: runs of sequences of equal length, which the host knows.
     """
 
     tokens_T: Tensor
     positions_T: Tensor
     cu_seqlens: Tensor
     longest: int
-    runs: tuple[Run, ...]
+    runs: tuple[EqualLengthRun, ...]
 
     @property
     def sequences(self) -> int:
-        """How many sequences the pack holds."""
+        """Number of sequences in the pack."""
         return len(self.cu_seqlens) - 1
 
     @property
@@ -103,8 +103,8 @@ def pack_sequences(tokens: Tokens, which: NDArray[np.int64], multiple_of: int = 
 
     Args:
         tokens: many sequences.
-        which: indices of those to pack.
-        multiple_of: the pack is filled up to a multiple of so many tokens.
+        which: indices of the sequences to pack.
+        multiple_of: the pack is padded to a multiple of this many tokens.
     """
     chosen = tokens.choose(which)
     lengths, used = chosen.lengths, len(chosen.ids)
@@ -120,7 +120,7 @@ def pack_sequences(tokens: Tokens, which: NDArray[np.int64], multiple_of: int = 
         torch.from_numpy(positions),
         torch.from_numpy(chosen.offsets.astype(np.int32)),
         int(lengths.max()),
-        tuple(Run(*run) for run in runs),
+        tuple(EqualLengthRun(*run) for run in runs),
     )
 
 
@@ -129,11 +129,11 @@ def pack_by_length(
 ) -> Iterator[tuple[NDArray[np.int64], Pack]]:
     """Cut sequences into packs of at most `token_budget` tokens, shortest sequences first.
 
-    A sequence longer than the budget gets a pack of its own; each pack is filled up to a multiple
-    of `multiple_of` tokens, so that a GPU sees few different shapes.
+    A sequence longer than the budget gets a pack of its own. Each pack is padded to a multiple of
+    `multiple_of` tokens, so that a GPU sees few different shapes.
 
     Yields:
-        which sequences of `tokens` a pack holds, and the pack.
+        the indices of a pack's sequences, and the pack.
     """
     order = np.argsort(tokens.lengths, kind="stable")
     ends = np.cumsum(tokens.lengths[order])
@@ -147,7 +147,7 @@ def pack_by_length(
 
 
 def mean_pool(hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
-    """Return the mean hidden state of each sequence in fp32, `trim` tokens left out at both ends.
+    """Return the mean hidden state of each sequence in fp32, without `trim` tokens at both ends.
 
     Returns:
         means_SD, in the order of the pack.
@@ -163,7 +163,7 @@ def mean_pool(hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
 
 
 class Encoder(Protocol):
-    """A network that turns the sequences of a pack into one vector each."""
+    """A network that turns each sequence of a pack into one vector."""
 
     def embed(self, pack: Pack) -> Tensor:
         """Return means_SD in fp32."""
@@ -192,28 +192,28 @@ def encode(
     rows_S: NDArray[np.int64] | None = None,
     too_long: list[int] | None = None,
 ) -> Tensor | None:
-    """Embed every sequence of `tokens`, without gradients and, on a GPU, without waiting for it.
+    """Embed every sequence of `tokens` without gradients; on a GPU, return before it has finished.
 
-    On a CPU as many packs go side by side as PyTorch may use threads, one thread each: cores then
-    never wait for each other within an operation, and results do not depend on their number.
-    On a GPU packs are filled up to sixteenths of the budget, on a CPU to multiples of 64 tokens, so
-    that a library that compiles products for their shape sees few, and on a CPU none of few rows.
+    On a CPU, each of PyTorch's threads computes a pack of its own: cores never wait for each other
+    within an operation, and the results do not depend on the number of threads. Packs are padded to
+    sixteenths of the budget on a GPU, and to multiples of 64 tokens on a CPU. Libraries that
+    compile products for their shape then see few shapes, and on a CPU none of few rows.
 
     Args:
         embed: turns a pack on `device` into the rows of its sequences, end to end.
         tokens: the sequences.
-        token_budget: most tokens of a pack, but for a longer sequence.
+        token_budget: largest number of tokens in a pack; a longer sequence gets its own pack.
         device: where to compute.
-        on_out_of_memory: called when a pack did not fit into memory and is done in two.
-        rows_S: how many rows `embed` gives for each sequence; by default one.
-        too_long: an empty list that gets the sequences that do not fit even alone; they have no
+        on_out_of_memory: called if a pack does not fit into memory and is cut in two.
+        rows_S: number of rows that `embed` returns for each sequence; by default one.
+        too_long: an empty list that receives the sequences that do not fit even alone; they have no
             rows, and the others are not computed again.
 
     Returns:
-        rows on `device` in the order of `tokens`; None where there are none.
+        rows on `device` in the order of `tokens`, or None if there are none.
 
     Raises:
-        torch.OutOfMemoryError: when a single sequence does not fit and `too_long` is not given.
+        torch.OutOfMemoryError: a single sequence does not fit and there is no `too_long`.
     """
 
     def embed_pack(which: NDArray[np.int64], pack: Pack) -> list[Embedded]:
@@ -250,9 +250,11 @@ def encode(
 
 
 def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the rows of sequences are that lie end to end in another order.
+    """Return the places of the sequences' rows, which lie end to end in another order.
 
-    Sequences without rows may be missing in the order.
+    Args:
+        order: the sequences in that order; those without rows may be missing.
+        rows_S: number of rows of each sequence.
     """
     starts = np.zeros_like(rows_S)
     starts[order] = np.cumsum(rows_S[order]) - rows_S[order]
@@ -261,12 +263,12 @@ def _places(order: NDArray[np.int64], rows_S: NDArray[np.int64]) -> NDArray[np.i
 
 
 def filled_up(rows_SD: Tensor) -> Tensor:
-    """Return rows on a CPU with zeros behind them, up to a multiple of `LEAST_ROWS`."""
+    """Pad rows on a CPU with zeros to a multiple of `LEAST_ROWS`."""
     return pad(rows_SD, (0, 0, 0, -len(rows_SD) % LEAST_ROWS))
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """Copy a tensor to the host; a GPU does it when it comes to it."""
+    """Copy a tensor to the host; a GPU copies it later, in its stream."""
     if not tensor.is_cuda:
         return tensor.clone()
     on_host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -274,7 +276,7 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Copy an array to a device; a GPU does it beside what it is computing."""
+    """Copy an array to a device; a GPU copies it while it computes."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
@@ -283,9 +285,9 @@ def _side_by_side(
     embed: Callable[[NDArray[np.int64], Pack], list[Embedded]],
     packs: Iterable[tuple[NDArray[np.int64], Pack]],
 ) -> list[Embedded]:
-    """Embed packs in as many threads as PyTorch may use, few of them ahead.
+    """Embed packs in as many threads as PyTorch may use.
 
-    An interpreter that ends waits for what its threads were given.
+    Only a few packs wait in the pool, since an interpreter that ends waits for all of them.
     """
     found: list[Embedded] = []
     waiting: deque[Future[list[Embedded]]] = deque()
@@ -308,7 +310,7 @@ def _side_by_side(
 
 @contextmanager
 def one_thread_an_operation() -> Iterator[int]:
-    """Let PyTorch compute each operation in one thread; gives how many threads it used before."""
+    """Let PyTorch compute each operation in one thread; yield how many threads it used before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,26 +1,25 @@
-"""What is kept of the hidden states of a sequence."""
+"""How the hidden states of a sequence become its embedding."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from virnucpro.encoders.dnabert_s import DnabertS
-from virnucpro.encoders.esm2 import Esm2
+from virnucpro.encoders.network import Transformer
 from virnucpro.encoders.packing import Pack
 
-#: `mean` over residues (ESM-2) or all tokens (DNABERT-S), as VirNucPro takes it; `cls`, the first
-#: token; `tokens`, every residue or byte pair, the first and last token left out.
+#: `mean`: mean over the residues (protein) or over all tokens (DNA), as VirNucPro uses it. `cls`:
+#: the first token. `tokens`: every residue or byte pair, without the first and the last token.
 Pooling = Literal["mean", "cls", "tokens"]
-#: Tokens around a sequence that stand for none of its letters.
+#: Tokens of a sequence that stand for none of its letters: the first and the last.
 SPECIAL_TOKENS = 2
 
 
-def pool(network: Esm2 | DnabertS, pack: Pack, pooling: Pooling) -> Tensor:
-    """Return what is kept of each sequence of a pack, end to end, fp32.
+def pool(network: Transformer, pack: Pack, pooling: Pooling) -> Tensor:
+    """Return the embeddings of the sequences of a pack, end to end, fp32.
 
     Returns:
-        rows of D numbers: one a sequence, or one a token where `pooling` is `tokens`.
+        rows of D numbers: one for each sequence, or one for each token if `pooling` is `tokens`.
     """
     if pooling == "mean":
         return network.embed(pack)

@@ -1,4 +1,4 @@
-"""ESM-2's tokens of proteins, in bulk."""
+"""Tokens of proteins, for many proteins at a time."""
 
 from collections.abc import Sequence
 
@@ -28,11 +28,11 @@ _RESIDUE_IDS = _residue_ids()
 
 
 def protein_tokens(residues: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Tokens:
-    """Return ESM-2's tokens of proteins, `<cls>` before and `<eos>` behind each.
+    """Return the ESM-2 tokens of proteins, with `<cls>` before and `<eos>` behind each.
 
     Args:
-        residues: amino-acid letters of all proteins end to end, ASCII.
-        offsets: where each protein starts, one more entry than proteins.
+        residues: amino-acid letters of all proteins, end to end, in ASCII.
+        offsets: start of each protein, and the end of the last one.
     """
     lengths = np.diff(offsets)
     new_offsets = offsets + 2 * np.arange(len(offsets))
@@ -44,7 +44,7 @@ def protein_tokens(residues: NDArray[np.uint8], offsets: NDArray[np.int64]) -> T
     return Tokens(ids, new_offsets)
 
 
-def tokens_of_proteins(proteins: Sequence[str]) -> Tokens:
-    """Return the same of proteins as text."""
-    residues = np.frombuffer("".join(proteins).encode("ascii"), dtype=np.uint8)
-    return protein_tokens(residues, np.cumsum([0, *map(len, proteins)], dtype=np.int64))
+def end_to_end(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the ASCII letters of sequences, end to end, and their offsets."""
+    letters = np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)
+    return letters, np.cumsum([0, *map(len, sequences)], dtype=np.int64)

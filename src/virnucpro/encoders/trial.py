@@ -1,62 +1,47 @@
-"""The trial of a way to compute a network, against plain fp32.
+"""The trial of a backend against plain fp32.
 
-It is done on the network's own first block, which also compiles the kernels before the first pack;
-a network that reads six frames is small and tried whole.
+The trial runs on the network's own first block, which also compiles the kernels before the first
+pack. A network that reads six frames is small and runs whole.
 """
 
 import copy
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
-from virnucpro.encoders.dnabert_s import DnabertS
-from virnucpro.encoders.esm2 import Esm2
-from virnucpro.encoders.packed import PackedBlock
+from virnucpro.encoders.backends import Backend
+from virnucpro.encoders.network import Network, Transformer, TransformerConfig
 from virnucpro.encoders.packing import Pack, Tokens, pack_sequences
-from virnucpro.encoders.six_frames import WINDOW, SixFrames, window_tokens
 from virnucpro.encoders.steps.plain import PlainSteps
 
-Network = Esm2 | DnabertS | SixFrames
-
-#: Sequences of the trial: every kernel, and lengths at the borders of its tiles.
+#: Lengths of the sequences: all kernels run, at the borders of their tiles too.
 _TRIAL_LENGTHS = (3, 33, 64, 65, 128, 170, 256, 300, 1100)
-#: The same in windows of six frames.
-_TRIAL_WINDOWS = (1, 3, 9, 28, 65)
-#: Largest relative error of the trial that is rounding.
+#: Largest relative error that counts as rounding.
 _ROUNDING = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "fp8": 0.3, "int8": 0.02, "int4": 0.02}
 
 
-class Way(NamedTuple):
-    """One way to compute.
+class Trial(NamedTuple):
+    """The small network and the tokens that a backend is tried with.
 
     Attributes:
-        name: in words.
-        prepare: changes a network's weights as the steps need them, and gives it the steps.
-        rounding: largest relative error of its trial; by default that of the precision.
+        probe: copies a network, or a small part of it.
+        tokens: draws tokens for a network of some sizes.
     """
 
-    name: str
-    prepare: Callable[[Any], None]
-    rounding: float | None = None
-
-
-def device_of(network: Network) -> torch.device:
-    """Return where a network is."""
-    part = network.frames if isinstance(network, SixFrames) else network
-    found: torch.device = part.embedding.weight.device
-    return found
+    probe: Callable[[Any], Any]
+    tokens: Callable[[Any, np.random.Generator], Tokens]
 
 
 @torch.inference_mode()
-def fault_of(network: Network, way: Way, precision: str) -> str:
-    """Try a way on the first block; return what is wrong with it, empty if nothing."""
+def fault_of(network: Network, backend: Backend, precision: str, trial: Trial) -> str:
+    """Try a backend on a copy; return what is wrong with it, or an empty string."""
     try:
-        probe, pack = _first_block(network), _trial_pack(network)
+        probe, pack = trial.probe(network), _trial_pack(network, trial)
         expected = _plain(probe)(pack)[: pack.used]
-        way.prepare(probe)
+        backend.prepare(probe)
         found = probe(pack)[: pack.used].float()
         means = probe.embed(pack)
     except Exception as error:  # noqa: BLE001 (whatever a compiler or a driver may raise)
@@ -65,44 +50,47 @@ def fault_of(network: Network, way: Way, precision: str) -> str:
     if not bool(torch.isfinite(means).all()):
         return "its result is not finite"
     away = float((found - expected).norm() / expected.norm())
-    allowed = _ROUNDING[precision] if way.rounding is None else way.rounding
+    allowed = _ROUNDING[precision] if backend.rounding is None else backend.rounding
     return "" if away <= allowed else f"its result is off by {away:.2g}"
 
 
 def _plain(network: Network) -> Network:
     """Copy a network into plain fp32."""
     exact = copy.deepcopy(network).float()
-    for part in (exact.frames, exact.windows) if isinstance(exact, SixFrames) else (exact,):
+    for part in exact.parts.values():
         part.steps = PlainSteps()
     return exact
 
 
-def _first_block(network: Network) -> Network:
-    """Copy a network with its first block alone, expanded where it is packed, or a small one."""
-    if isinstance(network, SixFrames):
-        return copy.deepcopy(network)
-    config = dataclasses.replace(network.config, layers=1)
+def _trial_pack(network: Network, trial: Trial) -> Pack:
+    tokens = trial.tokens(network.config, np.random.default_rng(0))
+    pack = pack_sequences(tokens, np.arange(len(tokens.lengths)), multiple_of=16)
+    return pack.to(network.device)
+
+
+def _first_block(network: Transformer) -> Transformer:
+    """Copy a network with its first block alone, expanded if it is packed."""
+    network_type: Any = type(network)
     with torch.device("meta"):
-        probe = type(network)(config)  # type: ignore[arg-type]
-    state, first = network.state_dict(), network.blocks[0]
-    if isinstance(first, PackedBlock):
-        state |= {f"blocks.0.{k}": t for k, t in first.ready().state_dict().items()}
-    state = {k: t for k, t in state.items() if k in probe.state_dict()}
-    probe.load_state_dict({k: t.clone() for k, t in state.items()}, assign=True)
+        probe: Transformer = network_type(msgspec.structs.replace(network.config, layers=1))
+    first: Any = network.blocks[0]
+    state = network.state_dict()
+    state |= {f"blocks.0.{name}": tensor for name, tensor in first.ready().state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in state.items() if name in probe.state_dict()}
+    probe.load_state_dict(state, assign=True)
     return probe.eval().requires_grad_(requires_grad=False)
 
 
-def _trial_pack(network: Network) -> Pack:
-    random = np.random.default_rng(0)
-    lengths = _TRIAL_WINDOWS if isinstance(network, SixFrames) else _TRIAL_LENGTHS
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if isinstance(network, SixFrames):
-        ends = WINDOW * offsets
-        letters_N = random.choice(np.frombuffer(b"ACGT", np.uint8), ends[-1])
-        tokens = window_tokens(letters_N, ends[:-1], ends[1:])
-    else:
-        vocabulary = network.config.vocabulary
-        least, most = min(4, vocabulary - 1), min(24, vocabulary)
-        tokens = Tokens(random.integers(least, most, offsets[-1]), offsets)
-    pack = pack_sequences(tokens, np.arange(len(lengths)), multiple_of=16)
-    return pack.to(device_of(network))
+def _random_tokens(config: TransformerConfig, random: np.random.Generator) -> Tokens:
+    offsets = offsets_of(_TRIAL_LENGTHS)
+    least, most = min(4, config.vocabulary - 1), min(24, config.vocabulary)
+    return Tokens(random.integers(least, most, offsets[-1]), offsets)
+
+
+def offsets_of(lengths: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return where sequences that lie end to end start, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+#: The trial of a transformer.
+FIRST_BLOCK = Trial(_first_block, _random_tokens)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.settle import choose_device
 from virnucpro.bundles.store import check_name
 from virnucpro.classify import load_classifier
-from virnucpro.classify.settle import choose_device
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.runs.execution import execute
 from virnucpro.runs.job import Executor, Job, Observer, check_executor

@@ -1,19 +1,15 @@
 """A trained classifier as a bundle."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 import torch
 
 from virnucpro.bundles import Bundle, Manifest, load_bundle, write_bundle
-from virnucpro.bundles.manifest import FORMAT, Thresholds
-from virnucpro.bundles.sizes import DnaEncoder, HeadSize, ProteinEncoder, SixFramesEncoder
+from virnucpro.bundles.manifest import FORMAT, HeadSize, Thresholds
 from virnucpro.bundles.store import write_manifest
 from virnucpro.classify.classifier import PARTS, FrameClassifier
-from virnucpro.encoders import Esm2Config
-from virnucpro.encoders.six_frames import SixFramesConfig
 from virnucpro.errors import BundleError
 from virnucpro.sequences import OPEN_FRAMES, FrameRule
 
@@ -48,8 +44,8 @@ def export_bundle(
         format=FORMAT,
         name=name,
         version=version,
-        protein_encoder=_described(config.protein),
-        dna_encoder=None if config.dna is None else DnaEncoder(**asdict(config.dna)),
+        protein_encoder=config.protein,
+        dna_encoder=config.dna,
         head=HeadSize(hidden=config.head_hidden),
         frames=frames.kind,
         least_residues=frames.least_residues,
@@ -77,12 +73,6 @@ def write_classifier(
         dtype = torch.float32 if part == "head" else torch.float16
         weights[file] = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
     return write_bundle(directory, description, weights, tokenizer_json)
-
-
-def _described(config: Esm2Config | SixFramesConfig) -> ProteinEncoder | SixFramesEncoder:
-    if isinstance(config, SixFramesConfig):
-        return SixFramesEncoder(**asdict(config))
-    return ProteinEncoder(**asdict(config))
 
 
 def record_metrics(bundle: Bundle, metrics: Mapping[str, Mapping[str, float]]) -> Bundle:

@@ -14,7 +14,8 @@ ALL_FRAMES = FrameRule("all")
 
 def sized(frame_layers: int, frame_width: int, layers: int, width: int) -> ClassifierConfig:
     """Return the sizes of a network that reads six frames."""
-    return ClassifierConfig(SixFramesConfig(frame_layers, frame_width, layers, width), None, 128)
+    config = SixFramesConfig(frame_layers, frame_width, layers, width, head_width=32)
+    return ClassifierConfig(config, None, head_hidden=128)
 
 
 @dataclass(frozen=True)

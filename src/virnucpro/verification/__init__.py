@@ -14,16 +14,17 @@ from torch import Tensor
 from virnucpro.bundles import Bundle, Model
 from virnucpro.bundles.digests import AS_PUBLISHED, record
 from virnucpro.bundles.files import read_manifest
-from virnucpro.bundles.manifest import LABELS, Kind
+from virnucpro.bundles.manifest import Kind
 from virnucpro.bundles.models import load
 from virnucpro.bundles.parts import HEAD
 from virnucpro.bundles.reference import PACKAGED, Reference, read_reference
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED
-from virnucpro.classify.settle import choose_device
+from virnucpro.bundles.settle import choose_device
 from virnucpro.encoders.precision import computed_precisions
+from virnucpro.encoders.table import spec_of
 from virnucpro.errors import BundleError, SettingsError
 from virnucpro.verification.compare import BOUNDS, compare_scores, compare_vectors
-from virnucpro.verification.networks import Networks, configs_of, load_networks
+from virnucpro.verification.networks import Networks, load_networks
 from virnucpro.verification.report import FORMAT, Comparison, Skipped, VerificationReport
 
 #: Precisions in which no other network gives the published outputs within the bounds.
@@ -116,8 +117,8 @@ def _recognise(name: str, found: Bundle | Model, known: Reference) -> tuple[_Rec
         BundleError: when nothing can be.
     """
     frames, encoders, notes = known.content.frames, {}, []
-    for kind, config in configs_of(found).items():
-        encoder = known.encoder_of(kind, config.layers, config.width)
+    for kind, stored in found.encoders.items():
+        encoder = known.encoder_of(kind, stored.config.layers, stored.config.width)
         if encoder is None:
             notes.append(f"{kind} encoder: not compared, nothing is known of one of its sizes")
         else:
@@ -141,7 +142,7 @@ def _recorded(found: Bundle | Model, recognised: _Recognised) -> list[str]:
     own = read_manifest(found.path)[0]
     for kind, name in recognised.encoders.items():
         is_named = own.name == name or (own.name in PUBLISHED and isinstance(found, Bundle))
-        said = own.provenance.get(LABELS[kind], "")
+        said = own.provenance.get(spec_of(found.encoders[kind].config).title, "")
         if is_named and record(ENCODERS[name], said):
             notes.append(f"{name}: the digests of its files are recorded")
     return notes

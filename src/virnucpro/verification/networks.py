@@ -8,21 +8,14 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import Bundle, Model
-from virnucpro.bundles.loading import load_encoder
+from virnucpro.bundles.loading import load_encoder, load_tokenizer
 from virnucpro.bundles.manifest import Kind
+from virnucpro.bundles.settle import settle
 from virnucpro.classify import FrameClassifier, load_classifier
-from virnucpro.classify.settle import settle_bundle, settle_encoder
-from virnucpro.encoders import (
-    DnabertS,
-    Esm2,
-    Tokens,
-    encode,
-    encode_means,
-)
-from virnucpro.encoders.memory import memory_of
-from virnucpro.encoders.precision import EncoderConfig, speed_up, stored_bits
-from virnucpro.encoders.six_frames import SixFrames
-from virnucpro.encoders.tokens import tokens_of_proteins
+from virnucpro.encoders import Network, Tokens, encode, encode_means
+from virnucpro.encoders.precision import stored_bits
+from virnucpro.encoders.speed import speed_up
+from virnucpro.encoders.table import memory_of
 from virnucpro.errors import SettingsError
 from virnucpro.runs.devices import Budgets, Device, Settled
 
@@ -42,7 +35,7 @@ class Networks:
 
     device: Device
     budgets: Budgets
-    encoders: Mapping[Kind, Esm2 | DnabertS | SixFrames]
+    encoders: Mapping[Kind, Network]
     tokenizers: Mapping[Kind, Callable[[Sequence[str]], Tokens]]
     classifier: FrameClassifier | None
     notes: Sequence[str]
@@ -93,35 +86,23 @@ def load_networks(found: Bundle | Model, device: str, precision: str) -> Network
     if isinstance(found, Bundle):
         whole = load_classifier(found, here.device, here.dtype, bits)
         notes = whole.speed_up(precision)
-        encoders: dict[Kind, Esm2 | DnabertS | SixFrames] = {"protein": whole.protein_encoder}
+        encoders: dict[Kind, Network] = {"protein": whole.protein_encoder}
         if whole.dna_encoder is not None:
             encoders["dna"] = whole.dna_encoder
     else:
         whole = None
-        encoders = {found.kind: load_encoder(found, here.device, here.dtype, bits=bits)}
+        encoders = {found.kind: load_encoder(found.stored, here.device, here.dtype, bits=bits)}
         notes = [f"encoder: {speed_up(encoders[found.kind], precision)}"]
-    tokenizers: dict[Kind, Callable[[Sequence[str]], Tokens]] = {"protein": tokens_of_proteins}
-    if "dna" in encoders:
-        tokenizers["dna"] = found.tokenizer()
+    tokenizers = {kind: load_tokenizer(found, kind) for kind in encoders}
     return Networks(here, settled.budgets, encoders, tokenizers, whole, notes)
-
-
-def configs_of(found: Bundle | Model) -> dict[Kind, EncoderConfig]:
-    """Return the sizes of the encoders."""
-    if isinstance(found, Model):
-        return {found.kind: found.config}
-    return {kind: encoder.config() for kind, encoder in found.manifest.encoders.items()}
 
 
 def _settled(found: Bundle | Model, device: str, precision: str) -> Settled:
     """Choose how much is computed at a time, if the weights fit the memory."""
-    if isinstance(found, Bundle):
-        settled = settle_bundle(device, precision, found)
-    else:
-        settled = settle_encoder(device, precision, found.config)
+    settled = settle(device, precision, found)
     if settled.device.device.type == "cpu":
         loaded = "fp32" if precision == "int8" else precision
-        needed = sum(memory_of(config, loaded) for config in configs_of(found).values())
+        needed = sum(memory_of(encoder.config, loaded) for encoder in found.encoders.values())
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > total:
             raise SettingsError(

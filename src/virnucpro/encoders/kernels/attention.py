@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from virnucpro.encoders.packing import Run
+from virnucpro.encoders.packing import EqualLengthRun
 
 #: Multiplies logarithms to base e into logarithms to base 2.
 _LOG2_E = tl.constexpr(1.4426950408889634)
@@ -217,7 +217,7 @@ class Group(NamedTuple):
     longest: int
 
 
-def group_runs(runs: Iterable[Run]) -> list[Group]:
+def group_runs(runs: Iterable[EqualLengthRun]) -> list[Group]:
     """Cut a pack where the tiles change."""
     groups, first = [], 0
     for tile, same in groupby(runs, key=lambda run: _tile_of(run.length)):

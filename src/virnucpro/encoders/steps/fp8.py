@@ -1,43 +1,44 @@
-"""The steps of ESM-2 with products of 8 bit (e4m3), everything between them in fp16.
+"""The steps with 8-bit (e4m3) products on a GPU; everything between them is computed in fp16.
 
-Rows of LayerNorm carry their largest magnitude. What attention and GELU give is scaled by a bound
-that the weights alone imply, so that it is quantised where it arises: floating point of 8 bit is
-as fine a factor of 1,000 below its largest number as at it, which a bound may well be off.
+Each row of a LayerNorm is scaled by its largest magnitude. The results of attention and GELU are
+scaled by a bound that follows from the weights alone, so that the kernel that computes them also
+quantises them. A bound may be far too large, but 8-bit floating point is as precise a factor of
+1,000 below its largest number as at it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from virnucpro.encoders.esm2 import Esm2, Esm2Block
 from virnucpro.encoders.kernels import rows as row_kernels
 from virnucpro.encoders.kernels.products import Finish, product, stored_order
-from virnucpro.encoders.steps import Rows
-from virnucpro.encoders.steps.calibration import mean_inputs
+from virnucpro.encoders.network import Transformer
+from virnucpro.encoders.steps import GeluBlock, Rows
 from virnucpro.encoders.steps.fused import FusedSteps, Positions
 
 FP8 = torch.float8_e4m3fn
 _LARGEST = 448.0
-#: What rounding both operands of a product to e4m3 may add to it: half a step of 2^-3 each.
+#: Factor by which rounding may enlarge a product: half a step of 2^-3 for each operand.
 _ROUNDED = (1 + 2**-4) ** 2
 
 
 class Fp8Linear(nn.Module):
-    """A product of 8 bit.
+    """An 8-bit product.
 
     Args:
-        linear: the product.
-        mean_K: of its input; what rounding the weight does to it is taken off the bias.
-        in_scale: what its input is to be multiplied with, beside the scale of each row.
-        out_factors_N: what its columns are multiplied with.
+        linear: the product that it replaces.
+        mean_K: mean input; the error that rounding the weight adds there is subtracted from the
+            bias.
+        in_scale: factor of the input, in addition to the scale of each row.
+        out_factors_N: factors of the result's columns.
 
     Attributes:
-        weight_NK: e4m3.
-        scales_N: what each column of the result is multiplied with, fp32.
-        bias_N: fp16.
+        weight_NK: weight, e4m3.
+        scales_N: scales of the result's columns, fp32.
+        bias_N: bias, fp16.
     """
 
     weight_NK: Tensor
@@ -62,7 +63,7 @@ class Fp8Linear(nn.Module):
         self.register_buffer("bias_N", (bias_N * factors_N).half())
 
     def take_stored_order(self) -> None:
-        """Take rows whose columns lie as a product in e4m3 stores them."""
+        """Expect input whose columns lie in `stored_order`."""
         order = stored_order(self.weight_NK.shape[1]).to(self.weight_NK.device)
         self.weight_NK = self.weight_NK.view(torch.uint8)[:, order].view(FP8)
 
@@ -71,7 +72,7 @@ class Fp8Up(Fp8Linear):
     """The product before GELU.
 
     Attributes:
-        gelu_factor: makes what GELU gives fit into e4m3.
+        gelu_factor: factor that makes the result of GELU fit into e4m3.
     """
 
     gelu_factor: float
@@ -85,30 +86,34 @@ def quantise_rows(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bound(norm: nn.LayerNorm, weight_NK: Tensor, bias_N: Tensor) -> float:
-    """Return what no |weight @ norm(x) + bias| exceeds, by Cauchy and Schwarz, rounded or not."""
+    """Return an upper bound of |weight @ norm(x) + bias| by Cauchy-Schwarz, rounding included."""
     weight_NK = weight_NK.detach().float()
     lengths_N = (weight_NK * norm.weight.float()).norm(dim=1) * norm.weight.numel() ** 0.5
     constant_N = weight_NK @ norm.bias.float() + bias_N.float()
     return _ROUNDED * float((lengths_N + constant_N.abs()).max())
 
 
-def quantise(network: Esm2) -> None:
-    """Replace the products of every block by those of 8 bit, and give the network the steps."""
-    means_K = mean_inputs(network)
-    for block in network.blocks:
-        quantise_block(cast("Esm2Block", block), means_K)
+def quantise(network: Transformer, means_K: Mapping[nn.Module, Tensor]) -> None:
+    """Replace the products of all blocks by 8-bit ones, and give the network the steps.
+
+    Args:
+        network: a network of `GeluBlock`s in 16 bit.
+        means_K: mean input of each product.
+    """
+    for block in cast("Iterable[GeluBlock]", network.blocks):
+        quantise_block(block, means_K)
     network.steps = Fp8Steps(network.norm)
 
 
 @torch.no_grad()
 def quantise_block(
-    block: Esm2Block, means_K: Mapping[nn.Module, Tensor] = MappingProxyType({})
+    block: GeluBlock, means_K: Mapping[nn.Module, Tensor] = MappingProxyType({})
 ) -> None:
-    """Replace the products of a block by those of 8 bit.
+    """Replace the products of a block by 8-bit ones.
 
     Args:
-        block: of 16 bit.
-        means_K: the mean input of each product, where its weight's rounding is to be corrected.
+        block: a block in 16 bit.
+        means_K: mean input of each product, to correct the rounding of its weight.
     """
     width = len(block.out.weight)
     v_weight, v_bias = block.qkv.weight[2 * width :], block.qkv.bias[2 * width :]
@@ -127,21 +132,21 @@ def quantise_block(
         "down": down,
     }
     for name, replacement in replacements.items():
-        setattr(block, name, replacement)
+        block.add_module(name, replacement)
 
 
 class Fp8Steps(FusedSteps):
-    """`Steps` of an ESM-2 whose blocks went through `quantise_block`.
+    """`Steps` of a network whose blocks went through `quantise_block`.
 
     Args:
-        last: the network's last LayerNorm, which no product follows: it gives fp16.
+        last: the network's last LayerNorm; its result stays fp16, since no product follows.
     """
 
     def __init__(self, last: nn.LayerNorm) -> None:
         self._last = last
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
-        """Attend; values come scaled, so what is mixed of them fits into e4m3."""
+        """Attend; the values are scaled already, so that their mixture fits into e4m3."""
         return Rows(self._attention(qkv_TE, heads, positions, FP8))
 
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
@@ -154,7 +159,7 @@ class Fp8Steps(FusedSteps):
         return Rows(values, scales_T1)
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
-        """Multiply; where the library takes row scales it is faster, as nothing follows."""
+        """Multiply, with the library if it takes row scales: it is faster when nothing follows."""
         linear = cast("Fp8Linear", linear)
         if _library_takes_row_scales(rows.values.device):
             return torch._scaled_mm(  # noqa: SLF001 (PyTorch has no public name for it)
@@ -177,7 +182,7 @@ class Fp8Steps(FusedSteps):
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
-        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        """Multiply and add at once, then normalise; `x_TD` is overwritten."""
         _product(rows, cast("Fp8Linear", linear), x_TD, Finish.RESIDUAL)
         return x_TD, self.norm(x_TD, norm)
 

@@ -1,4 +1,4 @@
-"""The steps in 16 bit on a GPU: Triton kernels around, or with, the matrix products."""
+"""The steps in 16 bit on a GPU: Triton kernels for the matrix products, or only around them."""
 
 from functools import cache
 from typing import NamedTuple, cast
@@ -6,24 +6,23 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from virnucpro.encoders.dnabert_s import DnabertS, DnabertSBlock
-from virnucpro.encoders.esm2 import Esm2
 from virnucpro.encoders.kernels import rows as row_kernels
 from virnucpro.encoders.kernels.attention import TABLE_ROWS, Group, attention, group_runs
 from virnucpro.encoders.kernels.products import Finish, paired_order, product
+from virnucpro.encoders.network import Transformer
 from virnucpro.encoders.packing import Pack
 from virnucpro.encoders.positions import alibi_slopes, rotary_tables
 from virnucpro.encoders.steps import Rows
 
 
 class Positions(NamedTuple):
-    """What the attention kernels know of a pack.
+    """What the attention kernels need to know of a pack.
 
     Attributes:
-        pack: which tokens belong together.
-        groups: its sequences by tile.
+        pack: the pack.
+        groups: its sequences, grouped by tile.
         rotary: cosines and sines of each position, shape (L, A / 2).
-        slopes_H: of the linear bias, fp32.
+        slopes_H: slopes of the linear bias, fp32.
     """
 
     pack: Pack
@@ -33,10 +32,10 @@ class Positions(NamedTuple):
 
 
 class FusedSteps:
-    """`Steps` with the products of the vendor's library and everything else fused around them."""
+    """`Steps` with the library's products and fused kernels around them."""
 
     def rotary(self, pack: Pack, size: int, hidden: Tensor) -> Positions:
-        """Compute the angles of every position once."""
+        """Compute the angles of each position once."""
         rows = -(-pack.longest // TABLE_ROWS) * TABLE_ROWS
         dtype = torch.float16 if hidden.dtype == torch.float16 else torch.float32
         tables = rotary_tables(torch.arange(rows, device=hidden.device), size, dtype)
@@ -44,7 +43,7 @@ class FusedSteps:
         return Positions(pack, group_runs(pack.runs), rotary=(cos, sin))
 
     def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
-        """Compute the slope of every head."""
+        """Compute the slope of each head."""
         return Positions(pack, group_runs(pack.runs), slopes_H=_slopes(heads, hidden.device))
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
@@ -97,13 +96,13 @@ class FusedSteps:
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
-        """Multiply, then add and normalise in one pass; `x_TD` is written over."""
+        """Multiply, then add and normalise in one pass; `x_TD` is overwritten."""
         return x_TD, Rows(_norm(x_TD, norm, delta_TD=linear(rows.values)))
 
     def norm_of_sum(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> Tensor:
-        """Multiply, then add and normalise in one pass; `x_TD` is written over."""
+        """Multiply, then add and normalise in one pass; `x_TD` is overwritten."""
         return _norm(x_TD, norm, delta_TD=linear(rows.values))
 
     def mean_pool(self, hidden_TD: Tensor, pack: Pack, trim: int = 0) -> Tensor:
@@ -112,9 +111,9 @@ class FusedSteps:
 
 
 class FusedProductSteps(FusedSteps):
-    """`Steps` whose products finish their result themselves.
+    """`Steps` whose products apply bias, GELU and residual sum themselves.
 
-    A gated product takes its weight as `interleave` leaves it.
+    The weight of a gated product needs `interleave` first.
     """
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
@@ -136,21 +135,21 @@ class FusedProductSteps(FusedSteps):
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
-        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        """Multiply and add at once, then normalise; `x_TD` is overwritten."""
         _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)
         return x_TD, Rows(_norm(x_TD, norm))
 
     def norm_of_sum(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> Tensor:
-        """Multiply and add at once, then normalise; `x_TD` is written over."""
+        """Multiply and add at once, then normalise; `x_TD` is overwritten."""
         _product(rows.values, cast("nn.Linear", linear), Finish.RESIDUAL, x_TD)
         return _norm(x_TD, norm)
 
 
 @cache
 def _slopes(heads: int, device: torch.device) -> Tensor:
-    """Keep what each pack would else have to wait for."""
+    """Return the slopes, cached so that packs need not wait for them."""
     return alibi_slopes(heads).to(device)
 
 
@@ -170,21 +169,26 @@ def _product(
     return out_TN
 
 
-def use_kernels(network: Esm2 | DnabertS) -> None:
-    """Give a network of 16 bit the kernels around the library's products."""
+def use_kernels(network: Transformer) -> None:
+    """Give a network in 16 bit the kernels around the library's products."""
     network.steps = FusedSteps()
 
 
-def use_products(network: Esm2 | DnabertS) -> None:
-    """Give a network of 16 bit the products that finish their result themselves."""
-    if isinstance(network, DnabertS):
+def use_products(network: Transformer, gated: str | None = None) -> None:
+    """Give a network in 16 bit the products that apply bias, GELU and residual sum themselves.
+
+    Args:
+        network: the network.
+        gated: name of the gated product of each block, if there is one.
+    """
+    if gated is not None:
         for block in network.blocks:
-            interleave(cast("DnabertSBlock", block).gated)
+            interleave(cast("nn.Linear", block.get_submodule(gated)))
     network.steps = FusedProductSteps()
 
 
 def interleave(linear: nn.Linear) -> None:
-    """Put gate and value of a gated product in pairs, as `FusedProductSteps` needs them."""
+    """Put gate and value of a gated product side by side, as `FusedProductSteps` needs them."""
     for name in ("weight", "bias"):
         parameter = getattr(linear, name)
         if parameter is not None:

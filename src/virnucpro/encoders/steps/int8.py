@@ -1,46 +1,46 @@
-"""The steps of an ESM-2 with products of 8 bit on a CPU, by oneDNN; the rest in fp32.
+"""The steps with 8-bit products on a CPU, by oneDNN; the rest is computed in fp32.
 
-A byte stands for a step times its distance from the byte of 0. Steps are fixed when a network is
-loaded, so that what a sequence gives does not depend on its neighbours. What leaves a LayerNorm has
-unit variance before gain and bias, which go into the weights behind it. The products that add to
-the stream give rows of mean 0, so that a LayerNorm is one division by a length, unless the stream
-itself is asked for, of which the mean is a part. What attention and GELU give has the range seen in
-calibration, and room. What rounding the weights does to the mean input is taken off the bias.
+A byte stands for its distance from the byte of 0, times a step. Steps are fixed when the network is
+loaded, so that the result of a sequence does not depend on its neighbours. The result of a
+LayerNorm has unit variance; its gain and bias are moved into the weights behind it. The products
+that add to the stream return rows of mean 0, so that a LayerNorm is a division by a length. They
+keep the mean if the caller asks for the stream itself. The results of attention and GELU get the
+range seen in sample sequences, with some room. The error that rounding the weights adds at the mean
+input is subtracted from the bias.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from virnucpro.encoders.esm2 import Esm2, Esm2Block
-from virnucpro.encoders.six_frames import SixFrames
-from virnucpro.encoders.steps import Rows
-from virnucpro.encoders.steps.calibration import Seen, seen_in
+from virnucpro.encoders.network import Transformer
+from virnucpro.encoders.steps import GeluBlock, Rows
+from virnucpro.encoders.steps.activations import Seen
 from virnucpro.encoders.steps.cpu import LONGEST_WEIGHTS, CpuSteps, pair_rows, products_by_heads
 from virnucpro.encoders.steps.plain import Positions
 
-#: Largest magnitude of a rounded number, and the byte that stands for 0 where signs are alike.
+#: Largest magnitude of a rounded number, and the byte that stands for 0 if both signs occur.
 _LARGEST, _MIDDLE = 127, 128
-#: Standard deviations of a normalised row that fit at least.
+#: Standard deviations of a normalised row that a byte must hold at least.
 _DEVIATIONS = 8.0
-#: How many times what was seen in calibration fits.
+#: Largest value that a byte holds, as a multiple of the largest one seen in the samples.
 _ROOM = 1.5
-#: GELU's least value.
+#: Least value of GELU.
 _LEAST_GELU = -0.17
-#: Largest magnitude of a score of attention, whose exponential fp32 must hold.
+#: Largest magnitude of an attention score; fp32 must hold its exponential.
 _LARGEST_SCORE = 60.0
-#: Rows of a product that oneDNN lays weights out for, and rows that are normalised at a time, few
-#: enough to stay in a core's cache.
+#: Rows of a product for which oneDNN arranges the weights, and rows that are normalised at a time,
+#: few enough to stay in a core's cache.
 _PRODUCT_ROWS, _NORM_ROWS = 2048, 1024
 
 
 class Grid(NamedTuple):
-    """What bytes stand for.
+    """The numbers that bytes stand for.
 
     Attributes:
-        step: what one more stands for.
+        step: difference of two neighbours.
         zero: the byte that stands for 0.
     """
 
@@ -49,14 +49,14 @@ class Grid(NamedTuple):
 
 
 class Int8Linear(nn.Module):
-    """A product of bytes with a weight of int8, which has a scale a row.
+    """A product of bytes with an int8 weight, which has one scale for each row.
 
     Args:
-        weight_NK: of the product, fp32.
-        bias_N: of the product.
-        grid: of the bytes that go in.
-        mean_K: of what goes in.
-        out: of the bytes that come out, which are those of GELU; by default fp32 comes out.
+        weight_NK: weight, fp32.
+        bias_N: bias.
+        grid: grid of the input.
+        mean_K: mean of the input.
+        out: grid of the result, which then is the GELU in bytes; by default the result is fp32.
     """
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class Int8Linear(nn.Module):
         return cast("Tensor", product)
 
     def add_to(self, x_TN: Tensor, bytes_TK: Tensor) -> Tensor:
-        """Return `x_TN`, which is written over, plus the product."""
+        """Return `x_TN` plus the product; `x_TN` is overwritten."""
         total = torch.ops.onednn.qlinear_pointwise.binary(
             bytes_TK, *self._grid, self._packed, self._scales_N, self._zeros_N, x_TN, self._bias_N,
             1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "none",
@@ -94,12 +94,12 @@ class Int8Linear(nn.Module):
 
 
 class Int8Norm(nn.Module):
-    """A LayerNorm without gain and bias that gives bytes.
+    """A LayerNorm without gain and bias that returns bytes.
 
     Args:
-        norm: whose width and eps it has.
-        grid: of the bytes.
-        is_centred: whether rows come with a mean of 0.
+        norm: the LayerNorm that it replaces.
+        grid: grid of the result.
+        is_centred: whether the mean of each input row is 0.
     """
 
     def __init__(self, norm: nn.LayerNorm, grid: Grid, *, is_centred: bool) -> None:
@@ -121,22 +121,22 @@ class Int8Norm(nn.Module):
 
 
 class Int8Steps(CpuSteps):
-    """`Steps` of an ESM-2 whose products and LayerNorms went through `quantise`.
+    """`Steps` of a network whose blocks went through `quantise`.
 
     Args:
-        is_centred: whether the rows of the stream shall have a mean of 0.
+        is_centred: whether to keep the rows of the stream at a mean of 0.
     """
 
     def __init__(self, *, is_centred: bool) -> None:
         self._is_centred = is_centred
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
-        """Attend; values come in units of the step."""
+        """Attend; the values are in units of the step already."""
         turns = cast("Tensor", positions.turns)
         return Rows(_bytes(self._attend(qkv_TE, heads, positions.pack, turns, torch.int8)))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend, exponentials divided by their sum at the end, and round."""
+        """Attend, dividing by the sum of the exponentials at the end, and round."""
         if q.shape[2] > LONGEST_WEIGHTS:
             return _rounded(super()._mix(q, k, v))
         scores = products_by_heads(q, k.transpose(2, 3))
@@ -145,7 +145,7 @@ class Int8Steps(CpuSteps):
         return _rounded(mixed.mul_(weights.sum(dim=3, keepdim=True).reciprocal_()))
 
     def norm(self, x_TD: Tensor, norm: nn.Module) -> Rows:
-        """Normalise; the mean is taken off the stream, which is written over, where it should."""
+        """Normalise; if rows are to be centred, the mean is subtracted from `x_TD` in place."""
         return Rows(norm(x_TD.sub_(_means(x_TD)) if self._is_centred else x_TD))
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
@@ -155,7 +155,7 @@ class Int8Steps(CpuSteps):
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.Module
     ) -> tuple[Tensor, Rows]:
-        """Multiply into the stream, then normalise; `x_TD` is written over."""
+        """Multiply into the stream, then normalise; `x_TD` is overwritten."""
         x_TD = cast("Int8Linear", linear).add_to(x_TD, rows.values)
         return x_TD, Rows(norm(x_TD))
 
@@ -165,43 +165,45 @@ def _means(x_TD: Tensor) -> Tensor:
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Round to whole numbers of an int8; values are written over."""
+    """Round to the whole numbers of an int8, in place."""
     return values.round_().clamp_(-_LARGEST, _LARGEST)
 
 
 def _bytes(rounded: Tensor) -> Tensor:
-    """Return int8 as bytes about `_MIDDLE`; values are written over."""
+    """Return int8 as bytes around `_MIDDLE`; `rounded` is overwritten."""
     return rounded.bitwise_xor_(-_MIDDLE).view(torch.uint8)
 
 
 @torch.no_grad()
-def quantise(network: Esm2 | SixFrames) -> None:
-    """Replace products and LayerNorms by those of 8 bit, and give the network the steps.
+def quantise(network: Transformer, seen: Mapping[nn.Module, Seen], *, is_centred: bool) -> None:
+    """Replace products and LayerNorms of all blocks by 8-bit ones, and give the network the steps.
 
     Args:
-        network: of fp32, on a CPU. One that reads six frames gets its mixing product in 8 bit too.
+        network: a network of `GeluBlock`s in fp32, on a CPU.
+        seen: inputs of its products and results of its LayerNorms.
+        is_centred: whether the rows of the stream are kept at a mean of 0.
     """
-    parts = (network.frames, network.windows) if isinstance(network, SixFrames) else (network,)
-    seen = seen_in(network)
-    for part in parts:
-        quantiser = _Quantiser(seen, is_centred=part.is_whole)
-        for block in part.blocks:
-            pair_rows(cast("Esm2Block", block), part.config.heads)
-            quantiser.replace(cast("Esm2Block", block))
-        part.steps = Int8Steps(is_centred=part.is_whole)
-    if isinstance(network, SixFrames):
-        frames = network.frames
-        norm, mix = _Quantiser(seen, is_centred=True).after_norm(frames.norm, network.mix)
-        frames.add_module("norm", norm)
-        network.add_module("mix", mix)
+    quantiser = _Quantiser(seen, is_centred=is_centred)
+    for block in cast("Iterable[GeluBlock]", network.blocks):
+        pair_rows(block.qkv, network.config.heads)
+        quantiser.replace(block)
+    network.steps = Int8Steps(is_centred=is_centred)
+
+
+@torch.no_grad()
+def quantise_pair(
+    norm: nn.LayerNorm, linear: nn.Linear, seen: Mapping[nn.Module, Seen]
+) -> tuple[Int8Norm, Int8Linear]:
+    """Return a LayerNorm of centred rows and the product behind it in 8 bit."""
+    return _Quantiser(seen, is_centred=True).after_norm(norm, linear)
 
 
 @torch.inference_mode()
 def product_fault() -> str:
-    """Return what is wrong with products of bytes on this CPU, empty if nothing.
+    """Return what is wrong with products of bytes on this CPU, or an empty string.
 
-    Without instructions for them (VNNI), or told by ONEDNN_MAX_CPU_ISA to use none, oneDNN adds two
-    products in 16 bits, which are too few for the largest.
+    Without VNNI instructions, or if ONEDNN_MAX_CPU_ISA forbids them, oneDNN adds two products in
+    16 bits, which are too few for the largest.
     """
     rows, terms, columns = 64, 64, 32
     product = Int8Linear(
@@ -217,18 +219,18 @@ def product_fault() -> str:
 
 
 class _Quantiser:
-    """Makes the products and LayerNorms of 8 bit.
+    """Makes 8-bit products and LayerNorms.
 
     Args:
-        seen: in calibration.
-        is_centred: whether the rows of the stream shall have a mean of 0.
+        seen: inputs of the products and results of the LayerNorms.
+        is_centred: whether the rows of the stream are kept at a mean of 0.
     """
 
     def __init__(self, seen: Mapping[nn.Module, Seen], *, is_centred: bool) -> None:
         self._seen, self._is_centred = seen, is_centred
 
-    def replace(self, block: Esm2Block) -> None:
-        """Replace those of a block, whose rows are in pairs."""
+    def replace(self, block: GeluBlock) -> None:
+        """Replace those of a block whose queries and keys are paired."""
         width = len(block.out.weight)
         mixed = Grid(_ROOM * self._seen[block.out].peak / _LARGEST)
         step = (_ROOM * self._seen[block.down].peak - _LEAST_GELU) / (2 * _MIDDLE - 1)
@@ -251,12 +253,12 @@ class _Quantiser:
         factors_N: Tensor | None = None,
         out: Grid | None = None,
     ) -> tuple[Int8Norm, Int8Linear]:
-        """Return a LayerNorm and the product behind it, which takes gain and bias.
+        """Return a LayerNorm and the product behind it, which takes over gain and bias.
 
         Args:
             norm: the LayerNorm.
-            linear: the product, of rows that are one normalised row or several end to end.
-            factors_N: what its columns are multiplied with.
+            linear: the product; each input row is one normalised row, or several end to end.
+            factors_N: factors of the result's columns.
             out: as for `Int8Linear`.
         """
         grid = Grid(max(_DEVIATIONS, _ROOM * self._seen[norm].peak) / _LARGEST)

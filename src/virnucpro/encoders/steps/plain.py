@@ -1,6 +1,6 @@
-"""The steps in plain PyTorch: any device, any floating type, with gradients.
+"""The steps in plain PyTorch, for any device and floating type, with gradients.
 
-They are also what every fused kernel is tested against.
+Tests compare every fused kernel with them.
 """
 
 from typing import NamedTuple, cast
@@ -9,26 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
-from virnucpro.encoders.packing import Pack, Run, mean_pool
+from virnucpro.encoders.packing import EqualLengthRun, Pack, mean_pool
 from virnucpro.encoders.positions import alibi_bias, alibi_slopes, rotary_tables, rotate
 from virnucpro.encoders.steps import Rows
 
-#: Tokens of a sequence from which on its biases are not held whole (they grow with the square),
-#: and rows that are computed at a time then.
+#: The biases of a sequence grow with the square of its length. Above `_LONG` tokens, only those of
+#: `_ROWS` rows are held at a time.
 _LONG, _ROWS = 4096, 512
 
 
 class Positions(NamedTuple):
-    """What attention knows of a pack.
+    """What attention needs to know of a pack.
 
     Attributes:
-        pack: which tokens belong together.
+        pack: the pack.
         rotary: cosines and sines of each token's angles, shape (T, 1, 1, A / 2).
-        biases: for each run of the pack, what is added to its scores, shape (H, L, L); None for
-            one of sequences so long that it is computed some rows at a time.
-        slopes_H: of the biases.
-        turns: complex numbers that turn queries and keys at each position, and scale queries,
-            shape (longest, D).
+        biases: what to add to the scores of each run, shape (H, L, L); None for a run of long
+            sequences, which is computed some rows at a time.
+        slopes_H: slopes of the biases.
+        turns: complex factors that rotate the queries and keys at each position and scale the
+            queries, shape (longest, D).
     """
 
     pack: Pack
@@ -39,10 +39,10 @@ class Positions(NamedTuple):
 
 
 class PlainSteps:
-    """`Steps` in plain PyTorch; see there for what each method does."""
+    """`Steps` in plain PyTorch; `Steps` says what each method does."""
 
     def rotary(self, pack: Pack, size: int, hidden: Tensor) -> Positions:
-        """Look the angles of every token up."""
+        """Compute the angles of every token."""
         return Positions(pack, rotary=rotary_tables(pack.positions_T, size, hidden.dtype))
 
     def alibi(self, pack: Pack, heads: int, hidden: Tensor) -> Positions:
@@ -55,7 +55,7 @@ class PlainSteps:
         return Positions(pack, biases=tuple(biases), slopes_H=slopes_H)
 
     def attention(self, qkv_TE: Tensor, heads: int, positions: Positions) -> Rows:
-        """Attend with FlashAttention where PyTorch has it for packs, else by runs."""
+        """Attend with FlashAttention if PyTorch has it for packs, else run by run."""
         qkv_T3HA = qkv_TE.unflatten(1, (3, heads, -1))
         if positions.rotary is not None:
             q_THA, k_THA = rotate(qkv_T3HA[:, :2], *positions.rotary).unbind(1)
@@ -119,17 +119,17 @@ class PlainSteps:
 
 
 def _has_flash_attention(qkv_TE: Tensor) -> bool:
-    """Whether PyTorch can attend within a pack: 16 bit, compute capability 8.0."""
+    """Return whether PyTorch can attend within a pack: 16 bit, compute capability 8.0 or newer."""
     if not qkv_TE.is_cuda or qkv_TE.dtype not in (torch.float16, torch.bfloat16):
         return False
     return torch.cuda.get_device_capability(qkv_TE.device) >= (8, 0)
 
 
 def attend(q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, positions: Positions) -> Tensor:
-    """Attend within runs of equal length, so that nothing is padded; sorted packs have few."""
+    """Attend run by run, which needs no padding; sorted packs have few runs."""
     pack, biases = positions.pack, positions.biases
     rest = len(q_THA) - pack.used
-    runs = [*pack.runs, Run(1, rest)] if rest else pack.runs
+    runs = [*pack.runs, EqualLengthRun(1, rest)] if rest else pack.runs
     tokens = [run.tokens for run in runs]
     outputs = []
     parts = zip(q_THA.split(tokens), k_THA.split(tokens), v_THA.split(tokens), strict=True)
@@ -148,7 +148,7 @@ def attend(q_THA: Tensor, k_THA: Tensor, v_THA: Tensor, positions: Positions) ->
 
 
 def _attend_by_rows(q: Tensor, k: Tensor, v: Tensor, slopes_H: Tensor) -> Tensor:
-    """Attend with biases some rows at a time; tensors are shaped (N, H, L, A)."""
+    """Attend with biases, some rows at a time; the tensors have shape (N, H, L, A)."""
     length = q.shape[2]
     parts = []
     for start in range(0, length, _ROWS):

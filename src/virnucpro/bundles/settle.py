@@ -1,53 +1,51 @@
-"""Which device and precision fit a bundle or an encoder, and how much goes through at a time."""
+"""The device, the precision and the batch sizes that fit a bundle or an encoder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 
-from virnucpro.bundles import Bundle, Manifest
-from virnucpro.classify.classifier import load_classifier
-from virnucpro.encoders import DnabertSConfig, Esm2Config
-from virnucpro.encoders.memory import memory_of
+from virnucpro.bundles.loading import load_encoder
+from virnucpro.bundles.models import Model
+from virnucpro.bundles.store import Bundle
+from virnucpro.encoders import EncoderConfig
 from virnucpro.encoders.precision import (
     DTYPES,
-    EncoderConfig,
     check_precision,
     default_precision,
     dtype_of,
-    int8_fault_in,
-    six_frames_default,
+    int8_fault,
     stored_bits,
 )
-from virnucpro.encoders.six_frames import SixFrames, SixFramesConfig
+from virnucpro.encoders.speed import fault_in
+from virnucpro.encoders.table import memory_of, spec_of
 from virnucpro.errors import SettingsError
 from virnucpro.runs.devices import Budgets, Device, Settled, kind_of, no_gpu
 
-#: Tokens of one forward pass on a CPU: few enough that activations stay in its cache (docs/log.md).
+#: Tokens of one forward pass on a CPU, few enough to keep activations in its cache (docs/log.md).
 _CPU_BUDGET = 2048
-#: Rows of a tile of a matrix product: so many tokens for each multiprocessor make whole waves.
+#: Rows of a tile of a matrix product; this many tokens for each multiprocessor make whole waves.
 _TILE_ROWS = 128
-#: Width at which one wave fills a GPU; narrower networks get more of them, up to a limit.
+#: Width at which one wave fills a GPU, and the most waves that narrower networks get.
 _FULL_WIDTH, _MOST_WAVES = 10240, 8
-#: Numbers an encoder holds for each token and column of its width at the worst moment.
+#: Most numbers that an encoder holds at a time for each token and column of its width.
 _LIVE_COLUMNS = 20
 #: Share of the free memory that activations may take.
 _SHARE = 0.6
-#: Share of a device's memory that a process may count on, what CUDA takes of it, and tokens of the
-#: smallest pass worth making.
+#: Share of a device's memory that a process can use, bytes of it that CUDA takes, and tokens of the
+#: smallest useful pass.
 _USABLE, _CONTEXT_BYTES, _LEAST_TOKENS = 0.95, 600 << 20, 2048
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> Device:
-    """Turn what the user asked for into a device.
+    """Turn what the user asks for into a device.
 
     Args:
         name: `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
-        precision: `auto` (fp16 where a GPU computes it fast, else fp32), or a key of `DTYPES`.
+        precision: `auto` (fp16 on a GPU that computes it fast, else fp32), or a key of `DTYPES`.
 
     Raises:
-        SettingsError: when the device or the precision is not to be had here.
+        SettingsError: the device or the precision is not available here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,43 +65,41 @@ def choose_device(name: str = "auto", precision: str = "auto") -> Device:
     return Device(device, precision, dtype_of(precision, device), kind_of(device))
 
 
-def settle_bundle(name: str, precision: str, bundle: Bundle) -> Settled:
-    """Choose device, precision and the largest budgets for a bundle, before it is loaded.
+def settle(name: str, precision: str, found: Bundle | Model) -> Settled:
+    """Choose device, precision and the largest budgets for networks that are not loaded yet.
 
     Args:
-        name: of the device; see `choose_device`.
-        precision: what the user asked for; `auto` takes what fits the device's memory, and on a CPU
-            int8 where all networks read six frames and are right in it.
-        bundle: whose networks will be loaded.
+        name: name of the device; see `choose_device`.
+        precision: precision that the user asks for. `auto` takes the first that fits the memory of
+            a GPU; on a CPU the one of the architecture, if it computes right there.
+        found: a bundle or a lone encoder. Both budgets of a lone encoder are its own.
 
     Raises:
-        SettingsError: when the device or the precision is not to be had, or nothing fits.
+        SettingsError: the device or the precision is not available, or nothing fits.
     """
-    configs = [encoder.config() for encoder in bundle.manifest.encoders.values()]
+    configs = [encoder.config for encoder in found.encoders.values()]
     device, notes = _fitting(choose_device(name, precision), precision, configs)
     if device.device.type == "cpu" and precision == "auto":
-        device, notes = _of_six_frames(device, bundle)
-    return Settled(device, choose_budgets(device, bundle.manifest), notes)
+        device, notes = _preferred(device, found)
+    return Settled(device, choose_budgets(device, configs), notes)
 
 
-def settle_encoder(name: str, precision: str, config: Esm2Config | DnabertSConfig) -> Settled:
-    """Choose the same for a lone encoder, both of whose budgets are its; see `settle_bundle`."""
-    device, notes = _fitting(choose_device(name, precision), precision, [config])
-    if device.device.type == "cpu":
-        return Settled(device, Budgets(_CPU_BUDGET, _CPU_BUDGET), notes)
-    (budget,) = _budgets(device, [config])
-    return Settled(device, Budgets(budget, budget), notes)
-
-
-def choose_budgets(device: Device, bundle: Manifest) -> Budgets:
+def choose_budgets(device: Device, configs: Sequence[EncoderConfig]) -> Budgets:
     """Return the largest budgets that keep a device busy and fit into its free memory.
 
-    Called before the weights are loaded; their memory is set aside.
+    Args:
+        device: device and precision.
+        configs: sizes of the encoders, protein before DNA. Their weights are not loaded yet; the
+            budgets leave room for them.
     """
     if device.device.type == "cpu":
         return Budgets(_CPU_BUDGET, _CPU_BUDGET)
-    found = _budgets(device, [encoder.config() for encoder in bundle.encoders.values()])
-    return Budgets(found[0], found[-1])
+    free, _ = torch.cuda.mem_get_info(device.device)
+    weights = sum(memory_of(config, device.precision) for config in configs)
+    room = _SHARE * max(0, free - weights)
+    wave = _TILE_ROWS * torch.cuda.get_device_properties(device.device).multi_processor_count
+    budgets = [_budget(wave, config.width, room, device.dtype.itemsize) for config in configs]
+    return Budgets(budgets[0], budgets[-1])
 
 
 def _fitting(
@@ -130,19 +126,21 @@ def _fitting(
     return _in_precision(device, precision), (note,)
 
 
-def _of_six_frames(device: Device, bundle: Bundle) -> tuple[Device, tuple[str, ...]]:
-    """Return a CPU with the precision for a bundle, and why it is not the default of its kind."""
-    configs = [encoder.config() for encoder in bundle.manifest.encoders.values()]
-    if not all(isinstance(config, SixFramesConfig) for config in configs):
+def _preferred(device: Device, found: Bundle | Model) -> tuple[Device, tuple[str, ...]]:
+    """Return a CPU with the precision of the architectures, or why it computes another."""
+    stored = list(found.encoders.values())
+    wanted = {spec_of(encoder.config).cpu_precision for encoder in stored}
+    if wanted != {"int8"}:
         return device, ()
-    precision, fault = six_frames_default()
-    if fault:
+    if fault := int8_fault():
         return device, (f"int8 does not work on this CPU: {fault}; fp32 is computed",)
-    network = load_classifier(bundle, device.device, torch.float32).protein_encoder
-    if fault := int8_fault_in(cast("SixFrames", network)):
-        name = bundle.manifest.name
-        return device, (f"int8 does not work for {name} on this CPU: {fault}; fp32 is computed",)
-    return _in_precision(device, precision), ()
+    for encoder in stored:
+        network = load_encoder(encoder, device.device, torch.float32)
+        if fault := fault_in(network, "int8"):
+            return device, (
+                f"int8 does not work for {found.name} on this CPU: {fault}; fp32 is computed",
+            )
+    return _in_precision(device, "int8"), ()
 
 
 def _in_precision(device: Device, precision: str) -> Device:
@@ -153,11 +151,11 @@ def _in_precision(device: Device, precision: str) -> Device:
 def fitting_precision(total: int, precision: str, configs: Sequence[EncoderConfig]) -> str | None:
     """Return a precision, or the next smaller storage whose weights fit, or None.
 
-    It depends on the kind of device alone, not on what else uses its memory.
+    The result depends on the kind of device alone, not on what else uses its memory.
 
     Args:
         total: bytes of the device.
-        precision: what is wanted.
+        precision: preferred precision.
         configs: sizes of the networks.
     """
     choices = [precision, *(p for p in ("int8", "int4") if DTYPES[precision] == DTYPES[p])]
@@ -165,18 +163,10 @@ def fitting_precision(total: int, precision: str, configs: Sequence[EncoderConfi
 
 
 def _needed(configs: Sequence[EncoderConfig], precision: str) -> float:
-    """Return the bytes of weights, of the smallest pass, and of what CUDA keeps for itself."""
+    """Return the bytes of the weights, of the smallest pass, and of CUDA itself."""
     widest = max(config.width for config in configs)
     smallest_pass = _LEAST_TOKENS * widest * _LIVE_COLUMNS * DTYPES[precision].itemsize / _SHARE
     return sum(memory_of(config, precision) for config in configs) + smallest_pass + _CONTEXT_BYTES
-
-
-def _budgets(device: Device, configs: Sequence[EncoderConfig]) -> list[int]:
-    free, _ = torch.cuda.mem_get_info(device.device)
-    weights = sum(memory_of(config, device.precision) for config in configs)
-    room = _SHARE * max(0, free - weights)
-    wave = _TILE_ROWS * torch.cuda.get_device_properties(device.device).multi_processor_count
-    return [_budget(wave, config.width, room, device.dtype.itemsize) for config in configs]
 
 
 def _budget(wave: int, width: int, room: float, size: int) -> int:

@@ -1,9 +1,9 @@
-"""What goes into the products of an ESM-2 on average, for the correction of 8-bit weights.
+"""The average inputs of a network's products, which correct the rounding of 8-bit weights.
 
-Most of what rounding weights to 8 bit does to a mean over residues is the same for all residues:
-the rounding error times the part of the input that hardly changes. So the error at the mean input
-is taken off the bias, once, at load. The proteins are 64 open frames of 150 to 500 bp of viral,
-bacterial and eukaryotic genes.
+Most of what rounding weights to 8 bit does to a mean over residues is the same for all residues: it
+is the rounding error times the part of the input that hardly changes. So the error at the mean
+input is subtracted from the bias once, when the network is loaded. The inputs come from 64 open
+frames of 150 to 500 bp from viral, bacterial and eukaryotic genes.
 """
 
 from collections.abc import Mapping
@@ -16,22 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from virnucpro.encoders.esm2 import Esm2
-from virnucpro.encoders.packing import Pack, pack_sequences
-from virnucpro.encoders.six_frames import SixFrames, window_tokens
+from virnucpro.encoders.network import Network
+from virnucpro.encoders.packing import Pack
 from virnucpro.encoders.steps import Rows
 from virnucpro.encoders.steps.plain import PlainSteps
-from virnucpro.encoders.tokens import protein_tokens
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 
-_PROTEINS = Path(__file__).parent / "calibration.txt"
+_PROTEINS = Path(__file__).parent / "proteins.txt"
 
 
 class Seen(NamedTuple):
-    """What went into a product, or what a LayerNorm gave before its gain and bias.
+    """The inputs of a product, or the results of a LayerNorm before its gain and bias.
 
     Attributes:
-        mean_K: over the tokens, fp32.
+        mean_K: mean over the tokens, fp32.
         peak: largest magnitude, more than 0.
     """
 
@@ -40,7 +38,7 @@ class Seen(NamedTuple):
 
 
 class _Noting(PlainSteps):
-    """Plain steps that note what goes into each product and what each LayerNorm gives."""
+    """Plain steps that note the input of each product and the result of each LayerNorm."""
 
     def __init__(self) -> None:
         self.seen: dict[nn.Module, Seen] = {}
@@ -74,42 +72,30 @@ class _Noting(PlainSteps):
 
 
 @torch.inference_mode()
-def seen_in(network: Esm2 | SixFrames) -> Mapping[nn.Module, Seen]:
-    """Return what the products and LayerNorms of a network with plain weights see."""
+def seen_in(network: Network, pack: Pack) -> Mapping[nn.Module, Seen]:
+    """Return what the products and LayerNorms of a network with plain weights see of a pack."""
     steps = _Noting()
-    parts = (network.frames, network.windows) if isinstance(network, SixFrames) else (network,)
-    before = [part.steps for part in parts]
-    pack = _dna_pack() if isinstance(network, SixFrames) else _protein_pack()
+    before = [(part, part.steps) for part in network.parts.values()]
     try:
-        for part in parts:
+        for part, _ in before:
             part.steps = steps
-        network(pack.to(parts[0].embedding.weight.device))
+        network(pack.to(network.device))
     finally:
-        for part, its_steps in zip(parts, before, strict=True):
+        for part, its_steps in before:
             part.steps = its_steps
     return steps.seen
 
 
-def mean_inputs(network: Esm2) -> Mapping[nn.Module, Tensor]:
-    """Return the mean input of each product of a network, fp32."""
-    return {module: seen.mean_K for module, seen in seen_in(network).items()}
-
-
-def _proteins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the letters of the proteins end to end, and where each starts."""
+def sample_proteins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the letters of the proteins end to end, and where each starts and the last ends."""
     proteins = _PROTEINS.read_text(encoding="ascii").split()
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in proteins])]).astype(np.int64)
     return np.frombuffer("".join(proteins).encode("ascii"), np.uint8), offsets
 
 
-def _protein_pack() -> Pack:
-    residues, offsets = _proteins()
-    return pack_sequences(protein_tokens(residues, offsets), np.arange(len(offsets) - 1))
-
-
-def _dna_pack() -> Pack:
-    """Return DNA that codes for the proteins, the codons of each residue in turn."""
-    residues, offsets = _proteins()
+def sample_dna() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return DNA that codes for the proteins; a residue's codons take turns."""
+    residues, offsets = sample_proteins()
     letters_R3 = np.empty((len(residues), 3), np.uint8)
     for number, letter in enumerate(RESIDUES[:-1].encode("ascii")):
         codons = np.flatnonzero(number == RESIDUE_OF_CODON)
@@ -117,5 +103,4 @@ def _dna_pack() -> Pack:
         chosen = codons[np.arange(len(places)) % len(codons)]
         bases_R3 = chosen[:, None] // (16, 4, 1) % 4
         letters_R3[places] = np.frombuffer(b"ACGT", np.uint8)[bases_R3]
-    tokens = window_tokens(letters_R3.ravel(), 3 * offsets[:-1], 3 * offsets[1:])
-    return pack_sequences(tokens, np.arange(len(offsets) - 1))
+    return letters_R3.ravel(), 3 * offsets
