@@ -90,8 +90,7 @@ def commands(folder: Path, only: set[str]) -> dict[str, list[str]]:
 
 
 def _pairs(folder: Path) -> tuple[str, str, str]:
-    with gzip.open(READS, "rt") as file:
-        lines = file.read().splitlines()
+    lines = gzip.decompress(Path(READS).read_bytes()).decode().splitlines()
     records = ["\n".join(lines[i : i + 4]) for i in range(0, len(lines), 4)]
     halves = len(records) // 2
     named = [

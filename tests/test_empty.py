@@ -12,7 +12,7 @@ from processes import contents
 from read_files import bam_lines, write_bam
 from virnucpro import read_embeddings
 from virnucpro.bundles import Bundle
-from virnucpro.cli.final_message import told
+from virnucpro.cli.final_message import final_message
 from virnucpro.prediction.outputs.columns import TABLES
 from virnucpro.prediction.outputs.paths import Outputs
 from virnucpro.runs.job import Silence
@@ -70,7 +70,9 @@ def test_a_calibrated_run_and_its_report(tmp_path: Path) -> None:
     assert (summary.calibrated, summary.prevalence) == (True, None)
     assert "The input holds no records" in (out / "report.html").read_text()
     assert "no record had a score. 0 records were called" in (out / "methods.txt").read_text()
-    assert told(summary, Outputs(out, compressed=True)).startswith("0 records: 0 virus, 0 other")
+    assert final_message(summary, Outputs(out, compressed=True)).startswith(
+        "0 records: 0 virus, 0 other"
+    )
     assert len(pl.read_csv(out / "records.tsv.gz", separator="\t")) == 0
 
 

@@ -224,7 +224,7 @@ def test_without_a_calibration_it_is_one_line(tmp_path: Path, option: list[str])
     assert done.returncode == 1
     assert done.stderr == (
         f"virnucpro: error: {' '.join(option)}: compact-pair has no calibration; fit one with "
-        "virnucpro calibrate, or leave it out\n"
+        "virnucpro calibrate, or omit the option\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 import yaml
 
 from processes import ROOT, run
-from virnucpro.cli.citation import REFERENCES
+from virnucpro.cli.cite import REFERENCES
 
 
 def test_the_file_in_the_root_says_the_same() -> None:

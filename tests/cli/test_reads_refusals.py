@@ -8,7 +8,7 @@ import virnucpro
 from processes import run
 from read_files import Fastq, in_turn, paired_lines, write_bam, write_fastq
 from virnucpro.errors import InputError, SettingsError, VirnucproError
-from virnucpro.sequences.inputs import mate_notes, repeat_notes
+from virnucpro.sequences.inputs import checked_inputs
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,11 @@ def test_mates_without_their_other_file_are_wrong_usage(arguments: list[str]) ->
 
 def test_what_looks_like_pairs_is_said(folder: Path) -> None:
     first, second, both = (str(folder / name) for name in ("a_1.fq", "a_2.fq", "i.fq"))
-    assert mate_notes([first, second, both, str(folder / "a.bam"), (first, second)]) == [
-        f"{both} looks like pairs in turn: --interleaved gives one call a pair",
-        f"{first} and {second} look like mates: -1 and -2 give one call a pair",
+    found = checked_inputs([first, second, both, folder / "a.bam"], "dna", [(first, second)])
+    assert found.mate_notes() == [
+        f"{both} looks like interleaved pairs: --interleaved gives one call per pair",
+        f"{first} and {second} look like mates: -1 and -2 give one call per pair",
     ]
-    assert repeat_notes([first, second, (first, both)]) == [
-        f"{first} is given 2 times: its records are counted as often"
+    assert found.repeat_notes() == [
+        f"{name} is given 2 times: its records are counted 2 times" for name in (first, second)
     ]

@@ -305,11 +305,14 @@ def test_notes_of_every_sample_are_told_and_kept(tiny_bundle: Bundle, tmp_path: 
         observer=Reporter(heard), **SMALL,
     )  # fmt: skip
     common = "tiny was trained for chunks of 300, 500 bp, not 400"
-    own = {n: f"{tmp_path}/{n}.fq looks like pairs in turn: --interleaved" for n in ("s2", "s3")}
+    own = {
+        n: f"{tmp_path}/{n}.fq looks like interleaved pairs: --interleaved gives"
+        for n in ("s2", "s3")
+    }
     assert heard.getvalue().count(f"note: {common}\n") == 1
     for name, note in own.items():
         assert f"note: {name}: {note}" in heard.getvalue()
     assert found.samples["s1"].notes == [common]
     for name, note in own.items():
         kept = json.loads((tmp_path / "out" / name / "summary.json").read_bytes())["notes"]
-        assert kept == [common, f"{note} gives one call a pair"]
+        assert kept == [common, f"{note} one call per pair"]

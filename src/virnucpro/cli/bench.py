@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +24,7 @@ def bench(
             "by default 3b on a GPU and compact-pair on a CPU."
         ),
     ] = None,
-    device: options.OneDevice = "auto",
+    device: parameters.OneDevice = "auto",
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,7 +38,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Seconds for each thing timed.", min=0.01)] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Measure how fast this machine is, with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)

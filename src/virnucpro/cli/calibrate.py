@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 from virnucpro.cli.say import note, say
 
 
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished run of predict.")],
-    labels: options.Labels,
+    labels: parameters.Labels,
     bundle: Annotated[
         str,
         typer.Option(
@@ -23,12 +22,12 @@ def calibrate(
     head: Annotated[
         Path | None, typer.Option(help="Head of the run, if it was made with --head.")
     ] = None,
-    out: Annotated[Path | None, options.out_option("Directory of the new bundle.")] = None,
+    out: Annotated[Path | None, parameters.out_option("Directory of the new bundle.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the new bundle, for predict --bundle.")
     ] = None,
-    quiet: options.Quiet = False,
-    _config: options.Config = None,
+    quiet: parameters.Quiet = False,
+    _config: parameters.Config = None,
 ) -> None:
     """Fit probabilities to labelled records, and make a bundle with them."""
     from virnucpro.calibration.api import calibrate as fit  # noqa: PLC0415 (loads PyTorch)

@@ -12,6 +12,7 @@ import tomli_w
 
 from virnucpro.errors import RunError
 from virnucpro.files import write_once
+from virnucpro.prediction.options import share_of_text
 from virnucpro.prediction.outputs.paths import CONFIG_FILE
 from virnucpro.runs.run import read_run
 
@@ -35,7 +36,6 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
         value = asked
         if asked is None or asked == "auto" or (name, asked) == ("device", "cuda"):
             value = used.get(parameter, asked)
-            value = None if value == "none" else value
         if value is not None and value not in ([], ()):
             table[name] = _plain(value)
     if table.get("executor") != "local":
@@ -56,7 +56,9 @@ def _used(out: Path, command: str) -> dict[str, object] | None:
         if run.status != "finished" or run.binding.command != command:
             return None
         devices = ",".join(device.name for device in run.devices)
-        return {**run.binding.settings, "precision": run.binding.precision, "device": devices}
+        used = {**run.binding.settings, "precision": run.binding.precision, "device": devices}
+        shares = {"prevalence", "max_fdr"} & used.keys()
+        return used | {name: share_of_text(used[name]) for name in shares}
     if command != "train" or not (out / _TRAINED).is_file():
         return None
     settings: dict[str, object] = msgspec.json.decode((out / _TRAINING).read_bytes())

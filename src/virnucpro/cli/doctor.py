@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import parameters as options
+from virnucpro.cli import parameters
 from virnucpro.cli.exits import FAILED
 from virnucpro.cli.say import say
 from virnucpro.errors import SettingsError
@@ -23,7 +23,7 @@ def doctor(
     json: Annotated[
         bool, typer.Option("--json", help="Write all that was found in JSON instead.")
     ] = False,
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Say what of this machine and installation can be used, and what to do where it cannot.
 

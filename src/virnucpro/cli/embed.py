@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 from virnucpro.cli.running import carry_out
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def embed(
             help="FASTA or FASTQ of proteins or DNA, plain or compressed; - for standard input.",
         ),
     ],
-    out: options.Out,
+    out: parameters.Out,
     model: Annotated[
         str,
         typer.Option(
@@ -55,11 +54,11 @@ def embed(
             autocompletion=completion.words("fp32", "fp16"),
         ),
     ] = "fp32",
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    executor: options.Executor = "local",
-    quiet: options.Quiet = False,
-    _config: options.Config = None,
+    device: parameters.Device = "auto",
+    precision: parameters.Precision = "auto",
+    executor: parameters.Executor = "local",
+    quiet: parameters.Quiet = False,
+    _config: parameters.Config = None,
 ) -> None:
     """Write the vectors that an encoder gives proteins or DNA."""
     from virnucpro.embedding import api as embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)

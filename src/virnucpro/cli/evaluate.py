@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import parameters as options
+from virnucpro.cli import parameters
 from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def evaluate(
             help="Output directory of predict, or a table of records and scores.",
         ),
     ],
-    labels: options.Labels,
+    labels: parameters.Labels,
     out: Annotated[
         Path | None,
-        options.out_option("Directory for JSON, TSV and pictures (default: no files)."),
+        parameters.out_option("Directory for JSON, TSV and pictures (default: no files)."),
     ] = None,
     bootstrap: Annotated[
         int,
@@ -63,8 +63,8 @@ def evaluate(
     score_column: Annotated[
         str, typer.Option(help="Column that ranks records, higher for viruses.")
     ] = "p_virus",
-    quiet: options.Quiet = False,
-    _config: options.Config = None,
+    quiet: parameters.Quiet = False,
+    _config: parameters.Config = None,
 ) -> None:
     """Measure how good predictions are, from labels of the same records."""
     from virnucpro.evaluation.api import evaluate as compare  # noqa: PLC0415

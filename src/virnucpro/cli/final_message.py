@@ -1,16 +1,16 @@
-"""What `predict` says at its end."""
+"""The message that `predict` prints when it ends."""
 
 from virnucpro.prediction.outputs.paths import Outputs, SheetOutputs
 from virnucpro.prediction.outputs.sheet_tables import SampleSummaries
 from virnucpro.prediction.outputs.summary import Summary
 
 
-def told(summary: Summary | SampleSummaries, outputs: Outputs) -> str:
-    """Return what a run, or those of a sheet, came to, in a few lines.
+def final_message(summary: Summary | SampleSummaries, outputs: Outputs) -> str:
+    """Return the result of a run, or of the runs of a sheet, in a few lines.
 
     Args:
-        summary: of the run or the sheet.
-        outputs: the run's files.
+        summary: summary of the run or the sheet.
+        outputs: files of the run.
     """
     if isinstance(summary, SampleSummaries):
         tables = SheetOutputs(outputs.directory, outputs.compressed)

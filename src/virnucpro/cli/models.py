@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 from virnucpro.cli.say import say
 from virnucpro.cli.settings import Settings
 from virnucpro.cli.verify import verify
@@ -80,7 +79,7 @@ def fetch(
             help="virnucpro-300, virnucpro-500, or an encoder such as esm2_t6_8M_UR50D (see list)."
         ),
     ],
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Fetch a published bundle or encoder; what was interrupted goes on where it stopped."""
     from virnucpro.bundles.fetch import fetch as fetch_published  # noqa: PLC0415 (loads PyTorch)
@@ -107,7 +106,7 @@ def add(
         int | None,
         typer.Option(help="Bases of a chunk that the head was trained for; known of published."),
     ] = None,
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Make a bundle, or a lone encoder, of published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle, add_encoder  # noqa: PLC0415 (PyTorch)

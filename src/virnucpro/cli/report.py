@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli import parameters as options
+from virnucpro.cli import parameters
 from virnucpro.cli.say import say
 from virnucpro.system.directories import checked_out
 
@@ -32,7 +32,7 @@ def report(
         Path | None,
         typer.Option(help="Where the bundle lies whose card is shown, if not known by name."),
     ] = None,
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Draw the report of a finished run, or compare several."""
     from virnucpro.prediction.report import api as reporting  # noqa: PLC0415 (loads PyTorch, which --help does without)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 from virnucpro.cli.running import answered
 from virnucpro.cli.say import note, say
 
@@ -27,7 +26,7 @@ def train(
             "CLASS=FILE; with --labels files of any name.",
         ),
     ],
-    out: options.Out,
+    out: parameters.Out,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -39,8 +38,8 @@ def train(
         str,
         typer.Option(help="The bundle whose encoders are used.", autocompletion=completion.bundles),
     ] = "compact",
-    chunk_length: options.ChunkLength = None,
-    frames: options.Frames = None,
+    chunk_length: parameters.ChunkLength = None,
+    frames: parameters.Frames = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -65,14 +64,14 @@ def train(
     ] = False,
     name: Annotated[str, typer.Option(help="Of the bundle.")] = "trained",
     seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 1,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
+    device: parameters.Device = "auto",
+    precision: parameters.Precision = "auto",
     executor: Annotated[
         str,
         typer.Option(help="local or ray.", autocompletion=completion.words("local", "ray")),
     ] = "local",
-    quiet: options.Quiet = False,
-    _config: options.Config = None,
+    quiet: parameters.Quiet = False,
+    _config: parameters.Config = None,
 ) -> None:
     """Train a head on labelled sequences, and write a bundle."""
     from virnucpro.training import api as fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)

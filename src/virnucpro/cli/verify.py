@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virnucpro.cli import completion
-from virnucpro.cli import parameters as options
+from virnucpro.cli import completion, parameters
 from virnucpro.cli.exits import FAILED
 from virnucpro.cli.say import say
 
@@ -29,7 +28,7 @@ def verify(
             autocompletion=completion.everything,
         ),
     ],
-    device: options.OneDevice = "auto",
+    device: parameters.OneDevice = "auto",
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,7 +38,7 @@ def verify(
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
-    quiet: options.Quiet = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Compute what the published networks gave for some sequences, and compare.
 

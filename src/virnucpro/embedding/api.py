@@ -23,7 +23,7 @@ from virnucpro.runs.execution import execute, started_pool
 from virnucpro.runs.executors.worker_pool import Events, WorkerPool
 from virnucpro.runs.job import Executor, Job, Observer
 from virnucpro.sequences.blocks import Block, records_in_blocks
-from virnucpro.sequences.inputs import checked_inputs, dna_notes
+from virnucpro.sequences.inputs import checked_inputs
 from virnucpro.system.directories import checked_out
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def embed(
         "model": loaded.name, "model_sha256": loaded.sha256,
         **{name: str(value) for name, value in settings.items() if name != "format"},
     }  # fmt: skip
-    sources = checked_inputs(inputs, loaded.kind)
+    found = checked_inputs(inputs, loaded.kind)
     job = Job(
         command="embed",
-        inputs=sources,
+        inputs=found.sources,
         task=task,
         product=EmbeddingFiles(
             EmbeddingOutputs(checked_out(out), file_format),
@@ -107,7 +107,7 @@ def embed(
         check=loaded.check,
         settings=settings,
         how=f"layer {task.layer} of {loaded.config.layers}, {pooling}",
-        input_notes=dna_notes(sources, loaded.kind),
+        input_notes=found.dna_notes(),
     )
     return execute(job, device, executor, observer)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from virnucpro.errors import InputError
 from virnucpro.sequences.mates import how_to_mend, pair_name
-from virnucpro.sequences.reader import SequenceFile
+from virnucpro.sequences.reader import Format, SequenceFile
 from virnucpro.sequences.records import Kind, Read, Record
 
 #: An input: a file, or the files of mates 1 and of mates 2.
@@ -89,17 +89,19 @@ class FragmentReader:
         options: how the files are read.
 
     Attributes:
-        bytes_read: how far into the files it is.
-        skipped: lines of BAM passed over, being further alignments of a read.
+        formats: formats of the files of the current input.
+        bytes_read: number of bytes of the files read so far.
+        skipped: number of BAM lines skipped, because they are further alignments of a read.
 
     Raises:
-        InputError: while iterating, when a file cannot be read or a mate is missing.
+        InputError: while iterating, if a file cannot be read or a mate is missing.
     """
 
     def __init__(
         self, sources: Sequence[Source], kind: Kind = "dna", options: ReadOptions = PLAIN
     ) -> None:
         self._sources, self._kind, self._options = sources, kind, options
+        self.formats: tuple[Format, ...] = ()
         self.bytes_read = self.skipped = 0
 
     def __iter__(self) -> Iterator[Fragment]:
@@ -110,6 +112,9 @@ class FragmentReader:
                     stack.enter_context(SequenceFile(path, self._kind))
                     for path in paths_of([source])
                 ]
+                self.formats = tuple(file.format for file in files)
+                if self._options.bam and self.formats == ("bam",):
+                    _ = files[0].bam_header  # which is written too
                 for fragment in self._checked(self._fragments(files)):
                     self.bytes_read = bytes_before + sum([file.position() for file in files])
                     yield fragment

@@ -3,7 +3,7 @@
 import pytest
 
 from virnucpro.errors import SettingsError
-from virnucpro.prediction.task import Prediction
+from virnucpro.prediction.job import Prediction
 from virnucpro.runs.executors import launched
 from virnucpro.runs.executors.launched import Rank
 

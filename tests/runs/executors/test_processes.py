@@ -13,7 +13,7 @@ import torch
 from conftest import block_of
 from virnucpro.bundles import Bundle
 from virnucpro.errors import BundleError, SettingsError
-from virnucpro.prediction.task import Prediction
+from virnucpro.prediction.job import Prediction
 from virnucpro.runs.devices import Budgets, device_names
 from virnucpro.runs.executors.connection import (
     Connection,

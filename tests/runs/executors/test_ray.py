@@ -18,7 +18,7 @@ from poison import POISONS, imported, poisoned
 from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
 from virnucpro.bundles import Bundle
 from virnucpro.errors import SettingsError
-from virnucpro.prediction.task import Prediction
+from virnucpro.prediction.job import Prediction
 from virnucpro.runs.executors import ray_cluster as ours
 
 pytest.importorskip("ray")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from virnucpro.errors import printable
+from virnucpro.prediction.options import share_of_text
 from virnucpro.runs.run import RunManifest
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def methods(manifest: RunManifest, summary: "Summary") -> str:
 
 def _rule(manifest: RunManifest, summary: "Summary") -> str:
     """Say what a record had to have to be called a virus."""
-    max_fdr = str(manifest.binding.settings["max_fdr"])
-    if max_fdr == "none":
+    max_fdr = share_of_text(manifest.binding.settings["max_fdr"])
+    if max_fdr is None:
         what = "probability" if summary.calibrated else "score"
         called = f"Records with a {what} above {summary.threshold:g} were called viral"
     else:
