@@ -139,9 +139,10 @@ def _titles() -> list[str]:
 
 
 def _not_ours(what: str) -> str:
+    if ";" in what:
+        return f"is {what}"
     *titles, last = _titles()
-    ours = f"; virnucpro computes {', '.join(titles)} and {last}"
-    return f"is {what}" if ";" in what else f"is {what}{ours}"
+    return f"is {what}; virnucpro computes {', '.join(titles)} and {last}"
 
 
 def _quoted(value: object) -> str:
