@@ -126,7 +126,7 @@ def test_scores_that_are_not_finite_are_computed_anew_in_fp32(
     np.testing.assert_array_equal(found[kept], others[kept])
     work = worker.work
     assert (work.frames_redone, work.packs_cut) == (len(faulty), 0)
-    assert work.seconds["anew in fp32"] > 0
+    assert work.seconds["again in fp32"] > 0
     assert work.incidents() == [
         f"{len(faulty)} results were not finite and were recomputed in fp32"
     ]

@@ -200,7 +200,7 @@ class FrameWorker(ABC):
         def compute(exact: FrameClassifier) -> Tensor:
             clock = StageClock(exact.device)
             values_SX = self._compute(exact, protein, dna, clock)
-            self.work.add("anew in fp32", sum(clock.wait().values()))
+            self.work.add("again in fp32", sum(clock.wait().values()))
             return values_SX
 
         values_SX = self._in_fp32.compute(compute)

@@ -70,7 +70,7 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         resumed_records: records that an earlier attempt embedded.
         packs_cut: packs of this attempt that did not fit into memory and were done in two.
         sequences_redone: sequences of this attempt whose vectors were not finite and were computed
-            anew in fp32.
+            again in fp32.
         seconds: time of each stage in the attempt that finished; see `predict`'s.
         records_per_second: records of this attempt over `scoring`.
         tokens_per_second: tokens of this attempt over `scoring`.

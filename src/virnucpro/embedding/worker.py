@@ -201,7 +201,7 @@ class Embedder:
         def compute(exact: Network) -> tuple[Tensor, Tensor]:
             clock = StageClock(exact.device)
             found = self._values(cast("Transformer", exact), tokens, clock)
-            self.work.add("anew in fp32", sum(clock.wait().values()))
+            self.work.add("again in fp32", sum(clock.wait().values()))
             return found
 
         values_RD, is_finite_R = self._in_fp32.compute(compute)

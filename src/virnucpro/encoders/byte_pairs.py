@@ -1,11 +1,11 @@
-"""DNABERT-S's byte-pair tokens, for all sequences of a block at once.
+"""The byte-pair tokens of DNABERT-S, for all sequences of a block at once.
 
-Byte-pair encoding merges the neighbours of lowest rank first, the leftmost among equals. Here the
-merges are cut into groups, a new one wherever a merge needs a token that the group makes. Within a
-group merges can only take tokens from each other, so all sequences go through a group together:
-find the pairs, settle which of those that share a token wins, and merge. The published vocabulary
-of 4,096 needs eight groups. The tokens are those of the library `tokenizers`, with which the tests
-compare, at several times its speed on one core (benchmarks/host.py).
+Byte-pair encoding merges the pair of lowest rank first, and of equal pairs the leftmost. Here the
+merges are divided into groups: a new group begins when a merge needs a token that the current group
+makes. Within a group, merges can only compete for tokens. So all sequences are merged together, one
+group after the other: find the pairs, settle which of the pairs that share a token wins, and merge.
+The published vocabulary of 4,096 tokens needs eight groups. The tokens equal those of the library
+`tokenizers` (a test compares them), several times faster on one core (benchmarks/host.py).
 """
 
 import json
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from virnucpro.encoders.packing import Tokens
 from virnucpro.errors import BundleError, reading
 
-#: Stand for [CLS] and [SEP] in the text of a block; no nucleotide has these letters.
+#: Letters for [CLS] and [SEP] in the text of a block; no nucleotide has these letters.
 _OPEN, _CLOSE = "<", ">"
-#: Most tokens of a vocabulary, cells of its table of pairs, and groups of its merges. The published
-#: one has 4,096 tokens, 300 times 279 cells and eight groups.
+#: Largest numbers of tokens in a vocabulary, of cells in its table of pairs, and of groups of
+#: merges. The published vocabulary has 4,096 tokens, 300 times 279 cells and eight groups.
 _MOST_TOKENS = 1 << 16
 _MOST_PAIRS = 1 << 26
 _MOST_GROUPS = 256
-#: Letters that go through the merges together: few enough for a cache, and for the interpreter's
-#: lock to be free for other threads now and then.
+#: Letters that are merged together: few enough to stay in a cache, and to release the interpreter's
+#: lock to other threads from time to time.
 _SLICE = 1 << 16
 
 
@@ -35,9 +35,10 @@ class _Merges(NamedTuple):
     """The merges as tables.
 
     Attributes:
-        left: row of a token as the left one of a pair times the columns, by token id.
-        right: column of a token as the right one, by token id; row and column 0 merge with nothing.
-        rank: rank of each pair, rows and columns end to end; `len(merged)` where there is none.
+        left: row of each token as the left one of a pair, times the number of columns.
+        right: column of each token as the right one of a pair. Tokens that no merge needs have row
+            and column 0.
+        rank: rank of each pair, row after row; `len(merged)` for pairs that no merge takes.
         merged: token that the merge of each rank makes.
         groups: one past the last rank of each group.
     """
@@ -50,15 +51,15 @@ class _Merges(NamedTuple):
 
 
 class DnaTokenizer:
-    """DNABERT-S's tokenizer, built from its `tokenizer.json`.
+    """The tokenizer of DNABERT-S, built from its `tokenizer.json`.
 
     Args:
-        tokenizer_json: the content of the file.
-        where: its name, for messages.
+        tokenizer_json: content of the file.
+        where: name of the file, for messages.
 
     Raises:
-        BundleError: when the content is not a byte-pair tokenizer with [CLS], [SEP] and [UNK] whose
-            merges make each token once and only of tokens made before.
+        BundleError: the content is not a byte-pair tokenizer with [CLS], [SEP] and [UNK], or its
+            merges do not make each token once, from earlier tokens only.
     """
 
     def __init__(self, tokenizer_json: bytes, where: str = "dna_tokenizer.json") -> None:
@@ -74,7 +75,7 @@ class DnaTokenizer:
         self.vocabulary_size = max(vocabulary.values()) + 1
 
     def __call__(self, dna: Sequence[str]) -> Tokens:
-        """Return the tokens of upper-case nucleotides, [CLS] before and [SEP] behind each."""
+        """Return the tokens of upper-case nucleotides, with [CLS] before and [SEP] behind each."""
         ends = np.cumsum([len(sequence) for sequence in dna], dtype=np.int64)
         last = int(ends[-1]) if len(dna) else 0
         borders = np.searchsorted(ends, np.arange(_SLICE, last, _SLICE))
@@ -104,7 +105,7 @@ def _parsed(tokenizer_json: bytes) -> tuple[dict[str, int], list[list[str]]]:
     model = json.loads(tokenizer_json)["model"]
     vocabulary, merges = model["vocab"], model["merges"]
     if any(type(token_id) is not int for token_id in vocabulary.values()):
-        raise ValueError("a token whose id is no whole number")
+        raise ValueError("the id of a token is not a whole number")
     if min(vocabulary.values()) < 0 or max(vocabulary.values()) >= _MOST_TOKENS:
         raise ValueError(f"token ids must lie in 0..{_MOST_TOKENS - 1}")
     if len(merges) >= _MOST_TOKENS:
@@ -144,17 +145,18 @@ def _tabulate(vocabulary: dict[str, int], pairs: list[list[str]]) -> _Merges:
 
 
 def settle(place: NDArray[np.int64], rank: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Of pairs that share a token keep the one of lowest rank, the leftmost among equals.
+    """Keep the pair of lowest rank among pairs that share a token, and the leftmost of equal ones.
 
-    A pair that no pair of lower rank touches wins, and those that touch it are gone; so on until
-    none is left. Of touching pairs of one rank, which are runs of one letter, every other one wins.
+    A pair wins if it touches no pair of lower rank, and the pairs that touch it are dropped. This
+    repeats until no pair is left. Touching pairs of the same rank are runs of one letter; every
+    other one wins.
 
     Args:
-        place: where each pair starts, ascending; two pairs touch when one starts behind the other.
+        place: start of each pair, ascending; two pairs touch if their starts are neighbours.
         rank: rank of each pair.
 
     Returns:
-        where the pairs start that are kept, in no order.
+        starts of the pairs that are kept, in no order.
     """
     kept = [place[:0]]
     while len(place):

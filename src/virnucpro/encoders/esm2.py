@@ -59,12 +59,7 @@ class Esm2Block(Block):
 
 
 class Esm2(Transformer):
-    """ESM-2 without its contact and language-model heads.
-
-    Attributes:
-        is_whole: whether the last block is that of the published network. The last LayerNorm
-            follows only that block.
-    """
+    """ESM-2 without its contact and language-model heads."""
 
     config: Esm2Config
     trim = 1
@@ -73,12 +68,6 @@ class Esm2(Transformer):
         super().__init__(config)
         self.blocks = nn.ModuleList(Esm2Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.is_whole = True
-
-    def cut(self, layers: int) -> None:
-        """Keep the first blocks only; the last LayerNorm stays if these are all."""
-        self.is_whole = self.is_whole and layers == self.config.layers
-        super().cut(layers)
 
     def forward(self, pack: Pack) -> Tensor:
         """Return hidden_TD of the last layer, after the final LayerNorm if it is whole."""

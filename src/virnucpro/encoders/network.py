@@ -115,6 +115,8 @@ class Transformer(Network):
         embedding: one vector for each token of the vocabulary.
         blocks: the blocks, each a `Block`.
         norm: the LayerNorm before or behind the blocks.
+        is_whole: whether the last block is that of the whole network. A LayerNorm behind the blocks
+            follows only that block.
         trim: special tokens at each end of a sequence that its mean leaves out.
     """
 
@@ -127,6 +129,7 @@ class Transformer(Network):
         super().__init__()
         self.config = config
         self.steps: Steps[Any] = PlainSteps()
+        self.is_whole = True
         # Drawn as nn.Embedding does; drawing on the meta device would load PyTorch's compiler.
         embedding = torch.empty(config.vocabulary, config.width)
         if not embedding.is_meta:
@@ -144,5 +147,6 @@ class Transformer(Network):
 
     def cut(self, layers: int) -> None:
         """Keep the first blocks only."""
+        self.is_whole = self.is_whole and layers == self.config.layers
         self.blocks = self.blocks[:layers]
         self.config = msgspec.structs.replace(self.config, layers=layers)

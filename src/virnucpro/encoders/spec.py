@@ -18,6 +18,8 @@ from virnucpro.encoders.trial import FIRST_BLOCK, Trial
 
 #: Names and tensors of a network.
 State = Mapping[str, Tensor]
+#: Precisions that not every network has.
+_NARROW = DTYPES.keys() - {"fp32", "bf16", "fp16"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,3 @@ class EncoderSpec:
         if precision not in _NARROW or self.backends_for(precision, device):
             return precision
         return "fp32" if device.type == "cpu" else "fp16"
-
-
-#: Precisions that not every network has.
-_NARROW = DTYPES.keys() - {"fp32", "bf16", "fp16"}

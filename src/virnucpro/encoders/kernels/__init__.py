@@ -1,4 +1,4 @@
-"""Triton kernels, each with a twin in `steps.plain` that it is tested against.
+"""Triton kernels. Tests compare each of them with its counterpart in `steps.plain`.
 
-They compute in fp32 between loading and storing. Importing a module here needs Triton.
+They compute in fp32 between loading and storing. Importing a module of this folder needs Triton.
 """

@@ -1,8 +1,8 @@
-"""Attention within each sequence of a pack, read straight from the fused product.
+"""Attention within each sequence of a pack, computed directly from the fused product.
 
-Queries and keys are rotated (ESM-2), or scores biased by distance (DNABERT-S), on the way: nothing
-but the fused product is read and nothing but the result is written. Which kernel and which tiles a
-sequence gets depends on its own length alone, so its result does not depend on its pack.
+The kernels also rotate queries and keys, or bias scores by distance. They read only the fused
+product and write only the result. The kernel and the tiles of a sequence depend on its own length
+alone, so its result does not depend on its pack.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ _LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _load_rows(base, rows, length, stride, WIDTH: tl.constexpr):
-    """Return WIDTH columns of rows of one sequence, zeros behind its end."""
+    """Return WIDTH columns of rows of one sequence, with zeros behind its end."""
     at = base + rows[:, None] * stride + tl.arange(0, WIDTH)[None, :]
     return tl.load(at, mask=rows[:, None] < length, other=0.0)
 
 
 @triton.jit
 def _load_angles(cos_ptr, sin_ptr, rows, HALF: tl.constexpr, ROTARY: tl.constexpr):
-    """Return cosines and sines of the rows' angles; the tables have rows for whole tiles."""
+    """Return cosines and sines of the rows' angles; the tables cover whole tiles."""
     if ROTARY:
         at = rows[:, None] * HALF + tl.arange(0, HALF)[None, :]
         cos, sin = tl.load(cos_ptr + at), tl.load(sin_ptr + at)
@@ -39,7 +39,7 @@ def _load_angles(cos_ptr, sin_ptr, rows, HALF: tl.constexpr, ROTARY: tl.constexp
 
 @triton.jit
 def _load_halves(base, rows, length, stride, cos, sin, HALF: tl.constexpr, ROTARY: tl.constexpr):
-    """Return both halves of each row's head, rotated; fp16 is rotated in fp16, bf16 in fp32."""
+    """Return both halves of each row's head, rotated in fp16 for fp16, in fp32 for bf16."""
     low = _load_rows(base, rows, length, stride, HALF)
     high = _load_rows(base + HALF, rows, length, stride, HALF)
     if ROTARY:
@@ -53,9 +53,9 @@ def _load_halves(base, rows, length, stride, cos, sin, HALF: tl.constexpr, ROTAR
 def _scores(
     q_low, q_high, k_low, k_high, q_rows, k_rows, length, factor, slope, ALIBI: tl.constexpr
 ):
-    """Return scores of a tile of queries and keys, -inf behind the sequence's end.
+    """Return the scores of a tile of queries and keys, with -inf behind the end of the sequence.
 
-    With a bias they are final; without, `factor` is left to the exponential.
+    With a bias, the scores are final. Without one, the exponential applies `factor`.
     """
     scores = tl.dot(q_low, tl.trans(k_low))
     scores = tl.dot(q_high, tl.trans(k_high), scores)
@@ -71,7 +71,7 @@ def _short_kernel(
     HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, MORE_KEYS: tl.constexpr,
     ROTARY: tl.constexpr, ALIBI: tl.constexpr,
 ):  # fmt: skip
-    """One head of one sequence of at most KEYS + MORE_KEYS tokens: its keys are loaded once."""
+    """Compute one head of one sequence of at most KEYS + MORE_KEYS tokens; load its keys once."""
     head = tl.program_id(0) % heads
     sequence = first + tl.program_id(0) // heads
     start = tl.load(offsets_ptr + sequence).to(tl.int64)
@@ -129,7 +129,7 @@ def _long_kernel(
     HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
     ROTARY: tl.constexpr, ALIBI: tl.constexpr,
 ):  # fmt: skip
-    """A tile of queries of one head of one sequence: tiles of keys with a running softmax.
+    """Compute a tile of queries of one head of one sequence, with a running softmax over its keys.
 
     Source: Dao, FlashAttention-2 (2023), algorithm 1.
     """
@@ -174,16 +174,16 @@ def _long_kernel(
 
 
 class Tile(NamedTuple):
-    """How sequences of up to `longest` tokens are cut.
+    """The tiles of sequences of up to `longest` tokens.
 
     Attributes:
-        longest: tokens.
+        longest: longest sequence, in tokens.
         queries: rows of a tile of queries.
         keys: rows of the first tile of keys.
-        more_keys: rows of the second one, 0 where one is enough.
-        warps: of a program.
-        registers: most of a thread, so that more programs are at work at once; 0 for no bound,
-            which is also what heads of more than `_BOUNDED_SIZE` get.
+        more_keys: rows of the second tile of keys, or 0 if one tile is enough.
+        warps: warps of a program.
+        registers: largest number of registers of a thread, so that more programs run at once; 0
+            for no limit. Heads of more than `_BOUNDED_SIZE` columns have no limit.
     """
 
     longest: int
@@ -194,7 +194,7 @@ class Tile(NamedTuple):
     registers: int
 
 
-#: Tables of angles hold a multiple of so many positions, so that tiles need not look for the end.
+#: Tables of angles hold a multiple of this many positions, so that tiles need no bounds check.
 TABLE_ROWS = 256
 #: Measured on an H100 (docs/log.md).
 _TILES = (
@@ -209,7 +209,14 @@ _LONG = Tile(1 << 30, 128, 64, 0, 8, 0)
 
 
 class Group(NamedTuple):
-    """Neighbouring sequences of a pack that get the same tiles."""
+    """Neighbouring sequences of a pack that have the same tiles.
+
+    Attributes:
+        tile: their tiles.
+        first: index of the first sequence.
+        sequences: number of sequences.
+        longest: longest sequence, in tokens.
+    """
 
     tile: Tile
     first: int
@@ -218,7 +225,7 @@ class Group(NamedTuple):
 
 
 def group_runs(runs: Iterable[EqualLengthRun]) -> list[Group]:
-    """Cut a pack where the tiles change."""
+    """Group the sequences of a pack that have the same tiles."""
     groups, first = [], 0
     for tile, same in groupby(runs, key=lambda run: _tile_of(run.length)):
         members = list(same)
@@ -242,17 +249,18 @@ def attention(
     rotary: tuple[Tensor, Tensor] | None = None,
     slopes_H: Tensor | None = None,
 ) -> None:
-    """Write attention of every sequence to `out_TD`.
+    """Write the attention of each sequence to `out_TD`.
 
     Args:
-        qkv_TE: query, key and value of every head, fused, contiguous; heads of 32, 64 or 128.
-        out_TD: 16 bit, or fp8.
-        offsets: where each sequence starts, S + 1 entries, int32.
-        groups: of the pack's sequences.
+        qkv_TE: query, key and value of every head, fused and contiguous; heads have 32, 64 or 128
+            columns.
+        out_TD: result, in 16 bit or fp8.
+        offsets: start of each sequence and end of the last one, int32.
+        groups: groups of the sequences.
         heads: H.
-        rotary: cosines and sines of each position, shape (L, A / 2), L at least the longest
-            sequence rounded up to `TABLE_ROWS`; fp16 with fp16, fp32 with bf16.
-        slopes_H: of the linear bias, fp32.
+        rotary: cosines and sines of each position, shape (L, A / 2). L is at least the length of
+            the longest sequence, rounded up to `TABLE_ROWS`. They are fp16 for fp16, fp32 for bf16.
+        slopes_H: slopes of the linear bias, fp32.
     """
     size = out_TD.shape[1] // heads
     cos, sin = rotary if rotary is not None else (qkv_TE, qkv_TE)

@@ -1,7 +1,8 @@
-"""Matrix products that finish their result before it is written (Hopper).
+"""Matrix products that apply bias, activation and residual sum before they write (Hopper).
 
-Each program keeps to one multiprocessor and goes from tile to tile, so that the loads of the next
-tile run beside the end of this one. A row's result does not depend on how many rows there are.
+Each program stays on one multiprocessor and computes tile after tile, so that the loads of the next
+tile overlap with the end of the current one. The result of a row does not depend on the number of
+rows.
 """
 
 from enum import IntEnum
@@ -16,7 +17,7 @@ from virnucpro.encoders.kernels.rows import gelu_of, silu_of
 
 
 class Finish(IntEnum):
-    """What happens to a tile before it is written.
+    """The last operation on a tile before it is written.
 
     PLAIN writes it; GELU applies GELU; GATED_GELU and GATED_SILU apply GELU or SiLU to every even
     column and multiply it with the odd column after it, the pairs being in `paired_order`; RESIDUAL
@@ -31,7 +32,7 @@ class Finish(IntEnum):
 
     @property
     def is_gated(self) -> bool:
-        """Whether a pair of columns gives one."""
+        """Whether two columns become one."""
         return self in (Finish.GATED_GELU, Finish.GATED_SILU)
 
 
@@ -40,15 +41,15 @@ _GATED_GELU = tl.constexpr(Finish.GATED_GELU.value)
 _GATED_SILU = tl.constexpr(Finish.GATED_SILU.value)
 _RESIDUAL = tl.constexpr(Finish.RESIDUAL.value)
 
-# Rows, columns, depth in bytes of a tile; measured on an H100 (docs/log.md).
+# Rows, columns and depth in bytes of a tile; measured on an H100 (docs/log.md).
 _TILE_M, _TILE_N, _TILE_K_BYTES = 128, 256, 128
-#: Tiles of rows that share tiles of weights in the cache.
+#: Tiles of rows that share the tiles of weights in the cache.
 _TOGETHER = 16
 
 
 @triton.jit
 def _load_columns(pointer, columns, n_columns, WHOLE: tl.constexpr):
-    """Return one number for each column; unmasked loads are wider, which shows in the end."""
+    """Return one number for each column; unmasked loads are wider, and so faster."""
     if WHOLE:
         values = tl.load(pointer + columns)
     else:
@@ -147,18 +148,19 @@ def product(
 ) -> None:
     """Write finish(rows @ weight.T * scales + bias) * out_factor to `out_TN`.
 
-    A result in e4m3, but for a gated one, has its columns in `stored_order`: so each thread writes
-    8 bytes at once, where the columns it holds would else be written 2 by 2.
+    The columns of a result in e4m3 are in `stored_order`, unless it is gated. Each thread can then
+    write 8 bytes at once instead of 2.
 
     Args:
-        rows_TK: contiguous, 16 bit or e4m3; rows of a multiple of 16 bytes.
-        weight_NK: of the same type.
-        out_TN: contiguous; of N / 2 columns where gated; of a multiple of 32 in `stored_order`.
-        bias_N: added before `finish`.
-        row_scales_T1: fp32.
-        column_scales_N: fp32.
-        finish: see there.
-        out_factor: see above; a residual is not multiplied.
+        rows_TK: input, contiguous, in 16 bit or e4m3; a row has a multiple of 16 bytes.
+        weight_NK: weight, of the same type.
+        out_TN: result, contiguous. It has N / 2 columns if it is gated, and a multiple of 32
+            columns if they are in `stored_order`.
+        bias_N: bias, added before `finish`.
+        row_scales_T1: factors of the rows, fp32.
+        column_scales_N: factors of the columns, fp32.
+        finish: last operation.
+        out_factor: factor of the result; it does not apply to a residual.
     """
     (n_rows, depth), n_columns = rows_TK.shape, len(weight_NK)
     tile_k = _TILE_K_BYTES // rows_TK.element_size()
@@ -181,20 +183,20 @@ def product(
 
 
 def stored_order(columns: int) -> Tensor:
-    """Return which column is stored at each place of a result in e4m3.
+    """Return the column that is stored at each place of a result in e4m3.
 
-    A tensor core gives a thread columns 2t, 2t + 1 of every 8, t being one of four; stored, its
-    columns of every 32 lie side by side.
+    A tensor core gives thread t of four the columns 2t and 2t + 1 of every 8. In this order, its
+    columns of every 32 are neighbours.
     """
     order = torch.arange(columns).view(-1, 4, 4, 2)
     return order.transpose(1, 2).flatten()
 
 
 def paired_order(pairs: int) -> Tensor:
-    """Return which column of a gated result each pair of gate and value must be for.
+    """Return the column of a gated result that each pair of gate and value belongs to.
 
-    A tensor core gives a thread pair t of every 4, t being one of four; in this order what a thread
-    makes of every 16 pairs lies side by side.
+    A tensor core gives thread t of four the pair t of every 4. In this order, its results of every
+    16 pairs are neighbours.
     """
     return torch.arange(pairs).view(-1, 4, 4).transpose(1, 2).flatten()
 

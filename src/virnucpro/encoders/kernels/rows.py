@@ -50,14 +50,14 @@ def layer_norm(
     """Write LayerNorm(x + delta) to `out_TD`, and x + delta to `x_TD`.
 
     Args:
-        x_TD: contiguous.
-        weight_D: of the LayerNorm.
-        bias_D: of the LayerNorm; None if it has no bias.
-        epsilon: of the LayerNorm.
-        out_TD: may be `x_TD`; e4m3 with `scales_T1`.
-        delta_TD: contiguous; zero where not given.
-        scales_T1: fp32; where given, each row is divided by its largest magnitude over 448, which
-            is written here.
+        x_TD: input, contiguous.
+        weight_D: weight of the LayerNorm.
+        bias_D: bias of the LayerNorm, or None.
+        epsilon: epsilon of the LayerNorm.
+        out_TD: result; may be `x_TD`, and is e4m3 with `scales_T1`.
+        delta_TD: summand, contiguous (default: zero).
+        scales_T1: receives the largest magnitude of each row over 448, fp32; the row is divided by
+            it. By default rows are not scaled.
     """
     width = x_TD.shape[1]
     padded = triton.next_power_of_2(width)
@@ -109,9 +109,9 @@ def query_key_norm(qkv_TE: Tensor, query_D: Tensor, key_D: Tensor, epsilon: floa
 def gelu_of(x):
     """Return GELU, within 5e-5 of x * (1 + erf(x / sqrt(2))) / 2.
 
-    A polynomial in x * x, the least-maximum fit up to |x| = 4.4, stands for (F(x) - 1/2) / x, F
-    being the distribution function of the normal distribution; beyond, F is 0 or 1. Products and
-    sums are what a GPU has most of: exponentials would be the limit of the fused product.
+    F is the distribution function of the normal distribution. Up to |x| = 4.4, a polynomial in
+    x * x (minimax fit) replaces (F(x) - 1/2) / x; beyond that, F is 0 or 1. It takes only products
+    and sums, which a GPU computes fastest: exponentials would limit the fused product.
     """
     t = tl.minimum(x * x, 19.36)
     p = 3.572774368021392e-11
@@ -128,7 +128,7 @@ def gelu_of(x):
 
 @triton.jit
 def silu_of(x):
-    """Return SiLU, x / (1 + exp(-x)); of numbers whose exponential overflows it is 0."""
+    """Return SiLU, x / (1 + exp(-x)); if the exponential overflows, this is 0."""
     return x / (1.0 + tl.exp2(x * -1.4426950408889634))
 
 
@@ -189,12 +189,12 @@ def _pool_kernel(
 
 
 def mean_pool(hidden_TD: Tensor, offsets: Tensor, trim: int) -> Tensor:
-    """Return means_SD in fp32 of each sequence, `trim` tokens left out at both ends.
+    """Return means_SD in fp32, without `trim` tokens at both ends of each sequence.
 
     Args:
-        hidden_TD: contiguous.
-        offsets: where each sequence starts, S + 1 entries, int32.
-        trim: tokens.
+        hidden_TD: hidden states, contiguous.
+        offsets: start of each sequence and end of the last one, int32.
+        trim: number of tokens to leave out at each end.
     """
     sequences, width = len(offsets) - 1, hidden_TD.shape[1]
     means_SD = hidden_TD.new_empty(sequences, width, dtype=torch.float32)
