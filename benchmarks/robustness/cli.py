@@ -28,7 +28,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from harness import Case, Fuzzer, HangError, LostError, main
 from virnucpro.cli.app import app
-from virnucpro.cli.settings import key
+from virnucpro.cli.option_sources import key
 from virnucpro.errors import VirnucproError
 
 ROOT = Path(__file__).parents[2]

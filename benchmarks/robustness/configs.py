@@ -19,8 +19,8 @@ import virnucpro.cli.config_file  # noqa: F401 (as the child would, which takes 
 from cli import HOSTILE
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.cli.app import app
+from virnucpro.cli.option_sources import key
 from virnucpro.cli.predict import predict as real_predict
-from virnucpro.cli.settings import key
 from virnucpro.errors import SettingsError
 
 #: Values of each option that fit.

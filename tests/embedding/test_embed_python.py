@@ -17,7 +17,7 @@ from processes import gone_in_time
 from virnucpro.bundles import Bundle
 from virnucpro.encoders.pooling import Pooling
 from virnucpro.errors import BundleError, InputError, SettingsError
-from virnucpro.sequences.blocks import records_in_blocks
+from virnucpro.sequences.blocks import cut_sequences
 
 PROTEINS = [
     ("b", "MKVLAAGGTW"),
@@ -210,7 +210,7 @@ def test_values_do_not_depend_on_where_blocks_end(
 @pytest.mark.parametrize("block_letters", [1, 10, 25, 1 << 18])
 def test_records_fill_blocks_in_order_and_none_is_lost(block_letters: int) -> None:
     records = [(f"r{i}", "M" * (1 + 7 * i % 31)) for i in range(40)]
-    blocks = list(records_in_blocks(records, "protein", block_letters))
+    blocks = list(cut_sequences(records, "protein", block_letters))
     pieces = [piece for block in blocks for piece in block.pieces]
     assert [block.index for block in blocks] == list(range(len(blocks)))
     assert [(piece.header, piece.sequence) for piece in pieces] == records

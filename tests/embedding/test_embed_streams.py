@@ -25,7 +25,7 @@ from virnucpro.runs.executors.slots import Endpoint
 from virnucpro.runs.executors.worker_pool import WorkerPool
 from virnucpro.runs.task import Result
 from virnucpro.runs.work import Work
-from virnucpro.sequences.blocks import Block, records_in_blocks
+from virnucpro.sequences.blocks import Block, cut_sequences
 
 _SLOW = 150
 
@@ -101,7 +101,7 @@ def test_a_block_that_kills_its_workers_has_a_problem_for_each_record(
     protein: str, pooling: Pooling
 ) -> None:
     _, task = embedding._task(protein, None, pooling, "fp16", "auto")
-    (block,) = records_in_blocks([("a", "MK"), ("b c", "M1"), ("é", "M")], "protein", 100)
+    (block,) = cut_sequences([("a", "MK"), ("b c", "M1"), ("é", "M")], "protein", 100)
     shard = EmbeddingShard.decode(task.unscored(block, "two workers died on it"))
     problems = shard.problems.tobytes().decode().split("\n")
     assert problems[::2] == ["two workers died on it"] * 2
@@ -163,7 +163,7 @@ def test_a_slow_worker_that_is_waited_for_does_not_wait_for_room(
     pool = WorkerPool(
         [Endpoint("slow", lambda: slow), Endpoint("fast", lambda: FakeConnection(0.03))]
     )
-    blocks = records_in_blocks(((f"s{i}", "MKVLAAGGTW") for i in range(100)), "protein", 10)
+    blocks = cut_sequences(((f"s{i}", "MKVLAAGGTW") for i in range(100)), "protein", 10)
     found: list[int] = []
 
     def take() -> None:

@@ -18,8 +18,8 @@ import pytest
 from read_files import Line, write_bam
 from sequence_files import FORMATS, Compress, random_reads, read, write, zst
 from virnucpro.errors import InputError
-from virnucpro.sequences import Record, SequenceFile, streams
-from virnucpro.sequences.streams import BGZF_END, Stored, content_of
+from virnucpro.sequences import Record, SequenceFile, decompression
+from virnucpro.sequences.decompression import BGZF_END, StoredBytes, decompressed
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -135,14 +135,14 @@ def test_members_of_other_kinds() -> None:
 def test_a_bomb_is_read_piece_by_piece() -> None:
     """However much a few bytes unpack to, no more is made than is asked for."""
     for compress in (gzip.compress, bz2.compress, lzma.compress, zstd.compress):
-        content = content_of(Stored(io.BytesIO(compress(bytes(5_000_000)))))
+        content = decompressed(StoredBytes(io.BytesIO(compress(bytes(5_000_000)))))
         assert max(len(content.read(1000)) for _ in range(100)) <= 1000
 
 
 @pytest.mark.parametrize("container", ["gz", "bgzip"])
 def test_the_same_without_isal(monkeypatch: pytest.MonkeyPatch, container: str) -> None:
     """Where isal is not made for a machine, zlib reads and checks the same."""
-    monkeypatch.setattr(streams, "igzip_lib", None)
+    monkeypatch.setattr(decompression, "igzip_lib", None)
     whole = b"".join(members(container, "fastq"))
     assert outcome(whole) == RECORDS
     assert isinstance(outcome(whole[:-9]), str)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.sequences.mates import how_to_mend, name_and_mate, pair_name, say_they_are_mates
+from virnucpro.sequences.mates import name_and_mate, pair_name, pairing_advice, say_they_are_mates
 
 #: Ends of names of mates that tell by themselves, and of those that only tell together.
 SURE = [("/1", "/2"), ("/f", "/r"), ("/F", "/R")]
@@ -122,4 +122,4 @@ def test_names_of_pairs(first: str, second: str, found: str) -> None:
     ],
 )
 def test_what_to_do_where_names_differ(first: str, second: str, to_do: str) -> None:
-    assert to_do in how_to_mend(first, second)
+    assert to_do in pairing_advice(first, second)

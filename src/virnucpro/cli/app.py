@@ -13,23 +13,22 @@ import typer
 from virnucpro.cli.bench import bench
 from virnucpro.cli.calibrate import calibrate
 from virnucpro.cli.cite import cite
+from virnucpro.cli.console import FAILED, leave, say
 from virnucpro.cli.doctor import doctor
 from virnucpro.cli.embed import embed
 from virnucpro.cli.evaluate import evaluate
-from virnucpro.cli.exits import FAILED, leave
 from virnucpro.cli.models import models
+from virnucpro.cli.option_sources import CommandGroup, ConfiguredCommand
 from virnucpro.cli.predict import predict
 from virnucpro.cli.report import report
-from virnucpro.cli.say import say
 from virnucpro.cli.schema import schema
-from virnucpro.cli.settings import Commands, Settings
 from virnucpro.cli.train import train
 from virnucpro.errors import VirnucproError, one_line
 from virnucpro.system.caches import ready_caches
 from virnucpro.system.threads import is_no_thread, no_thread
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -39,7 +38,7 @@ app = typer.Typer(
     "interrupted.",
 )
 for command in (predict, embed, train, evaluate, calibrate, report, bench, schema, doctor, cite):
-    app.command(cls=Settings)(command)
+    app.command(cls=ConfiguredCommand)(command)
 app.add_typer(models, name="models")
 
 

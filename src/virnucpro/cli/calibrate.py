@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.say import note, say
+from virnucpro.cli.console import note, say
 
 
 def calibrate(

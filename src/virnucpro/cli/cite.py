@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli.completion import words
-from virnucpro.cli.say import say
+from virnucpro.cli.console import say
 from virnucpro.errors import SettingsError
 
 REPOSITORY_TITLE = "virnucpro: find viral sequences in sequencing reads and contigs"

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import parameters
-from virnucpro.cli.exits import FAILED
-from virnucpro.cli.say import say
+from virnucpro.cli.console import FAILED, say
 from virnucpro.errors import SettingsError
 
 if TYPE_CHECKING:

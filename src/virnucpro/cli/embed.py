@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.running import carry_out
+from virnucpro.cli.running import run_and_report
 
 if TYPE_CHECKING:
     from virnucpro.embedding.outputs import EmbeddingSummary
@@ -63,7 +63,7 @@ def embed(
     """Write the vectors that an encoder gives proteins or DNA."""
     from virnucpro.embedding import api as embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
-    carry_out(
+    run_and_report(
         lambda observer: embedding.embed(
             inputs,
             out,

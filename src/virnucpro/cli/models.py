@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.say import say
-from virnucpro.cli.settings import Settings
+from virnucpro.cli.console import say
+from virnucpro.cli.option_sources import ConfiguredCommand
 from virnucpro.cli.verify import verify
 from virnucpro.errors import BundleError, printable
 
@@ -20,7 +20,7 @@ models = typer.Typer(
 )
 
 
-@models.command("list", cls=Settings)
+@models.command("list", cls=ConfiguredCommand)
 def list_() -> None:
     """List what `predict --bundle` and `embed --model` take by name, and what can be fetched."""
     from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
@@ -58,7 +58,7 @@ def _say(*columns: object) -> None:
     say(line.rstrip())
 
 
-@models.command(cls=Settings)
+@models.command(cls=ConfiguredCommand)
 def path(
     name: Annotated[
         str,
@@ -71,7 +71,7 @@ def path(
     say(load(name).path)
 
 
-@models.command(cls=Settings)
+@models.command(cls=ConfiguredCommand)
 def fetch(
     name: Annotated[
         str,
@@ -91,7 +91,7 @@ def fetch(
     _say_made(name, fetch_published(name, on_wait), quiet=quiet)
 
 
-@models.command(cls=Settings)
+@models.command(cls=ConfiguredCommand)
 def add(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     files: Annotated[
@@ -129,4 +129,4 @@ def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
     say(f"virnucpro {use} {name} takes it now ({made.path})")
 
 
-models.command(cls=Settings)(verify)
+models.command(cls=ConfiguredCommand)(verify)

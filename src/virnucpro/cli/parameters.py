@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from virnucpro.cli.completion import words
-from virnucpro.cli.settings import read_config
+from virnucpro.cli.option_sources import read_config
 from virnucpro.system.directories import checked_out
 
 

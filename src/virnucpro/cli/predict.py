@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.running import carry_out
+from virnucpro.cli.running import run_and_report
 
 if TYPE_CHECKING:
     from virnucpro.prediction.outputs.paths import ReadFormat
@@ -135,7 +135,7 @@ def predict(
     )
     one = partial(predict_one, inputs or [], mates=pairs)
     run = partial(predict_samples, samples) if samples else one
-    carry_out(
+    run_and_report(
         lambda observer: run(out, observer=observer, **options),
         lambda summary: final_message(summary, Outputs(out, legacy, compressed, report=report)),
         lambda summary: summary.unscored["not processed"],

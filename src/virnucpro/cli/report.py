@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import parameters
-from virnucpro.cli.say import say
+from virnucpro.cli.console import say
 from virnucpro.system.directories import checked_out
 
 

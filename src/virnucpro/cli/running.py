@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
 
-from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave
-from virnucpro.cli.say import say
+from virnucpro.cli.console import SOME_NOT_PROCESSED, STOPPED, TERMINATED, leave, say
 from virnucpro.errors import one_line
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ SummaryT = TypeVar("SummaryT", bound=_Summary)
 AnyT = TypeVar("AnyT")
 
 
-def carry_out(
+def run_and_report(
     run: "Callable[[Observer], SummaryT]",
     told: Callable[[SummaryT], str],
     not_processed: Callable[[SummaryT], int],
@@ -47,7 +46,7 @@ def carry_out(
         executor: of several launched processes the first one speaks.
         quiet: whether to say only what is wrong.
     """
-    summary, is_first = answered(run, executor=executor, quiet=quiet)
+    summary, is_first = run_with_progress(run, executor=executor, quiet=quiet)
     if is_first and not quiet:
         say(told(summary), err=True)
     if summary.problems and is_first:
@@ -56,7 +55,9 @@ def carry_out(
         raise typer.Exit(SOME_NOT_PROCESSED)
 
 
-def answered(run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool) -> tuple[AnyT, bool]:
+def run_with_progress(
+    run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool
+) -> tuple[AnyT, bool]:
     """Make a run, answer signals, and show how it goes.
 
     Returns:

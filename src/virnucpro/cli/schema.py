@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli.say import say
+from virnucpro.cli.console import say
 
 #: What can be asked for -> the file that says it.
 _FILES = {

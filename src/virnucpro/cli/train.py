@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.running import answered
-from virnucpro.cli.say import note, say
+from virnucpro.cli.console import note, say
+from virnucpro.cli.running import run_with_progress
 
 if TYPE_CHECKING:
     from virnucpro.runs.job import Executor, Observer
@@ -120,4 +120,4 @@ def train(
         )
         inform(f"virnucpro predict --bundle {out / BUNDLE} takes it now")
 
-    answered(run, executor=executor, quiet=quiet)
+    run_with_progress(run, executor=executor, quiet=quiet)

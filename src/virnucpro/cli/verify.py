@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import completion, parameters
-from virnucpro.cli.exits import FAILED
-from virnucpro.cli.say import say
+from virnucpro.cli.console import FAILED, say
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -22,7 +22,7 @@ from virnucpro.errors import InputError, RunError, SettingsError, require
 from virnucpro.runs.execution import execute, started_pool
 from virnucpro.runs.executors.worker_pool import Events, WorkerPool
 from virnucpro.runs.job import Executor, Job, Observer
-from virnucpro.sequences.blocks import Block, records_in_blocks
+from virnucpro.sequences.blocks import Block, cut_sequences
 from virnucpro.sequences.inputs import checked_inputs
 from virnucpro.system.directories import checked_out
 
@@ -169,7 +169,7 @@ def embed_sequences(
             ids.append(id_)
             yield id_, letters
 
-    blocks = records_in_blocks(noted(), loaded.kind, task.block_letters)
+    blocks = cut_sequences(noted(), loaded.kind, task.block_letters)
     with started_pool(task, device, executor) as pool:
         loaded.check()
         for shard in _Stream(pool, blocks).shards():

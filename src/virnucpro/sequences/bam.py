@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 import pysam
 
+from virnucpro.sequences.decompression import ByteStream
 from virnucpro.sequences.records import RecordError
-from virnucpro.sequences.streams import Bytes
 
 _PUMPED_BYTES = 1 << 16
 #: Seconds that closing a file waits for the thread that reads it.
@@ -39,7 +39,7 @@ class BamStream:
             also while iterating.
     """
 
-    def __init__(self, content: Bytes) -> None:
+    def __init__(self, content: ByteStream) -> None:
         pysam.set_verbosity(0)  # htslib writes to the terminal itself
         self._failure: Exception | None = None
         readable, writable = os.pipe()
@@ -54,7 +54,7 @@ class BamStream:
             raise
         self.header = self._file.header
 
-    def _write(self, content: Bytes, writable: int) -> None:
+    def _write(self, content: ByteStream, writable: int) -> None:
         """Write the content into the pipe until it is read or nobody listens."""
         with suppress(BrokenPipeError), os.fdopen(writable, "wb") as pipe:
             try:

@@ -155,7 +155,7 @@ def cut_whole_records(sources: Sequence[Source], kind: Kind, block_letters: int)
     return _gather(((piece, piece.length) for piece in pieces), block_letters, reader)
 
 
-def records_in_blocks(
+def cut_sequences(
     sequences: Iterable[tuple[str, str]], kind: Kind, block_letters: int
 ) -> Iterator[Block]:
     """Do the same with sequences in memory, given as id and letters."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from virnucpro.errors import InputError
-from virnucpro.sequences.mates import how_to_mend, pair_name
+from virnucpro.sequences.mates import pair_name, pairing_advice
 from virnucpro.sequences.reader import Format, SequenceFile
 from virnucpro.sequences.records import Kind, Read, Record
 
@@ -187,7 +187,7 @@ def _paired(mate: Mate, other: Mate) -> Fragment:
     if not name:
         raise InputError(
             f"{mate.place()}: its mate should be {other.place()}, but by their names they are no "
-            f"pair; {how_to_mend(*headers)}"
+            f"pair; {pairing_advice(*headers)}"
         )
     return replace(mate, pair=name), replace(other, pair=name)
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from virnucpro.errors import InputError, reading
+from virnucpro.sequences.decompression import open_content
 from virnucpro.sequences.reader import SequenceFile
-from virnucpro.sequences.streams import open_content
 from virnucpro.sequences.tsv import LINE, quoted, read_columns, refuse_cells
 
 #: What the name of a class, and of a file of one class, begins with -> whether it is viral.

@@ -54,7 +54,7 @@ def say_they_are_mates(first: str, second: str) -> bool:
     return one == other and (mate_one, mate_other) == (1, 2)
 
 
-def how_to_mend(first: str, second: str) -> str:
+def pairing_advice(first: str, second: str) -> str:
     """Return what to do about headers of two reads that should be mates 1 and 2."""
     one, other = record_id(first), record_id(second)
     if one[:-1] != other[:-1] or (one[-1], other[-1]) not in _MARKS:

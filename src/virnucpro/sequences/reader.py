@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
 from virnucpro.errors import DamagedError, InputError, reading
+from virnucpro.sequences.decompression import StoredBytes, decompressed
+from virnucpro.sequences.fasta_fastq import parse_fasta, parse_fastq, whole_lines
 from virnucpro.sequences.records import Kind, Read, Record, RecordError, foreign_problem
-from virnucpro.sequences.streams import Stored, content_of
-from virnucpro.sequences.text import fasta, fastq, whole_lines
 
 if TYPE_CHECKING:
     import pysam
@@ -65,9 +65,9 @@ class SequenceFile:
         with ExitStack() as stack:
             with reading(self.name, "give a file that can"):
                 self._raw = self._open_raw(stack)
-                self._stored = Stored(self._raw)
+                self._stored = StoredBytes(self._raw)
             with self._failures():
-                self._content = content_of(self._stored)
+                self._content = decompressed(self._stored)
                 self.format = self._format()
                 if self.format == "bam":
                     from virnucpro.sequences.bam import BamStream  # noqa: PLC0415 (loads htslib)
@@ -156,7 +156,7 @@ class SequenceFile:
         self._refuse_changed()
 
     def _from_text(self) -> Iterator[Read]:
-        parse = fasta if self.format == "fasta" else fastq
+        parse = parse_fasta if self.format == "fasta" else parse_fastq
         return parse(whole_lines(self._content, self._line), self._line)
 
     def _from_bam(self) -> Iterator[Read]:

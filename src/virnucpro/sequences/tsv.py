@@ -17,7 +17,7 @@ from typing import TextIO
 import polars as pl
 
 from virnucpro.errors import InputError, printable, reading, shortened
-from virnucpro.sequences.streams import open_content
+from virnucpro.sequences.decompression import open_content
 
 _DELIMITERS = ("\t", ",", ";", " ")
 _ENCODINGS = {

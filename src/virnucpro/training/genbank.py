@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.errors import InputError, SettingsError
+from virnucpro.sequences.decompression import open_content
 from virnucpro.sequences.nucleotides import as_dna
 from virnucpro.sequences.records import foreign_problem
-from virnucpro.sequences.streams import open_content
 
 if TYPE_CHECKING:
     from Bio.SeqFeature import SeqFeature

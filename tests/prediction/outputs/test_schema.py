@@ -16,7 +16,7 @@ from virnucpro.cli import schema as command
 from virnucpro.prediction.outputs.columns import TABLES, TABLES_VERSION, Column
 from virnucpro.prediction.outputs.paths import Outputs
 from virnucpro.prediction.outputs.schemas import SCHEMAS, documents
-from virnucpro.sequences.ids import printable_id
+from virnucpro.sequences.records import printable_id
 
 OUTPUTS = (ROOT / "docs" / "outputs.md").read_text()
 

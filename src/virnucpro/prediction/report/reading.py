@@ -8,7 +8,7 @@ from typing import TypeAlias
 import polars as pl
 
 from virnucpro.errors import RunError, reading
-from virnucpro.sequences.streams import open_content
+from virnucpro.sequences.decompression import open_content
 
 #: What helps where a table is damaged.
 TO_DO = "run predict again, into a new directory"

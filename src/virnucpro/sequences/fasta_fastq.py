@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
+from virnucpro.sequences.decompression import ByteStream
 from virnucpro.sequences.records import Read, Record, RecordError
-from virnucpro.sequences.streams import Bytes
 
 _CHUNK = 1 << 18
 _BLANKS = " \t"
@@ -17,7 +17,7 @@ _NO_QUALITY = "!"
 _UNWRAP = "FASTQ has four lines a record; if yours is wrapped: seqtk seq -l 0 IN.fq > OUT.fq"
 
 
-def whole_lines(content: Bytes, line: int) -> Iterator[str]:
+def whole_lines(content: ByteStream, line: int) -> Iterator[str]:
     """Yield a file in texts of whole lines, each line with the line break before it.
 
     Every byte is a letter (Latin-1), so that nothing a line holds moves another one.
@@ -65,7 +65,7 @@ def _carriage_return(line: int) -> RecordError:
     )
 
 
-def fasta(texts: Iterator[str], line: int) -> Iterator[Read]:
+def parse_fasta(texts: Iterator[str], line: int) -> Iterator[Read]:
     """Yield the records of FASTA; blank lines, and blanks around a line, are passed over.
 
     Args:
@@ -99,7 +99,7 @@ def _letters(lines: str) -> str:
     return lines.replace("\n", "")
 
 
-def fastq(texts: Iterator[str], line: int) -> Iterator[Read]:
+def parse_fastq(texts: Iterator[str], line: int) -> Iterator[Read]:
     """Yield the records of FASTQ; blank lines between them are passed over.
 
     Args:

@@ -17,8 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from virnucpro.cli.exits import SOME_NOT_PROCESSED, STOPPED, leave
-from virnucpro.cli.say import say
+from virnucpro.cli.console import SOME_NOT_PROCESSED, STOPPED, leave, say
 from virnucpro.errors import InputError, SettingsError, one_line, reading
 from virnucpro.system.threads import check_threads
 
@@ -31,7 +30,7 @@ _UsageError: Any = typer.BadParameter.__base__
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-class Settings(TyperCommand):
+class ConfiguredCommand(TyperCommand):
     """A command whose wrong values say where they come from, and that keeps what it was given.
 
     Attributes:
@@ -88,7 +87,7 @@ def _silence_libraries() -> None:
     os.environ |= {"PYTHONWARNINGS": "ignore", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """The commands, each of whose options has a variable."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (typer's own)
@@ -109,7 +108,7 @@ def _name_variables(group: TyperGroup, prefix: str) -> None:
         here = f"{prefix}_{name}"
         if isinstance(command, TyperGroup):
             _name_variables(command, here)
-        if isinstance(command, Settings):
+        if isinstance(command, ConfiguredCommand):
             command.prefix = f"{here}_".upper().replace("-", "_")
         for option in command.params:
             if isinstance(option, TyperOption):
@@ -117,7 +116,7 @@ def _name_variables(group: TyperGroup, prefix: str) -> None:
                 option.show_envvar = False  # docs/terminal.md says how they are called
 
 
-def _refuse_unknown_variables(command: Settings) -> None:
+def _refuse_unknown_variables(command: ConfiguredCommand) -> None:
     known = [option.envvar for option in command.params if isinstance(option, TyperOption)]
     for name in sorted(os.environ):
         if name.startswith(command.prefix) and name not in known:

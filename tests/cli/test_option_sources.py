@@ -15,7 +15,7 @@ from conftest import SIX_FRAMES_PRECISION
 from processes import EXAMPLES, contents, run
 from virnucpro.cli.app import app
 from virnucpro.cli.models import models
-from virnucpro.cli.settings import key
+from virnucpro.cli.option_sources import key
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.sequences.inputs import checked_inputs
 

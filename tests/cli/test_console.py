@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from made_labels import write_table
 from virnucpro.cli.app import app
-from virnucpro.cli.say import note, say
+from virnucpro.cli.console import note, say
 from virnucpro.errors import one_line, printable
 from virnucpro.runs.progress import Reporter
-from virnucpro.sequences.ids import printable_id
+from virnucpro.sequences.records import printable_id
 from virnucpro.system.terminal import Terminal
 
 SOURCE = Path(__file__).parents[2] / "src" / "virnucpro"
@@ -107,7 +107,7 @@ def test_there_is_no_other_way_to_the_terminal() -> None:
                 is_stream = name == "write" and "std" in of
                 if name in ways and not is_console and (name != "write" or is_stream):
                     found.add(path.relative_to(SOURCE).as_posix())
-    assert found == {"cli/say.py", "training/recipe.py"}
+    assert found == {"cli/console.py", "training/recipe.py"}
 
 
 words = st.text(st.sampled_from("\\xuU05bc8e\x1b\0\u200b\u009b\U000e0001é"), min_size=1, max_size=9)

@@ -23,7 +23,7 @@ try:
 except ImportError:  # it is not made for every machine
     igzip_lib = None  # type: ignore[assignment]
 
-#: Bytes that are read of a file at a time.
+#: ByteStream that are read of a file at a time.
 _CHUNK = 1 << 17
 #: Most memory that an xz file may ask for; `xz -9` asks for 65 MiB.
 _XZ_MEMORY = 1 << 29
@@ -87,8 +87,8 @@ _MEMBERS: dict[str, Callable[[], _Member]] = {
 }
 
 
-class Bytes(io.RawIOBase):
-    """Bytes that come one after the other and can be looked at before they are read."""
+class ByteStream(io.RawIOBase):
+    """ByteStream that come one after the other and can be looked at before they are read."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -127,7 +127,7 @@ class Bytes(io.RawIOBase):
         self._held = data + self._held
 
 
-class Stored(Bytes):
+class StoredBytes(ByteStream):
     """The bytes of a file as they are stored.
 
     Args:
@@ -165,7 +165,7 @@ class Stored(Bytes):
         return data
 
 
-class Members(Bytes):
+class DecompressedBytes(ByteStream):
     """The content of a compressed file: its members one after the other, each checked and whole.
 
     Reading raises EOFError when the file ends within a member, or is BGZF without its last block;
@@ -176,7 +176,7 @@ class Members(Bytes):
         compression: its name.
     """
 
-    def __init__(self, stored: Stored, compression: str) -> None:
+    def __init__(self, stored: StoredBytes, compression: str) -> None:
         super().__init__()
         self._stored, self._compression = stored, compression
         self._member: _Member | None = None
@@ -226,11 +226,11 @@ def _is_bgzf(start: bytes) -> bool:
     return start.startswith(b"\x1f\x8b\x08\x04") and start[12:14] == b"BC"
 
 
-def content_of(stored: Stored) -> Bytes:
+def decompressed(stored: StoredBytes) -> ByteStream:
     """Undo the compression of a file, which its content tells and never its name."""
     start = stored.peek(_LONGEST_START)
     compression = next((name for name, begin in _STARTS.items() if start.startswith(begin)), None)
-    return stored if compression is None else Members(stored, compression)
+    return stored if compression is None else DecompressedBytes(stored, compression)
 
 
 @contextmanager
@@ -241,6 +241,6 @@ def open_content(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
     shows at least 4 bytes, which is what tells an encoding.
     """
     with Path(path).open("rb") as file:
-        content = content_of(Stored(file))
+        content = decompressed(StoredBytes(file))
         content.peek(4)
         yield io.BufferedReader(content, buffer_size=_CHUNK)
