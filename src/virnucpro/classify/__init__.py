@@ -1,4 +1,4 @@
-"""From embeddings to calls: the head, and the consensus of chunks and records."""
+"""The head, the consensus of chunks and records, and probabilities."""
 
 from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier, load_classifier
 from virnucpro.classify.consensus import (

@@ -1,4 +1,4 @@
-"""What tasks that run the networks of a bundle on the open frames of the input have in common."""
+"""The common part of tasks that run the networks of a bundle on the open frames of the input."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class BundleTask:
 
     Attributes:
         bundle: name of an embedded bundle, or directory of a bundle.
-        bundle_sha256: digest of its manifest.
+        bundle_sha256: digest of the bundle's manifest.
         chunk_length: bases of a chunk.
         frames: which frames to use.
         block_chunks: largest number of chunks of a block.
-        precision: the precision that the user asked for.
+        precision: requested precision.
         options: how the inputs are read; with `fastq` blocks keep qualities.
     """
 
@@ -35,7 +35,7 @@ class BundleTask:
     options: ReadOptions = PLAIN
 
     def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
-        """Cut records into chunks, and these into blocks."""
+        """Cut records into chunks and group the chunks into blocks."""
         return cut_blocks(inputs, self.chunk_length, self.block_chunks, self.options)
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
@@ -43,13 +43,13 @@ class BundleTask:
         return settle(device, self.precision, self.load(is_checked=is_checked))
 
     def load(self, *, is_checked: bool) -> Bundle:
-        """Find the bundle.
+        """Open the bundle.
 
         Args:
             is_checked: whether the digests of its files have been verified on this machine.
 
         Raises:
-            BundleError: it is not the bundle that the run was started with.
+            BundleError: the bundle differs from the one that the run started with.
         """
         bundle = load_bundle(self.bundle, is_checked=is_checked)
         if bundle.sha256 != self.bundle_sha256:

@@ -1,4 +1,4 @@
-"""The whole network of a bundle: two encoders and the head."""
+"""The whole network of a bundle: the encoders and the head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from virnucpro.encoders.network import TransformerConfig
 from virnucpro.encoders.speed import speed_up
 from virnucpro.encoders.table import build
 
-#: Part of the network -> its file in a bundle.
+#: File in a bundle by the name of the part of the network.
 PARTS = {"protein_encoder": PROTEIN_FILE, "dna_encoder": DNA_FILE, "head": HEAD_FILE}
 
 
@@ -47,12 +47,12 @@ class FrameClassifier(nn.Module):
         self.head = Head(dna_width + config.protein.width, config.head_hidden)
 
     def forward(self, protein_SD: Tensor, dna_SD: Tensor) -> Tensor:
-        """Return P(other) and P(virus) of each frame from its embeddings, shape (S, 2), fp32."""
+        """Return P(other) and P(virus) of frames from their embeddings, shape (S, 2), fp32."""
         return torch.softmax(self.head(torch.cat([dna_SD, protein_SD], dim=1)), dim=1)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device that holds the weights."""
         return self.head.output_layer.weight.device
 
     def embed_proteins(
@@ -81,10 +81,10 @@ class FrameClassifier(nn.Module):
         return encode_means(encoder, width, tokens, token_budget, device, on_out_of_memory)
 
     def speed_up(self, precision: str) -> list[str]:
-        """Give the encoders the fastest steps that compute right on this device.
+        """Let the encoders use the fastest steps that compute correctly on this device.
 
         Returns:
-            what was chosen and why: a line for each encoder, or one line if they are alike.
+            the chosen steps with reasons: a line for each encoder, or one line if they are equal.
         """
         protein = speed_up(self.protein_encoder, precision)
         dna = protein if self.dna_encoder is None else speed_up(self.dna_encoder, precision)
@@ -94,17 +94,17 @@ class FrameClassifier(nn.Module):
 
 
 def config_of(manifest: Manifest) -> ClassifierConfig:
-    """Return the sizes in a bundle's manifest."""
+    """Return the sizes that a bundle's manifest states."""
     return ClassifierConfig(manifest.protein_encoder, manifest.dna_encoder, manifest.head.hidden)
 
 
 def load_classifier(
     bundle: Bundle, device: torch.device, dtype: torch.dtype, bits: int | None = None
 ) -> FrameClassifier:
-    """Load a bundle's network with its encoders in `dtype` and its head in fp32.
+    """Load the network of a bundle with its encoders in `dtype` and its head in fp32.
 
     Args:
-        bundle: the files.
+        bundle: the bundle.
         device: target device.
         dtype: type of the encoders' weights and activations.
         bits: 8 or 4 to pack the blocks of the encoders that can be packed.

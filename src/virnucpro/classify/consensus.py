@@ -1,8 +1,8 @@
-"""What frames say together: the call of a chunk and the roll-up of a record.
+"""The consensus of frames: scores and calls of chunks and records.
 
-Scores are P(other) and P(virus) of each frame. A chunk's two scores are the maxima over its
-frames (Li et al. 2025); a record's score is the weighted mean difference of its chunks' two
-scores, the roll-up that viral-ngs applies to VirNucPro's tables.
+The scores of a frame are P(other) and P(virus). The two scores of a chunk are the maxima over its
+frames (Li et al. 2025). The score of a record is the weighted mean difference of the two scores of
+its chunks; viral-ngs rolls VirNucPro's tables up in this way.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Int64 = NDArray[np.int64]
 OTHER, VIRUS, UNSCORED = range(3)
 CALL_NAMES = ("other", "virus", "unscored")
 TIER_NAMES = ("low", "moderate", "high")
-#: What contig roll-ups downstream make of a weighted delta.
+#: Calls that roll-ups of contigs downstream derive from the weighted delta.
 ROLLUP_NAMES = ("ambiguous", "viral", "non_viral")
 
-# The roll-up's constants (docs/method.md): confident chunks, and when their share makes a tier.
+# Constants of the roll-up (docs/method.md): when chunks are confident, and the limits of tiers.
 _CONFIDENT_ABOVE, _CONFIDENT_BELOW = 0.8, 0.3
 _AMBIGUOUS_ABOVE = 0.7
 _LEAST_CONFIDENT_SHARE = 0.1
@@ -34,9 +34,9 @@ class ChunkScores(NamedTuple):
     """Scores and calls of chunks, one entry per chunk.
 
     Attributes:
-        frames: how many open frames it has, int64.
-        p_other: largest P(other), NaN where no frame is open.
-        p_virus: largest P(virus), NaN where no frame is open.
+        frames: number of open frames, int64.
+        p_other: largest P(other), NaN if no frame is open.
+        p_virus: largest P(virus), NaN if no frame is open.
         call: index into `CALL_NAMES`, uint8.
     """
 
@@ -47,7 +47,7 @@ class ChunkScores(NamedTuple):
 
     @property
     def balance(self) -> Float64:
-        """The p_virus of a record that had this chunk alone: 1/2 where both scores are alike."""
+        """The p_virus of a record that consists of this chunk; 1/2 if both scores are equal."""
         return (1 + self.p_virus - self.p_other) / 2
 
     def taken(self, which: Int64 | slice) -> "ChunkScores":
@@ -71,15 +71,15 @@ class RecordScores(NamedTuple):
     """Scores and calls of records, one entry per record.
 
     Attributes:
-        p_virus: (1 + weighted delta) / 2, NaN where no chunk is scored. Of a record with one
-            open frame this is the frame's P(virus).
+        p_virus: (1 + weighted delta) / 2, NaN if no chunk is scored. For a record with one open
+            frame this is P(virus) of the frame.
         call: index into `CALL_NAMES`, uint8.
-        tier: index into `TIER_NAMES`, uint8; meaningless where unscored.
-        weighted_delta: from -1 to 1, NaN where unscored, as are the next three.
+        tier: index into `TIER_NAMES`, uint8; meaningless if the record is unscored.
+        weighted_delta: number from -1 to 1; NaN if the record is unscored, as are the next three.
         viral_chunks: share of the scored chunks that are confidently viral.
         other_chunks: share of the scored chunks that are confidently not viral.
         ambiguous_chunks: share of the scored chunks whose two scores are both high.
-        rollup: index into `ROLLUP_NAMES`, uint8; meaningless where unscored.
+        rollup: index into `ROLLUP_NAMES`, uint8; meaningless if the record is unscored.
     """
 
     p_virus: Float64
@@ -93,7 +93,7 @@ class RecordScores(NamedTuple):
 
 
 def frame_calls(scores_S2: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the call of each frame: virus when P(virus) is the larger; a tie is other."""
+    """Return the call of each frame: virus if P(virus) is larger than P(other), else other."""
     return (scores_S2[:, 1] > scores_S2[:, 0]).astype(np.uint8)
 
 
@@ -163,10 +163,10 @@ def _tiers(
     """Return the tiers of records.
 
     Args:
-        confident: chunks that are confidently of the record's call.
-        unambiguous: chunks that are not ambiguous.
-        count: scored chunks.
-        weighted_delta: of each record.
+        confident: number of chunks that agree confidently with the call of the record.
+        unambiguous: number of chunks that are not ambiguous.
+        count: number of scored chunks.
+        weighted_delta: weighted delta of each record.
     """
     enough = (unambiguous > 0) & (confident >= _LEAST_CONFIDENT_SHARE * unambiguous)
     tier = np.where(enough, np.where(np.abs(weighted_delta) > _HIGH_DELTA, 2, 1), 0)
@@ -175,6 +175,6 @@ def _tiers(
 
 
 def _rollups(weighted_delta: Float64) -> NDArray[np.uint8]:
-    """Return what roll-ups downstream make of weighted deltas, as indices into `ROLLUP_NAMES`."""
+    """Return the calls of roll-ups downstream, as indices into `ROLLUP_NAMES`."""
     sure = [weighted_delta > _ROLLED_UP_ABOVE, weighted_delta < -_ROLLED_UP_ABOVE]
     return np.select(sure, [1, 2]).astype(np.uint8)

@@ -1,9 +1,8 @@
-"""Workers that compute something for every open frame of a block, with the networks of a bundle."""
+"""Workers that compute values of the open frames of blocks with the networks of a bundle."""
 
-import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,22 +13,20 @@ from virnucpro.bundles import Bundle
 from virnucpro.bundles.settle import choose_budgets
 from virnucpro.classify.classifier import FrameClassifier, load_classifier
 from virnucpro.encoders import Tokens
-from virnucpro.encoders.in_fp32 import InFp32
+from virnucpro.encoders.network_worker import NetworkWorker
 from virnucpro.encoders.packing import filled_up, one_thread_an_operation, to_host
 from virnucpro.encoders.precision import stored_bits
 from virnucpro.encoders.six_frames import window_tokens
 from virnucpro.encoders.table import spec_of
-from virnucpro.errors import SettingsError
 from virnucpro.runs.clock import StageClock
-from virnucpro.runs.devices import Budgets, Device, ready_process
-from virnucpro.runs.work import Work
+from virnucpro.runs.devices import Budgets, Device
 from virnucpro.sequences import Chunks, FrameRule, Frames, Nucleotides, find_frames
 from virnucpro.sequences.blocks import Block, chunks_of
 from virnucpro.sequences.frames import FrameKind
 
 
 class Prepared(NamedTuple):
-    """A block in the form that the device needs.
+    """A block, ready for the device.
 
     Attributes:
         block: the block.
@@ -53,7 +50,7 @@ class Pending:
 
     Attributes:
         prepared: the block.
-        values_SX: where the values of the frames will appear on the host, X for each.
+        values_SX: tensor on the host that receives the X values of each frame.
         clock: times the stages on the device.
     """
 
@@ -62,11 +59,10 @@ class Pending:
     clock: StageClock
 
 
-class FrameWorker(ABC):
-    """Computes X values for every open frame of blocks, with one bundle on one device.
+class FrameWorker(NetworkWorker[FrameClassifier], ABC):
+    """Computes X values of every open frame of blocks, with one bundle on one device.
 
-    It is a `BlockWorker`. `prepare` needs no device and may run in another thread than the other
-    methods.
+    It is a `BlockWorker`. `prepare` needs no device and may run in a thread of its own.
 
     Args:
         bundle: encoders, head and tokenizer.
@@ -75,14 +71,9 @@ class FrameWorker(ABC):
         budgets: largest number of tokens of a forward pass (default: what fits this device).
         model: the network of the bundle, if it is already loaded; its encoders may be changed.
         frames: which frames to use (default: as the bundle says).
-
-    Attributes:
-        values: what the values are called in messages.
-        work: what the worker has done so far.
-        notes: how the networks are computed, with reasons, one line each.
     """
 
-    values: ClassVar[str]
+    remedy = "the weights of the bundle must be damaged, fetch it again"
 
     def __init__(
         self,
@@ -93,8 +84,8 @@ class FrameWorker(ABC):
         model: FrameClassifier | None = None,
         frames: FrameKind | None = None,
     ) -> None:
-        ready_process(device.device)
-        self._bundle, self._device, self._chunk_length = bundle, device, chunk_length
+        super().__init__(device, lambda where: load_classifier(bundle, where, torch.float32))
+        self._bundle, self._chunk_length = bundle, chunk_length
         manifest = bundle.manifest
         configs = list(manifest.encoders.values())
         self._budgets = budgets or choose_budgets(device, configs)
@@ -103,18 +94,13 @@ class FrameWorker(ABC):
         self._tokenizer = None if manifest.dna_encoder is None else bundle.tokenizer()
         bits = stored_bits(device.precision, device.device)
         self._model = model or load_classifier(bundle, device.device, device.dtype, bits)
-        self._in_fp32 = InFp32(
-            lambda where: load_classifier(bundle, where, torch.float32), device.device
-        )
         self.notes = self._model.speed_up(device.precision)
-        self.work = Work()
-        self._counting = threading.Lock()
 
     @abstractmethod
     def _compute(
         self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
     ) -> Tensor:
-        """Return values_SX on the host; a GPU may still have to write them."""
+        """Return values_SX on the host; a GPU may still be writing them."""
 
     @abstractmethod
     def finish(self, pending: Pending) -> tuple[int, bytes]:
@@ -124,11 +110,6 @@ class FrameWorker(ABC):
     @abstractmethod
     def _width(self) -> int:
         """Number of values for each frame, X."""
-
-    @property
-    def backends(self) -> list[str]:
-        """How the networks are computed, without the reasons."""
-        return [note.partition(";")[0] for note in self.notes]
 
     def prepare(self, block: Block) -> Prepared:
         """Cut the pieces of a block into chunks, find their open frames and tokenize them."""
@@ -156,7 +137,7 @@ class FrameWorker(ABC):
 
     @torch.inference_mode()
     def submit(self, prepared: Prepared) -> Pending:
-        """Start to compute a prepared block; a GPU continues asynchronously."""
+        """Start to compute a prepared block; a GPU computes asynchronously."""
         clock = StageClock(self._device.device)
         if not len(prepared.frames.chunk):
             return Pending(prepared, torch.empty(0, self._width), clock)
@@ -164,10 +145,10 @@ class FrameWorker(ABC):
         return Pending(prepared, values_SX, clock)
 
     def collect(self, pending: Pending) -> NDArray[np.float32]:
-        """Wait for values_SX of a block; recompute in fp32 the frames that are not finite.
+        """Wait for the values_SX of a block; recompute values in fp32 that are not finite.
 
         Raises:
-            SettingsError: they are not finite in fp32 either.
+            SettingsError: values are not finite in fp32 either.
         """
         work, prepared = self.work, pending.prepared
         for stage, seconds in pending.clock.wait().items():
@@ -175,7 +156,12 @@ class FrameWorker(ABC):
         values_SX = pending.values_SX.numpy()
         faulty = np.flatnonzero(~np.isfinite(values_SX).all(axis=1))
         if len(faulty):
-            values_SX[faulty] = self._recomputed(prepared, faulty)
+            protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
+            values_SX[faulty] = self._recompute(
+                prepared.block,
+                len(faulty),
+                lambda network, clock: self._compute(network, protein, dna, clock),
+            )
         work.records += sum(piece.begins_record for piece in prepared.block.pieces)
         work.frames += len(prepared.frames.chunk)
         work.tokens += len(prepared.protein.ids) + len(prepared.dna.ids)
@@ -191,34 +177,9 @@ class FrameWorker(ABC):
             dna_SD = model.embed_dna(dna, self._budgets.dna, self._count_cut)
         return protein_SD, dna_SD
 
-    @torch.inference_mode()
-    def _recomputed(self, prepared: Prepared, faulty: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the values of some frames of a block in fp32."""
-        self.work.frames_redone += len(faulty)
-        protein, dna = prepared.protein.choose(faulty), prepared.dna.choose(faulty)
-
-        def compute(exact: FrameClassifier) -> Tensor:
-            clock = StageClock(exact.device)
-            values_SX = self._compute(exact, protein, dna, clock)
-            self.work.add("again in fp32", sum(clock.wait().values()))
-            return values_SX
-
-        values_SX = self._in_fp32.compute(compute)
-        if not values_SX.isfinite().all():
-            first = prepared.block.pieces[0].record + 1
-            raise SettingsError(
-                f"the {self.values} of the block that begins with record {first} are not finite "
-                "in fp32; the weights of the bundle must be damaged, fetch it again"
-            )
-        return values_SX.numpy()
-
-    def _count_cut(self) -> None:
-        with self._counting:  # on a CPU several threads compute packs
-            self.work.packs_cut += 1
-
 
 class FrameScorer(FrameWorker):
-    """Scores every open frame: the values are P(other) and P(virus)."""
+    """Scores every open frame; the values are P(other) and P(virus)."""
 
     values = "scores"
     _width = 2
@@ -235,6 +196,6 @@ class FrameScorer(FrameWorker):
             if not protein_SD.is_cuda:
                 rows = len(protein_SD)
                 filled = (filled_up(part_SD) for part_SD in (protein_SD, dna_SD))
-                with one_thread_an_operation():  # how threads divide a product shows in its bits
+                with one_thread_an_operation():  # the division among threads changes the bits
                     return cast("Tensor", model(*filled))[:rows]
             return to_host(model(protein_SD, dna_SD))

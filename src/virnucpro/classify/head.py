@@ -1,6 +1,6 @@
-"""The classifier on top of the two embeddings.
+"""The classifier on top of the embeddings.
 
-Source: `MLPClassifier` of the original VirNucPro; layer names are the published ones.
+The layers and their names are those of `MLPClassifier` of the original VirNucPro.
 """
 
 import torch
@@ -11,7 +11,7 @@ class Head(nn.Module):
     """Linear, BatchNorm, ReLU, Dropout, Linear.
 
     Args:
-        width: F, that of the features (published heads: 768 of DNABERT-S, then 2,560 of ESM-2 3B).
+        width: number of features, F (published heads: 768 of DNABERT-S, then 2,560 of ESM-2 3B).
         hidden: width of the hidden layer (published heads: 512).
     """
 
@@ -23,7 +23,7 @@ class Head(nn.Module):
         self.output_layer = nn.Linear(hidden, 2)
 
     def forward(self, features_SF: Tensor) -> Tensor:
-        """Return logits, shape (S, 2): other, virus; of features [DNA, protein]."""
+        """Return the logits of other and virus, shape (S, 2), from features [DNA, protein]."""
         hidden = torch.relu(self.bn1(self.hidden_layer(features_SF)))
         logits: Tensor = self.output_layer(self.dropout(hidden))
         return logits

@@ -1,9 +1,9 @@
-"""What a record's score means: the chance that it is viral, and what share of calls is false.
+"""The probability that a record is viral, and the false discovery rate of calls.
 
-A bundle's `Calibration` is a rising line from p_virus to the probability of a virus, in data with
-a known share of viruses; one line for each of a few numbers of scored chunks, since many chunks
-that agree say more than one, and of their lengths, since a long chunk says more than a short one.
-Elsewhere that share is another; the rest is arithmetic on it.
+The `Calibration` of a bundle consists of rising curves from p_virus to the probability of a virus
+in data with a known share of viruses (the prevalence). There are several curves for different
+numbers and lengths of scored chunks, because many chunks are better evidence than one, and long
+chunks better than short ones. Samples have another prevalence; this module converts to it.
 """
 
 from collections.abc import Iterable
@@ -17,37 +17,37 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-#: An estimated share of viruses has 6 decimals and is neither 0 nor 1.
+#: An estimated prevalence has 6 decimals and is neither 0 nor 1.
 _DECIMALS = 6
 _LEAST = 10**-_DECIMALS
-#: Viruses, and others, that a sample is taken to have beside its own records.
+#: Number of viruses, and of others, that the estimate adds to the records of a sample.
 _PRIOR = 2
-#: Scores that `least_score` looks at.
+#: Number of steps in which `least_score` scans the scores.
 _STEPS = 1000
 
 
 def line_numbers(calibration: Calibration, chunks: Int64, bases: Int64) -> Int64:
-    """Return which line is for records; any if they are unscored.
+    """Return the number of the curve of each record; for an unscored record any number.
 
     Args:
-        calibration: of the bundle that gave the scores.
-        chunks: scored chunks of each record.
-        bases: of a chunk of each record, the mean.
+        calibration: calibration of the bundle that computed the scores.
+        chunks: number of scored chunks of each record.
+        bases: mean length of the chunks of each record.
     """
     firsts = [(line.chunks, line.bases) for line in calibration.lines]
     return last_reached(firsts, np.maximum(chunks, 1), bases)
 
 
 def last_reached(firsts: Iterable[tuple[int, int]], chunks: Int64, bases: Int64) -> Int64:
-    """Return which line is the last that asks for no more chunks and bases than records have.
+    """Return the last curve of which each record reaches the minima.
 
     Args:
-        firsts: the least chunks, and bases of a chunk, of each line, rising.
-        chunks: scored chunks of each record.
-        bases: of a chunk of each record, the mean.
+        firsts: minimum number and mean length of chunks of each curve, rising.
+        chunks: number of scored chunks of each record.
+        bases: mean length of the chunks of each record.
 
     Returns:
-        numbers of lines, -1 where each asks for more.
+        numbers of curves; -1 if a record reaches the minima of none.
     """
     found = np.full(len(chunks), -1, dtype=np.int64)
     for number, (least_chunks, least_bases) in enumerate(firsts):
@@ -56,11 +56,11 @@ def last_reached(firsts: Iterable[tuple[int, int]], chunks: Int64, bases: Int64)
 
 
 def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Float64:
-    """Return P(virus) of records where the share of viruses is the calibration's.
+    """Return P(virus) of records at the prevalence of the calibration.
 
     Args:
-        calibration: of the bundle that gave the scores.
-        line: number of the line for each record.
+        calibration: calibration of the bundle that computed the scores.
+        line: number of the curve of each record.
         scores: p_virus of each record, from 0 to 1.
     """
     found = np.empty(len(scores))
@@ -71,12 +71,12 @@ def probabilities(calibration: Calibration, line: Int64, scores: Float64) -> Flo
 
 
 def least_score(calibration: Calibration, prevalence: float, probability: float) -> float:
-    """Return a p_virus below that of every record whose chance of a virus exceeds `probability`.
+    """Return a p_virus below that of every record with a P(virus) above `probability`.
 
     Args:
-        calibration: of the bundle that gives the scores.
-        prevalence: share of viruses that the chance is for.
-        probability: of a virus.
+        calibration: calibration of the bundle that computes the scores.
+        prevalence: share of viruses in the sample.
+        probability: lower bound of P(virus).
     """
     scores = np.linspace(0, 1, _STEPS + 1)
     fitted = [np.interp(scores, line.scores, line.probabilities) for line in calibration.lines]
@@ -86,11 +86,11 @@ def least_score(calibration: Calibration, prevalence: float, probability: float)
 
 
 def at_prevalence(probability: Float64, before: float, after: float) -> Float64:
-    """Turn probabilities for one share of viruses into those for another.
+    """Convert probabilities from one prevalence to another.
 
-    The odds are multiplied by the ratio of the shares' odds: Saerens, Latinne and Decaestecker
-    2002, equation 2.4. What it takes for granted is that viral records, and the others, score as
-    those of the data that the calibration was fitted on.
+    The odds are multiplied by the ratio of the odds of the prevalences (Saerens, Latinne and
+    Decaestecker 2002, equation 2.4). This assumes that the scores of viral records, and of others,
+    are distributed as in the data that the calibration was fitted on.
     """
     virus = probability * after / before
     other = (1 - probability) * (1 - after) / (1 - before)
@@ -98,16 +98,16 @@ def at_prevalence(probability: Float64, before: float, after: float) -> Float64:
 
 
 def estimate_prevalence(probability: Float64, counts: Int64, before: float) -> float:
-    """Return the share of viruses that makes a sample's scores most likely.
+    """Return the share of viruses that makes the scores of a sample most likely.
 
-    It is what the EM of Saerens et al. climbs to where `_PRIOR` viruses and as many others are
-    among the records beside, so that a few records alone say little. The likelihood is concave in
-    the share, so the zero of its slope is found by halving an interval, which is sure to end.
+    The EM algorithm of Saerens et al. converges to it if `_PRIOR` viruses and as many others are
+    added to the records; so a few records change the estimate little. The likelihood is concave in
+    the share. So bisection finds the zero of its slope, and always ends.
 
     Args:
-        probability: P(virus) for a share of `before`, of each kind of record.
-        counts: how many records there are of each kind.
-        before: share of viruses that the calibration is for.
+        probability: P(virus) of each kind of record at the prevalence `before`.
+        counts: number of records of each kind.
+        before: prevalence of the calibration.
 
     Returns:
         a number with 6 decimals from 0.000001 to 0.999999.
@@ -123,13 +123,13 @@ def estimate_prevalence(probability: Float64, counts: Int64, before: float) -> f
 
 
 def false_discovery_rates(probability: Float64, counts: Int64) -> Float64:
-    """Return the share of false viruses to expect among each kind of record and all above it.
+    """Return the false discovery rate to expect if each kind of record is the last one called.
 
-    That is the mean of 1 - P(virus) over the records whose P(virus) is as high or higher.
+    It is the mean of 1 - P(virus) over the records with this P(virus) or a higher one.
 
     Args:
         probability: P(virus) of each kind of record.
-        counts: how many records there are of each kind, one or more.
+        counts: number of records of each kind, one or more.
     """
     falling, kind = np.unique(-probability, return_inverse=True)
     records = np.bincount(kind, weights=counts)

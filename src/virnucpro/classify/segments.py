@@ -1,9 +1,9 @@
-"""Viral stretches of a record: where the scores of its chunks change, and which side is viral.
+"""Viral segments of a record, found by changes in the scores of its chunks.
 
-PELT finds the changes of the mean log odds that pay for a penalty (Killick et al. 2012; the library
-is fastcpd); a stretch between two of them is viral where its mean is above 0. The constants were
-chosen on phages and bacteria that `compact` was trained on; docs/contigs.md says how good they are
-on others, docs/log.md what else was tried.
+PELT (Killick et al. 2012, as implemented in fastcpd) finds the changes of the mean log odds that
+outweigh a penalty. The segment between two changes is viral if its mean is above 0. The constants
+were chosen on phages and bacteria that `compact` was trained on; docs/contigs.md shows how well
+they work on others, and docs/log.md what else was tried.
 """
 
 import math
@@ -19,27 +19,27 @@ Float64 = NDArray[np.float64]
 
 #: Records with fewer scored chunks are not segmented.
 LEAST_CHUNKS = 10
-#: Chunks of the shortest viral stretch.
+#: Number of chunks of the shortest viral segment.
 _SHORTEST = 5
-#: Log odds beyond this say nothing more.
+#: Log odds are clipped at this absolute value.
 _LARGEST = 3.0
-#: What a change must save: half of the squared log odds, in units of their noise's variance.
+#: Least gain of a change: half of the squared log odds, in units of the variance of their noise.
 _PENALTY = 10.0
-#: Variance of the noise at least.
+#: Lower bound of the variance of the noise.
 _LEAST_NOISE = 0.5
-#: PELT takes quadratic time where nothing changes: most chunks that it is given at once.
+#: Largest number of chunks for PELT, which takes quadratic time if nothing changes.
 _WINDOW = 2000
 
 
 class Segment(NamedTuple):
-    """Some chunks in a row, from index `start` to before `end`."""
+    """Consecutive chunks, from index `start` up to but not including `end`."""
 
     start: int
     end: int
 
 
 def viral_segments(scores_C: Float64) -> list[Segment]:
-    """Return the viral stretches of a record, in order and apart from each other.
+    """Return the viral segments of a record, in order; no two of them touch.
 
     Args:
         scores_C: score of each scored chunk, from 0 to 1, in order.
@@ -48,7 +48,7 @@ def viral_segments(scores_C: Float64) -> list[Segment]:
         return []
     odds_C = _log_odds(scores_C)
     viral: list[Segment] = []
-    for start, end in _stretches(odds_C / _noise(odds_C)):
+    for start, end in _segments(odds_C / _noise(odds_C)):
         if odds_C[start:end].mean() > 0:
             touches = viral and viral[-1].end == start
             viral.append(Segment(viral.pop().start if touches else start, end))
@@ -56,28 +56,28 @@ def viral_segments(scores_C: Float64) -> list[Segment]:
 
 
 def mean_score(scores_C: Float64) -> float:
-    """Return the score whose log odds are the mean of those by which stretches are viral."""
+    """Return the score at the mean of the clipped log odds, which decides whether it is viral."""
     return float(1 / (1 + np.exp(-_log_odds(scores_C).mean())))
 
 
 def _log_odds(scores_C: Float64) -> Float64:
-    """Return the log odds of scores, cut off where they say nothing more."""
+    """Return the clipped log odds of scores."""
     with np.errstate(divide="ignore"):
         odds_C: Float64 = np.log(scores_C) - np.log1p(-scores_C)
     return odds_C.clip(-_LARGEST, _LARGEST)
 
 
 def _noise(odds_C: Float64) -> float:
-    """Return the standard deviation of the noise, by the differences of neighbours (Rice 1984)."""
+    """Return the standard deviation of the noise, from differences of neighbours (Rice 1984)."""
     variance = float(np.square(np.diff(odds_C)).mean()) / 2
     return math.sqrt(max(variance, _LEAST_NOISE))
 
 
-def _stretches(values_C: Float64) -> Iterator[Segment]:
-    """Cut a record where the mean changes of values whose noise has variance 1.
+def _segments(values_C: Float64) -> Iterator[Segment]:
+    """Cut a record where the mean of its values changes; their noise has variance 1.
 
-    A long record is cut a window at a time. What lies behind the last change in a window is
-    looked at again in the next; where nothing changes, half of the window is passed.
+    A long record is cut one window at a time. The next window begins at the last change in the
+    window, or in its middle if nothing changes.
     """
     start, chunks = 0, len(values_C)
     while chunks - start > _WINDOW:
@@ -89,7 +89,7 @@ def _stretches(values_C: Float64) -> Iterator[Segment]:
 
 
 def _changes(values_C: Float64) -> list[int]:
-    """Return the indices before which the mean changes, neither end among them."""
+    """Return the indices before which the mean changes, without both ends."""
     found = detect_mean(
         values_C[:, np.newaxis],
         beta=_PENALTY,
