@@ -1,8 +1,8 @@
 """The pages of the documentation: their blocks, and the commands in them.
 
-A block that is fenced as `bash` holds commands that a test runs, `python` a program that it runs,
-and `text` behind one of these is what it says. `console` holds commands, each behind `$ `, that
-need what a test has not (other machines, a network, data of the user) and are parsed instead.
+A block fenced as `bash` holds commands that a test runs, `python` a program that it runs, and
+`text` after one of these their output. `console` holds commands after `$ ` that need other
+machines, a network or data of the user; a test parses them.
 """
 
 import re
@@ -20,10 +20,10 @@ _OPERATORS = set("();<>|&")
 
 
 class Block(NamedTuple):
-    """What is between two fences.
+    """A fenced block.
 
     Attributes:
-        kind: what the first fence says: `bash`, `console`, ...
+        kind: word on the first fence: `bash`, `console`, ...
         text: the lines.
     """
 
@@ -57,7 +57,7 @@ def console_commands(text: str) -> Iterator[str]:
 
 
 def arguments_in(command: str) -> Iterator[list[str]]:
-    """Yield what follows each `virnucpro` in a line of a shell, up to an operator."""
+    """Yield the arguments of each `virnucpro` in a line of shell, up to an operator."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words = list(lexer)

@@ -1,4 +1,4 @@
-"""Every command that README.md shows runs as it stands."""
+"""Every command in README.md runs unchanged."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def _made(directory: Path) -> Path:
 
 
 def _pretend_set_up(clone: Path) -> None:
-    """Use this environment in place of the one that `make` would install once more."""
+    """Use this environment instead of the one that `make` would install."""
     binaries = clone / ".venv" / "bin"
     binaries.mkdir(parents=True)
     for name, options in (("python", ""), ("virnucpro", "-m virnucpro")):

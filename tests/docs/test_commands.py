@@ -1,4 +1,4 @@
-"""Every command in the documentation is run, or parsed where it needs what a test has not."""
+"""Every command in the documentation runs, or is parsed if a test cannot run it."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ def test_commands_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def _answer(command: str) -> str:
-    """Run a line; return what it says on standard output."""
+    """Run a line and return its standard output."""
     if command.startswith("virnucpro "):
         (arguments,) = arguments_in(command)
         done = run(*arguments)
@@ -66,15 +66,15 @@ def _answer(command: str) -> str:
 
 
 def _differences(said: str, shown: str) -> list[tuple[str, str]]:
-    """Return words that differ; fractions may in what machines round otherwise."""
+    """Return words that differ; fractions may differ by what machines round differently."""
     pairs = zip_longest(said.split(), shown.split(), fillvalue="(missing)")
     return [(a, b) for a, b in pairs if a != b and not _are_close(a, b)]
 
 
 def _are_close(a: str, b: str) -> bool:
-    """Tell whether fractions agree in what a reader can rely on, which is two digits.
+    """Return whether two fractions agree in two digits.
 
-    The others differ from one CPU to the next (docs/speed.md). Counts and calls do not.
+    Further digits differ between CPUs (docs/speed.md). Counts and calls do not.
     """
     if not all(re.fullmatch(r"\d+\.\d+,?", word) for word in (a, b)):
         return False
@@ -128,7 +128,7 @@ def test_wrong_commands_are_not_parsed(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_no_command_escapes(page: Path) -> None:
-    """Commands are in `bash` or `console` blocks, each of these in a line of its own."""
+    """Commands are in `bash` or `console` blocks only, each in a line of its own."""
     command = re.compile(r"^\s*(\$ )?virnucpro [a-z]", re.MULTILINE)
     for kind, text in blocks_of(page):
         assert kind in ("bash", "console") or not command.search(text), text

@@ -12,12 +12,12 @@ BENCHMARKS = ROOT / "benchmarks"
 MEASURED = BENCHMARKS / "2026-11-23-compact-500.json"
 CALLS = json.loads((BENCHMARKS / "2026-11-23-compact-calls.json").read_bytes())
 ROWS = re.findall(r"^\| ([\d.]+) % \|" + r" ([\d.,]+|-)(?: %)? \|" * 7 + "$", PAGE, re.MULTILINE)
-#: Recall at 1 % false positives, as the page says it.
+#: Recall at 1 % false positives, as on the page.
 RECALL_AT_1 = 0.423
 
 
 def called_at(share: float) -> tuple[float, float]:
-    """Return the shares of viral reads, and of others, that are called virus."""
+    """Return the shares of viral and other reads that are called virus."""
     counts = CALLS["called"][f"{share:g}"]
     return counts["viral"] / CALLS["viral_reads"], counts["other"] / CALLS["other_reads"]
 

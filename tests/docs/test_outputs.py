@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs" / "outputs.md").read_text()
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the output directory of a run that writes all that it can."""
+    """Return the output directory of a run that writes every file."""
     directory = tmp_path_factory.mktemp("outputs") / "out"
     calls = [word for call in ("virus", "other", "unscored") for word in ("--write", call)]
     done = run("predict", EXAMPLES[1], "-o", directory, "--legacy", "--bam", *calls)

@@ -1,4 +1,4 @@
-"""The site builds without a warning, holds together, and asks nothing of any other host."""
+"""The site builds without warnings, has no broken link, and loads nothing from other hosts."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 import virnucpro
 from processes import ROOT
 
-#: Attributes whose target a browser fetches by itself; of `link`, those of these relations.
+#: Attributes with a target that a browser fetches by itself.
 FETCHED = {
     ("audio", "src"), ("embed", "src"), ("iframe", "src"), ("img", "src"), ("img", "srcset"),
     ("object", "data"), ("script", "src"), ("source", "src"), ("video", "src"),
@@ -22,7 +22,7 @@ NOT_FETCHED = {"canonical", "next", "prev", "author", "license"}
 
 
 class Page(HTMLParser):
-    """What a page of the site names: anchors, links, and what a browser fetches."""
+    """The anchors and links of a page, and what a browser fetches for it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the site, and what was said while it was built."""
+    """Return the site and the output of its build."""
     site = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
@@ -74,7 +74,7 @@ def test_links_lead_somewhere(pages: dict[Path, Page]) -> None:
     broken = [
         (path.name, link)
         for path, page in pages.items()
-        if path.name != "404.html"  # is shown at any address, so that its links are from the root
+        if path.name != "404.html"  # shown at any address, so its links start at the root
         for link in page.links + page.fetched
         if not _leads_somewhere(path, link, pages)
     ]

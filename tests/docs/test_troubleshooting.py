@@ -1,4 +1,4 @@
-"""The messages that docs/troubleshooting.md quotes are those of the program."""
+"""The messages that docs/troubleshooting.md quotes are in the program."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ QUOTED = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 
 @cache
 def texts() -> list[str]:
-    """Return every text of the program but docstrings, with a … for what it fills in."""
+    """Return every string of the program except docstrings, with … for inserted values."""
     found = []
     for path in (ROOT / "src").rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text())))
