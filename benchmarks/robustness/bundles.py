@@ -213,6 +213,7 @@ def _program(content: bytes, folder: Path) -> bool:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", b"3\n")
         archive.writestr("archive/data/0", bytes(64))
     return _weights(file.getvalue(), folder, is_head=False)
 

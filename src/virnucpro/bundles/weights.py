@@ -16,7 +16,7 @@ from virnucpro.bundles.foreign import (
     open_regular,
     read_json,
 )
-from virnucpro.bundles.pickles import LEGACY_START, read_pickled
+from virnucpro.bundles.torch_files import LEGACY_START, read_state_dict
 from virnucpro.errors import BundleError, reading
 
 #: Files of a directory in Hugging Face's layout, the first that is there counts.
@@ -142,7 +142,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     with reading(path, "get it again", BundleError), open_regular(path) as file:
         start = file.read(_FIRST_BYTES)
     if start.startswith(_PICKLED):
-        return read_pickled(path)
+        return read_state_dict(path)
     if start[8:9] != b"{":  # safetensors: the length of a JSON object in eight bytes, then that
         text = start.lstrip().lower()
         for known, what in _OTHERS:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from virnucpro.errors import RunError
+from virnucpro.bundles.torch_files import read_torch_file
+from virnucpro.errors import RunError, reading
 from virnucpro.files import write_whole
 from virnucpro.training.hyperparameters import Recipe
 from virnucpro.training.trainee import WORD_VECTORS, Trainee
@@ -251,12 +252,8 @@ class Loop:
         write_whole(self.checkpoint, packed.getvalue())
 
     def _resume(self, path: Path) -> None:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:
-            raise RunError(f"{path}: is damaged; remove it, and training begins anew") from error
+        with reading(path, "remove it to start the training again", RunError):
+            content: Any = read_torch_file(path)
         if content["recipe"] != repr(self.recipe):
             raise RunError(f"{path}: is of another recipe ({content['recipe']}); give another file")
         self.position = Position(**content["position"])

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from virnucpro.bundles.pickles import read_pickled
+from virnucpro.bundles.torch_files import read_state_dict
 from virnucpro.errors import BundleError
 
 STATE = {
@@ -51,19 +51,19 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def test_a_state_dict(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "model.bin")
-    assert_equal(read_pickled(tmp_path / "model.bin"), STATE)
+    assert_equal(read_state_dict(tmp_path / "model.bin"), STATE)
 
 
 def test_parameters_in_an_ordered_dict(tmp_path: Path) -> None:
     state = collections.OrderedDict(weight=nn.Parameter(torch.ones(2, 3)))
     torch.save(state, tmp_path / "model.bin")
-    assert_equal(read_pickled(tmp_path / "model.bin"), {"weight": torch.ones(2, 3)})
+    assert_equal(read_state_dict(tmp_path / "model.bin"), {"weight": torch.ones(2, 3)})
 
 
 def test_what_fair_esm_saves(tmp_path: Path) -> None:
     content = {"args": argparse.Namespace(layers=3), "cfg": {"a": [1, None]}, "model": STATE}
     torch.save(content, tmp_path / "esm2.pt")
-    assert_equal(read_pickled(tmp_path / "esm2.pt"), STATE)
+    assert_equal(read_state_dict(tmp_path / "esm2.pt"), STATE)
 
 
 def test_the_whole_module_of_a_published_head(
@@ -73,14 +73,14 @@ def test_the_whole_module_of_a_published_head(
     monkeypatch.setattr("__main__.MLPClassifier", MLPClassifier, raising=False)
     head = MLPClassifier()
     torch.save(head, tmp_path / "500_model.pth")
-    assert_equal(read_pickled(tmp_path / "500_model.pth"), dict(head.state_dict()))
+    assert_equal(read_state_dict(tmp_path / "500_model.pth"), dict(head.state_dict()))
 
 
 def test_tensors_are_mapped_and_the_file_is_never_written(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     torch.save({"weight": torch.zeros(1000)}, path)
     before = path.read_bytes()
-    read_pickled(path)["weight"].fill_(1.0)
+    read_state_dict(path)["weight"].fill_(1.0)
     assert path.read_bytes() == before
 
 
@@ -98,19 +98,25 @@ def write(path: Path, program: bytes, **entries: bytes) -> Path:
     """Write a checkpoint whose pickle is `program`."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/version", b"3\n")
         for name, content in entries.items():
             archive.writestr(f"archive/data/{name}", content)
     return path
 
 
-def tensor_program(size: str, stride: str, count: int = 4, key: str = "0") -> bytes:
-    """Return a pickle of one tensor in text opcodes."""
+def numbers(*values: int) -> bytes:
+    """Return the opcodes of a tuple of numbers."""
+    each = [b"\x8a\x08" + value.to_bytes(8, "little", signed=True) for value in values]
+    return b"(" + b"".join(each) + b"t"
+
+
+def tensor_program(size: bytes, stride: bytes, count: int = 4, key: str = "0") -> bytes:
+    """Return a pickle of one tensor."""
     return (
         b"\x80\x02}(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(("
         b"X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
-         b"X" + struct.pack("<I", len(key)) + key.encode() + b"X\x03\x00\x00\x00cpuI"
-        + str(count).encode() + b"\ntQI0\n" + size.encode() + stride.encode()
-        + b"\x89N}tRu."
+         b"X" + struct.pack("<I", len(key)) + key.encode() + b"X\x03\x00\x00\x00cpu"
+        + numbers(count)[1:-1] + b"tQK\x00" + size + stride + b"\x89N}tRu."
     )  # fmt: skip
 
 
@@ -141,14 +147,21 @@ PROGRAMS = {
     "a name with dots": b"\x80\x04\x8c\x08builtins\x8c\x0beval.__call\x93.",
     "a long string": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x.",
     "a long frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"}.",
-    "storage outside": tensor_program("(I4\nt", "(I1\nt", key="../../../etc/passwd"),
-    "storage missing": tensor_program("(I4\nt", "(I1\nt", key="9"),
-    "storage larger than its file": tensor_program("(I4\nt", "(I1\nt", count=1 << 40),
-    "tensor beyond its storage": tensor_program("(I400\nt", "(I1\nt"),
-    "tensor expanded": tensor_program("(I1000000\nI1000000\nt", "(I0\nI0\nt"),
-    "negative size": tensor_program("(I-4\nt", "(I1\nt"),
-    "strange strides": tensor_program("(I2\nI2\nt", "(I1\nI2\nt"),
-    "size of text": tensor_program("(X\x01\x00\x00\x004t", "(I1\nt"),
+    "storage outside": tensor_program(numbers(4), numbers(1), key="../../../etc/passwd"),
+    "storage missing": tensor_program(numbers(4), numbers(1), key="9"),
+    "storage larger than its file": tensor_program(numbers(4), numbers(1), count=1 << 40),
+    "tensor beyond its storage": tensor_program(numbers(400), numbers(1)),
+    "tensor expanded": tensor_program(numbers(1000000, 1000000), numbers(0, 0)),
+    "negative size": tensor_program(numbers(-4), numbers(1)),
+    "strange strides": tensor_program(numbers(2, 2), numbers(1, 2)),
+    "negative offset": tensor_program(numbers(4), numbers(1)).replace(
+        b"QK\x00", b"QJ" + b"\xff" * 4
+    ),
+    "negative storage": tensor_program(numbers(4), numbers(1), count=-4),
+    "storage over the one behind it": tensor_program(numbers(8), numbers(1), count=8),
+    "a tensor of gigabytes": b"\x80\x02ctorch\nFloatTensor\n" + numbers(1 << 34) + b"R.",
+    "bytes by the gigabyte": b"\x80\x02c__builtin__\nbytearray\n" + numbers(1 << 33) + b"R.",
+    "size of text": tensor_program(b"(X\x01\x00\x00\x004t", numbers(1)),
 }
 
 
@@ -163,7 +176,7 @@ def assert_refused(path: Path) -> None:
     """Check that a file is refused in one line and that nothing else happened."""
     before = sorted(path.parent.iterdir())
     with pytest.raises(BundleError) as error:
-        read_pickled(path)
+        read_state_dict(path)
     said = str(error.value)
     assert said.startswith(f"{path}: cannot be read (")
     assert "\n" not in said
@@ -183,10 +196,10 @@ def test_a_hostile_program_is_refused(place: Path, name: str) -> None:
 
 
 def test_the_programs_are_what_they_seem(place: Path) -> None:
-    program = tensor_program("(I2\nI2\nt", "(I2\nI1\nt")
+    program = tensor_program(numbers(2, 2), numbers(2, 1))
     pickletools.dis(program, io.StringIO())
-    numbers = struct.pack("<4f", 1, 2, 3, 4)
-    found = read_pickled(write(place / "model.bin", program, **{"0": numbers}))
+    storage = struct.pack("<4f", 1, 2, 3, 4)
+    found = read_state_dict(write(place / "model.bin", program, **{"0": storage}))
     assert_equal(found, {"w": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})
 
 
@@ -218,16 +231,44 @@ def test_two_entries_of_one_name_are_refused(place: Path) -> None:
     assert_refused(path)
 
 
-def test_big_endian_numbers_are_refused(place: Path) -> None:
-    path = write(place / "model.bin", tensor_program("(I4\nt", "(I1\nt"), **{"0": bytes(16)})
+def test_big_endian_numbers_are_swapped(place: Path) -> None:
+    program, storage = tensor_program(numbers(4), numbers(1)), struct.pack(">4f", 1, 2, 3, 4)
+    path = write(place / "model.bin", program, **{"0": storage})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/byteorder", b"big")
+    assert_equal(read_state_dict(path), {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])})
+    assert storage in path.read_bytes()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_compressed_storages_are_refused(place: Path, method: int) -> None:
+    path = write(place / "model.bin", tensor_program(numbers(4), numbers(1)))
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("archive/data/0", bytes(16))
+    assert_refused(path)
+
+
+@pytest.mark.parametrize("kind", ["before", "behind", "comment"])
+def test_a_zip_in_which_two_directories_can_be_found_is_refused(place: Path, kind: str) -> None:
+    path = write(place / "model.bin", tensor_program(numbers(4), numbers(1)), **{"0": bytes(16)})
+    content = path.read_bytes()
+    other = write(place / "other.bin", b"}.").read_bytes()
+    if kind == "comment":
+        content = content[:-2] + struct.pack("<H", len(other)) + other
+    path.write_bytes(other + content if kind == "before" else content + other)
+    assert_refused(path)
+
+
+def test_names_that_differ_in_case_are_refused(place: Path) -> None:
+    path = write(place / "model.bin", b"}.")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/DATA.pkl", pickle.dumps(STATE))
     assert_refused(path)
 
 
 def test_a_missing_file_is_one_line(place: Path) -> None:
     with pytest.raises(BundleError, match="No such file"):
-        read_pickled(place / "model.bin")
+        read_state_dict(place / "model.bin")
 
 
 @settings(
@@ -242,7 +283,7 @@ def test_bytes_changed_anywhere_are_refused_or_read(tmp_path: Path, data: st.Dat
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
     try:
-        found = read_pickled(path)
+        found = read_state_dict(path)
     except BundleError as error:
         assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
     else:
