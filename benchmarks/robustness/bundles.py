@@ -49,14 +49,14 @@ TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x02\x85K\x
 #: Steps of pickles: how many values they need on the stack, by how many it grows, and the bytes.
 STEPS = (
     *((0, 1, step) for step in (
-        b"N", b")", b"]", b"}", b"K\x02", b"\x8a\x05\xff\xff\xff\xff\x7f", b"F1\n", b"\x8f", W,
-        TENSOR, STORAGE, b"h\x00", LINEAR, b"ctorch._utils\n_rebuild_parameter\n",
+        b"N", b")", b"]", b"}", b"K\x02", b"\x8a\x05\xff\xff\xff\xff\x7f", b"G?\xf0" + bytes(6),
+        b"\x8f", W, TENSOR, STORAGE, b"h\x00", LINEAR, b"ctorch._utils\n_rebuild_parameter\n",
         b"ctorch\nSize\n", b"ccollections\nOrderedDict\n)R", b"c__builtin__\nset\n",
-        b"cos\nsystem\n", b"I01\n", b"(" + 300 * b"K\x01" + b"t", LINEAR + b")\x81",
-        b"B\x02\x00\x00\x00ab", b"L1L\n", b"(l",
+        b"cos\nsystem\n", b"\x88", b"(" + 300 * b"K\x01" + b"t", LINEAR + b")\x81",
+        b"U\x02ab", b"\x8a\x01\x01",
     )),
     *((1, 0, step) for step in (
-        b"\x85", b"q\x00", b"\x94", b"q\x01h\x01\x86", 20 * b"q\x01h\x01\x86", b"}b", b"Na", b"Q",
+        b"\x85", b"q\x00", b"q\x02", b"q\x01h\x01\x86", 20 * b"q\x01h\x01\x86", b"}b", b"Na", b"Q",
         W + b"K\x02s", W + TENSOR + b"s", b"(" + W + TENSOR + b"u", b")K\x02s", b"h\x00h\x00s",
         b"h\x00a", b"}X\x0b\x00\x00\x00_parameters}" + W + TENSOR + b"ssb",
         b"(h\x00h\x00e", b"(h\x00h\x00u", b"r\xff\xff\xff\x7f",

@@ -87,6 +87,12 @@ def modules() -> bytes:
     return program + b"."
 
 
+def colliding() -> bytes:
+    """Return a dict of numbers that all have the same hash."""
+    keys = [(i * ((1 << 61) - 1)).to_bytes(16, "little") for i in range(1, 130_000)]
+    return b"\x80\x02}(" + b"".join(b"\x8a\x10" + key + b"N" for key in keys) + b"u."
+
+
 PROGRAMS = {
     "a key of nested tuples": (b"\x80\x02}" + nested() + b"K\x01s.", "tuples within tuples"),
     "a set of nested tuples": (
@@ -98,8 +104,9 @@ PROGRAMS = {
     "a million steps": (b"\x80\x02" + b"N" * 600_000 + b"}.", "steps"),
     "a number of a megabyte": (
         b"\x8b\x00\x00\x10\x00" + b"\x01" * (1 << 20) + b".",
-        "Unsupported operand",
+        "a number that no size needs",
     ),
+    "keys of the same hash": (colliding(), "a number that no size needs"),
     "a memo beyond all": (b"\x80\x02}r\xff\xff\xff\x7fj\xff\xff\xff\x7f.", "holds no weights"),
 }
 

@@ -222,6 +222,18 @@ def test_what_is_no_zip_is_refused(place: Path, content: bytes) -> None:
     assert_refused(place / "model.bin")
 
 
+@pytest.mark.parametrize("place_of", ["storage", "tensor"])
+def test_gigabytes_that_an_old_file_only_claims(place: Path, place_of: str) -> None:
+    path = place / "model.bin"
+    torch.save({"w": torch.ones(4)}, path, _use_new_zipfile_serialization=False)
+    assert_equal(read_state_dict(path), {"w": torch.ones(4)})
+    old = {"storage": b"K\x04N", "tensor": b"K\x04\x85"}[place_of]
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(b"K\x04" + old[2:], numbers(1 << 33)[1:-1] + old[2:]))
+    assert_refused(path)
+
+
 def test_two_entries_of_one_name_are_refused(place: Path) -> None:
     path = place / "model.bin"
     with zipfile.ZipFile(path, "w") as archive:

@@ -26,8 +26,8 @@ from virnucpro.errors import BundleError, reading
 
 #: First bytes of checkpoints older than PyTorch 1.6: a number as a pickle of protocol 2.
 LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-#: Pickles of a legacy file: a number, a version, the system, the object, the storages' keys.
-_LEGACY_PICKLES = 5
+#: Pickles that follow in such a file: a version, the system, the object, the storages' keys.
+_LEGACY_PICKLES = 4
 #: Most bytes of a pickle, which holds names and sizes only: that of ESM-2 15B has 0.3 MB.
 _LONGEST_PICKLE = 1 << 22
 #: Most instructions of a pickle; that of ESM-2 15B has 30,000.
@@ -35,6 +35,8 @@ _MOST_STEPS = 1 << 19
 #: Most uses of a tuple beyond its first. Hashing a tuple that contains another twice, sixty times
 #: over, takes 2^60 steps; sixteen uses allow a factor of 3^5.
 _MOST_SHARED_TUPLES = 16
+#: Most bits of a number. Among longer ones, a million can have the same hash.
+_MOST_BITS = 64
 #: Deepest nesting of modules, and of dicts around the state dict.
 _DEEPEST = 8
 _LONGEST_NAME = 200
@@ -116,12 +118,11 @@ def _load(path: Path) -> tuple[object, set[int] | None]:
     with open_regular(path) as file:
         is_legacy = file.read(len(LEGACY_START)) == LEGACY_START
         if is_legacy:
-            file.seek(0)
             program = io.BytesIO(file.read(_LONGEST_PICKLE))
             for _ in range(_LEGACY_PICKLES):
                 _check_program(program)
     sizes = None if is_legacy else _check_archive(path)
-    stand_ins = [(_Inert, name.replace(" ", ".")) for name in _INERT]
+    stand_ins: list[Any] = [(_Inert, name.replace(" ", ".")) for name in _INERT]
     with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an error follows each, in one line
         try:
@@ -178,9 +179,11 @@ def _check_program(program: BinaryIO) -> None:
         if opcode.name == "GLOBAL" and argument not in _NAMES:
             name = str(argument).replace(" ", ".")[:100]
             raise ValueError(f"it names {name!r}, which weights do not need")
+        if isinstance(argument, int) and argument.bit_length() > _MOST_BITS:
+            raise ValueError("a number that no size needs")
         if opcode.name in _PUTS:
             if is_tuple:
-                tuples.add(argument)
+                tuples.add(int(argument or 0))
             continue
         if opcode.name in _GETS:
             is_tuple = argument in tuples
