@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from checkpoints import SIZES, write_transformers
+from checkpoints import ESM_C_SIZES, SIZES, write_esm_c, write_transformers
 from rehearsal import measured
 
 _LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
@@ -32,7 +32,7 @@ def main() -> None:
     """Add the encoder, write proteins, embed them, print and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--model", choices=list(SIZES), default="650M")
+    parser.add_argument("--model", choices=[*SIZES, *ESM_C_SIZES], default="650M")
     parser.add_argument("--sequences", type=int, default=100_000)
     parser.add_argument("--length", type=int, default=300, help="mean; half to one and a half")
     parser.add_argument("--precision", default="auto")
@@ -52,9 +52,14 @@ def main() -> None:
         return
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "home" / name).exists():
-        write_transformers(directory / "esm2", SIZES[arguments.model])
-        measured("models", "add", name, directory / "esm2")
-        shutil.rmtree(directory / "esm2")
+        published = directory / "published"
+        if arguments.model in ESM_C_SIZES:
+            weights = published / "data" / "weights" / f"{arguments.model}.pth"
+            write_esm_c(weights, ESM_C_SIZES[arguments.model])
+        else:
+            write_transformers(published, SIZES[arguments.model])
+        measured("models", "add", name, published)
+        shutil.rmtree(published)
     if not proteins.exists():
         write_proteins(proteins, arguments.sequences, arguments.length)
     found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **vars(arguments)}

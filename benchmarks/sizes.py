@@ -1,9 +1,12 @@
-"""Every size of ESM-2 in every precision: memory it needs and tokens/s, with random weights.
+"""Every size of ESM-2 and ESM C in every precision: memory and tokens/s, with random weights.
 
     python benchmarks/sizes.py --json sizes.json
     python benchmarks/sizes.py --model 3B --torchao
+    python benchmarks/sizes.py --model esmc-600m --model esmc-600m-as-esm2 --precision fp16
 
-`--torchao` also times its weight-only 8 and 4 bits around the same steps, without kernels of ours.
+`esmc-600m-as-esm2` is an ESM-2 of the layers and width of that ESM C: the products of a block have
+12 D^2 weights in both. `--torchao` also times its weight-only 8 and 4 bits around the same steps,
+without kernels of ours.
 """
 
 import argparse
@@ -11,27 +14,38 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from checkpoints import SIZES, Size
+from checkpoints import ESM_C_SIZES, SIZES, feed_forward
 from virnucpro.bench.samples import protein_sample, whole_packs
 from virnucpro.bundles import Model
 from virnucpro.bundles.settle import settle
-from virnucpro.encoders import Esm2, Esm2Config, Tokens, encode_means
+from virnucpro.encoders import Esm2Config, Tokens, Transformer, encode_means
+from virnucpro.encoders.esm_c import EsmCConfig
+from virnucpro.encoders.precision import DTYPES
 from virnucpro.encoders.speed import speed_up
-from virnucpro.encoders.table import memory_of
+from virnucpro.encoders.table import build, memory_of, spec_of
 from virnucpro.errors import SettingsError
 
 _PASSES = 4
 _SAMPLE = "500 bp"
+Sizes = Esm2Config | EsmCConfig
+CONFIGS: dict[str, Sizes] = {
+    **{name: Esm2Config(*size, vocabulary=33) for name, size in SIZES.items()},
+    **{
+        name: EsmCConfig(*size, feed_forward(size.width), vocabulary=64)
+        for name, size in ESM_C_SIZES.items()
+    },
+    **{f"{x}-as-esm2": Esm2Config(*size, vocabulary=33) for x, size in ESM_C_SIZES.items()},
+}
 
 
 def main() -> None:
     """Measure each, print a line each, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", action="append", choices=list(SIZES))
+    parser.add_argument("--model", action="append", choices=list(CONFIGS))
     parser.add_argument("--precision", action="append")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -39,7 +53,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     found = []
-    for model in arguments.model or [name for name in SIZES if name != "tiny"]:
+    for model in arguments.model or [name for name in CONFIGS if name != "tiny"]:
         for precision in arguments.precision or ("fp16", "fp8", "int8", "int4"):
             try:
                 found.append(one(model, precision, arguments.device, arguments.seconds))
@@ -60,10 +74,11 @@ def main() -> None:
 
 def one(model: str, precision: str, name: str, seconds: float) -> dict[str, Any]:
     """Measure one size in one precision."""
-    config = config_of(SIZES[model])
+    config = CONFIGS[model]
     torch.cuda.empty_cache()
     device, budgets, _ = settle(name, precision, described(model, config))
-    network = random_network(config, device.device)
+    network = random_network(config, device.device, DTYPES[precision])
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     backend = speed_up(network, precision)
     torch.cuda.empty_cache()
     held = torch.cuda.memory_allocated()
@@ -72,7 +87,10 @@ def one(model: str, precision: str, name: str, seconds: float) -> dict[str, Any]
     rate = rate_of(network, config, budgets.protein, device.device, seconds)
     return {
         "model": model,
+        "layers, width, heads": [config.layers, config.width, config.heads],
+        "parameters": parameters,
         "precision": precision,
+        "computed in": spec_of(config).computed(precision, device.device),
         "backend": backend,
         "GiB of weights": round(held / 2**30, 3),
         "GiB of weights, as computed before": round(memory_of(config, precision) / 2**30, 3),
@@ -92,7 +110,7 @@ def by_torchao(model: str, bits: int, name: str, seconds: float) -> dict[str, An
         quantize_,
     )
 
-    config = config_of(SIZES[model])
+    config = CONFIGS[model]
     torch.cuda.empty_cache()
     device, budgets, _ = settle(name, "fp16", described(model, config))
     network = random_network(config, device.device)
@@ -110,20 +128,17 @@ def by_torchao(model: str, bits: int, name: str, seconds: float) -> dict[str, An
     }
 
 
-def config_of(size: Size) -> Esm2Config:
-    """Return the sizes as the network takes them."""
-    return Esm2Config(size.layers, size.width, size.heads, vocabulary=33)
-
-
-def described(name: str, config: Esm2Config) -> Model:
+def described(name: str, config: Sizes) -> Model:
     """Return an encoder without files."""
     return Model(name, "protein", config, Path(), "", {})
 
 
-def random_network(config: Esm2Config, device: torch.device) -> Esm2:
-    """Return a network of random weights on the device, fp16."""
+def random_network(
+    config: Sizes, device: torch.device, dtype: torch.dtype = torch.float16
+) -> Transformer:
+    """Return a network of random weights on the device."""
     with torch.device("meta"):
-        network = Esm2(config).half()
+        network = cast("Transformer", build(config)).to(dtype)
     network = network.to_empty(device=device)
     for name, parameter in network.named_parameters():
         if "norm" in name:
@@ -134,7 +149,7 @@ def random_network(config: Esm2Config, device: torch.device) -> Esm2:
 
 
 def rate_of(
-    network: Esm2, config: Esm2Config, budget: int, device: torch.device, seconds: float
+    network: Transformer, config: Sizes, budget: int, device: torch.device, seconds: float
 ) -> int:
     """Return tokens/s over whole packs."""
     tokens = whole_packs(protein_sample(_SAMPLE, (_PASSES + 1) * budget), budget)
@@ -146,7 +161,7 @@ def rate_of(
 
 
 def timed(
-    network: Esm2, config: Esm2Config, tokens: Tokens, budget: int, device: torch.device
+    network: Transformer, config: Sizes, tokens: Tokens, budget: int, device: torch.device
 ) -> float:
     """Return the seconds of one round."""
     torch.cuda.synchronize()
@@ -156,7 +171,7 @@ def timed(
     return time.perf_counter() - started
 
 
-def least_memory(network: Esm2, config: Esm2Config, device: torch.device) -> int:
+def least_memory(network: Transformer, config: Sizes, device: torch.device) -> int:
     """Return the most bytes held during a pass of 2,048 tokens."""
     torch.cuda.reset_peak_memory_stats()
     encode_means(network, config.width, protein_sample(_SAMPLE, 2048), 2048, device)

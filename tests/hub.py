@@ -12,11 +12,23 @@ from pathlib import Path
 
 import processes
 from processes import Forked, run
-from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, HEADS, LAYERS, WIDTH, Files
+from published_files import (
+    DNA_HEADS,
+    DNA_LAYERS,
+    DNA_WIDTH,
+    ESM_C_HEADS,
+    ESM_C_LAYERS,
+    ESM_C_WIDTH,
+    HEADS,
+    LAYERS,
+    WIDTH,
+    Files,
+)
 from virnucpro.bundles.registry import git_blob_id
 
 ESM2, ESM2_8M = "facebook/esm2_t36_3B_UR50D", "facebook/esm2_t6_8M_UR50D"
 DNA = "zhihan1996/DNABERT-S"
+ESM_C = "EvolutionaryScale/esmc-300m-2024-12"
 #: Lets a process take the stand-in's heads, whose digests cannot be the published ones, for them,
 #: its small encoders for the published ones, lets small files come in many parts, and shortens what
 #: the library waits before it tries again.
@@ -35,6 +47,8 @@ dna = dict(layers={DNA_LAYERS}, width={DNA_WIDTH}, heads={DNA_HEADS})
 for name, sizes in dict(esm2_t6_8M_UR50D=esm2, esm2_t36_3B_UR50D=esm2).items():
     ENCODERS[name] = ENCODERS[name]._replace(**sizes)
 ENCODERS["dnabert-s"] = ENCODERS["dnabert-s"]._replace(**dna)
+esm_c = dict(layers={ESM_C_LAYERS}, width={ESM_C_WIDTH}, heads={ESM_C_HEADS})
+ENCODERS["esmc-300m"] = ENCODERS["esmc-300m"]._replace(**esm_c)
 """
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -120,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         if file is None:
             self._say(404, {"X-Error-Code": "EntryNotFound"})
             return
-        is_large = file.suffix in (".bin", ".safetensors")
+        is_large = "/" in key and file.suffix in (".bin", ".safetensors", ".pth")
         if is_large and not stored:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             headers = {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(file.stat().st_size)}

@@ -12,6 +12,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 from conftest import DATA
 
 WIDTH, LAYERS, HEADS = 320, 2, 20
+ESM_C_WIDTH, ESM_C_LAYERS, ESM_C_HEADS = 64, 2, 2
 DNA_WIDTH, DNA_LAYERS, DNA_HEADS = 96, 3, 12
 
 
@@ -34,13 +35,21 @@ class Files(NamedTuple):
     head: Path
 
     @property
+    def esm_c(self) -> Path:
+        """The directory of an ESM C, whose weights lie in a folder."""
+        return self.head.with_name("esm_c")
+
+    @property
     def head_300(self) -> Path:
         """The other head, which no bundle is made of unless it is named."""
         return self.head.with_name("300_model.pth")
 
 
 def written(tmp_path: Path) -> Files:
-    """Write an ESM-2 in one safetensors file, a DNABERT-S and a head that takes both."""
+    """Write an ESM-2 in one safetensors file, an ESM C, a DNABERT-S and a head.
+
+    The head takes the ESM-2 and the DNABERT-S.
+    """
     torch.manual_seed(3)
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "esm2").mkdir()
@@ -54,6 +63,10 @@ def written(tmp_path: Path) -> Files:
     torch.save(published, dna / "pytorch_model.bin")
     (dna / "tokenizer.json").write_bytes((DATA / "dnabert_s.tokenizer.json").read_bytes())
     (dna / "config.json").write_text(json.dumps({"num_attention_heads": DNA_HEADS}))
+    weights = tmp_path / "esm_c" / "data" / "weights" / "esmc_300m_2024_12_v0.pth"
+    weights.parent.mkdir(parents=True)
+    esm_c = load_file(DATA / "esm_c_tiny.weights.safetensors")
+    torch.save({name: tensor.float() for name, tensor in esm_c.items()}, weights)
     for length in (300, 500):
         torch.save(MLPClassifier(DNA_WIDTH + WIDTH).state_dict(), tmp_path / f"{length}_model.pth")
     return Files(tmp_path / "esm2", dna, tmp_path / "500_model.pth")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import DNA, ESM2, ESM2_8M, Hub, serving
+from hub import DNA, ESM2, ESM2_8M, ESM_C, Hub, serving
 from published_files import Files, sharded, written
 from virnucpro.bundles import Bundle
 
@@ -46,6 +46,8 @@ def hub(
     served |= {f"{ESM2}/{path.name}": path for path in sharded(files).esm2.iterdir()}
     served[f"{ESM2_8M}/config.json"] = files.esm2 / "config.json"
     served |= {f"{DNA}/{path.name}": path for path in files.dna.iterdir()}
+    weights = files.esm_c.glob("**/*.pth")
+    served |= {f"{ESM_C}/{path.relative_to(files.esm_c)}": path for path in weights}
     served |= {head.name: head for head in (files.head, files.head_300)}
     with serving(Hub(served)) as hub:
         for name, value in {

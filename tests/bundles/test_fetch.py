@@ -13,6 +13,7 @@ import pytest
 from hub import COMMIT, DNA, ESM2, ESM2_8M, Hub, models, start
 from published_files import Files, spoil
 from virnucpro.bundles.digests import record
+from virnucpro.bundles.fetch import fetch as fetch_published
 from virnucpro.bundles.fetch import fetch_head, fetch_model
 from virnucpro.bundles.files import read_manifest
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, sha256_of
@@ -123,6 +124,20 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleError, match=r"cannot be fetched \(no answer within 0.2 s\)"):
         fetch_model("some/model", "main", (), waits.append)
     assert waits == ["asking huggingface.co for some/model (at most 0.2 s)"]
+
+
+@pytest.mark.usefixtures("home")
+def test_the_terms_of_weights_are_told_before_they_are_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise BundleError("stop")
+
+    monkeypatch.setattr("virnucpro.bundles.fetch.fetch_model", stop)
+    said: list[str] = []
+    with pytest.raises(BundleError, match="stop"):
+        fetch_published("esmc-600m", said.append)
+    assert said[0].startswith("EvolutionaryScale/esmc-600m-2024-12: published under the Cambrian ")
 
 
 def test_a_full_cache_without_network(
@@ -249,6 +264,7 @@ def test_records_that_cannot_be_read(files: Files, hub: Hub, home: Path) -> None
     [
         (ENCODER, "ESM-2", "model.safetensors"),
         ("dnabert-s", "DNABERT-S", "pytorch_model.bin"),
+        ("esmc-300m", "ESM C", "esmc_300m_2024_12_v0.pth"),
     ],
 )
 def test_a_lone_encoder_is_fetched_once_listed_and_found(

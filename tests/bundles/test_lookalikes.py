@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, EsmForMaskedLM
 
+from conftest import DATA
 from published_files import (
     DNA_HEADS,
     DNA_LAYERS,
@@ -75,6 +76,13 @@ def bert(directory: Path) -> Path:
     return directory
 
 
+def esm3(path: Path) -> Path:
+    """Write the weights of an ESM C with one tensor of an ESM3."""
+    state = load_file(DATA / "esm_c_tiny.weights.safetensors")
+    save_file(state | {"transformer.blocks.0.geom_attn.proj.weight": torch.ones(1)}, path)
+    return path
+
+
 ABSOLUTE: dict[str, Any] = {"position_embedding_type": "absolute"}
 LOOK_ALIKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "ESM-1b": (lambda p: transformers(p, **ABSOLUTE, emb_layer_norm_before=True), "is an ESM-1b"),
@@ -94,6 +102,7 @@ LOOK_ALIKES: dict[str, tuple[Callable[[Path], Path], str]] = {
         "is Nucleotide Transformer",
     ),
     "BERT": (bert, "is a BERT, such as ProtBert or DNABERT (its vocabulary has"),
+    "ESM3": (esm3, "is an ESM3; virnucpro computes"),
     "SaProt": (lambda p: transformers(p, vocab_size=446), "is SaProt"),
     "token_dropout": (
         lambda p: transformers(p, token_dropout=False),

@@ -16,8 +16,19 @@ from transformers import EsmForMaskedLM
 
 import virnucpro
 from conftest import DATA, relative_error
-from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, LAYERS, esm2, written
+from published_files import (
+    DNA_HEADS,
+    DNA_LAYERS,
+    DNA_WIDTH,
+    ESM_C_HEADS,
+    ESM_C_LAYERS,
+    ESM_C_WIDTH,
+    LAYERS,
+    esm2,
+    written,
+)
 from virnucpro.bundles.assemble import add_encoder
+from virnucpro.bundles.registry import ENCODERS
 from virnucpro.encoders import DnabertS, DnabertSConfig, Tokens, pack_sequences
 from virnucpro.encoders.dnabert_s import fuse_published
 from virnucpro.encoders.pooling import Pooling
@@ -40,6 +51,7 @@ PROTEINS = [
     ("one", _LONG[2], _LONG[2]),
     ("alike", _LONG[3], _LONG[3]),
 ]
+ESM_C_PROTEINS = json.loads((DATA / "esm_c_tiny.json").read_text())["proteins"]
 DESCRIBED = json.loads((DATA / "dnabert_s_tiny.json").read_text())
 #: The last has letters that are read as they are not given: capitals.
 DNA: list[str] = DESCRIBED["sequences"][:-1]
@@ -82,6 +94,17 @@ def protein_model(home: Path, reference: EsmForMaskedLM) -> str:
 def dna_model(home: Path) -> str:
     add_encoder("dnabert-small", written(home / "published").dna)
     return "dnabert-small"
+
+
+@pytest.fixture(scope="module")
+def esm_c_model(home: Path) -> str:
+    small = ENCODERS["esmc-300m"]._replace(
+        layers=ESM_C_LAYERS, width=ESM_C_WIDTH, heads=ESM_C_HEADS
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ENCODERS, "esmc-300m", small)
+        add_encoder("esmc-300m", written(home / "of-esm-c").esm_c)
+    return "esmc-300m"
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +166,20 @@ def test_proteins_are_as_in_transformers(
     found = embedded(path, out, ids, model=protein_model, layer=layer, pooling=pooling)
     left, index = PROTEIN_POOLING[pooling], LAYERS if layer is None else layer
     assert_close(found, [left(states[index]) for states in protein_states])
+
+
+@pytest.mark.parametrize(("layer", "pooling"), [(None, "mean"), (1, "tokens")])
+def test_proteins_are_as_in_the_package_esm(
+    esm_c_model: str, tmp_path: Path, layer: int | None, pooling: Pooling
+) -> None:
+    path = tmp_path / "proteins.fa"
+    path.write_text("".join(f">{i}\n{letters}\n" for i, letters in enumerate(ESM_C_PROTEINS)))
+    ids = [str(i) for i in range(len(ESM_C_PROTEINS))]
+    out = tmp_path / "out"
+    found = embedded(path, out, ids, model=esm_c_model, layer=layer, pooling=pooling)
+    outputs = load_file(DATA / "esm_c_tiny.outputs.safetensors")
+    kind, left = "hidden" if layer is None else "first", PROTEIN_POOLING[pooling]
+    assert_close(found, [left(outputs[f"{i}.{kind}"]) for i in ids])
 
 
 def test_each_letter_between_the_ends_has_a_row(protein_model: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from conftest import FUSABLE_DNA, block_of, tokens_of
 from virnucpro.bundles import Bundle, load_bundle
 from virnucpro.bundles.settle import choose_device
 from virnucpro.encoders import DnabertS, Esm2, Esm2Config, Tokens
+from virnucpro.encoders.esm_c import EsmC, EsmCConfig
 from virnucpro.encoders.packing import encode_means, one_thread_an_operation
 from virnucpro.encoders.precision import int8_fault
 from virnucpro.encoders.six_frames import WINDOW, SixFrames, SixFramesConfig, window_tokens
@@ -28,11 +29,12 @@ from virnucpro.runs.devices import Budgets
 CPU = torch.device("cpu")
 #: Runs, single sequences, lengths on both sides of where attention weights are held no more.
 LENGTHS = [28, 28, 3, 28, 9, 1, 600, 3, 17]
-NETWORKS: dict[str, Callable[[], Esm2 | DnabertS | SixFrames]] = {
+NETWORKS: dict[str, Callable[[], Esm2 | EsmC | DnabertS | SixFrames]] = {
     "six frames": lambda: SixFrames(SixFramesConfig(2, 64, 2, 96, head_width=32)),
     "protein": lambda: Esm2(Esm2Config(layers=3, width=96, heads=3, vocabulary=33)),
     # Wide enough for every kernel that was seen to change with the number of rows.
     "wide protein": lambda: Esm2(Esm2Config(layers=1, width=640, heads=10, vocabulary=33)),
+    "esm_c": lambda: EsmC(EsmCConfig(1, 192, 3, feed_forward=512, vocabulary=64)),
     "dna": lambda: DnabertS(FUSABLE_DNA),
 }
 needs_products = pytest.mark.skipif(bool(int8_fault()), reason=int8_fault())
@@ -46,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @cache
-def network_of(kind: str, precision: str) -> Esm2 | DnabertS | SixFrames:
+def network_of(kind: str, precision: str) -> Esm2 | EsmC | DnabertS | SixFrames:
     torch.manual_seed(5)
     network = NETWORKS[kind]().eval().requires_grad_(requires_grad=False)
     for name, parameter in network.named_parameters():

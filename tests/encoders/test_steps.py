@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from conftest import FUSABLE_DNA, FUSABLE_PROTEIN, relative_error, tokens_of
 from virnucpro.encoders import DnabertS, Esm2, Pack, Transformer, pack_sequences, precision, trial
 from virnucpro.encoders.backends import Backend
+from virnucpro.encoders.esm_c import EsmC, EsmCConfig
 from virnucpro.encoders.speed import speed_up
 from virnucpro.encoders.steps import Rows
 from virnucpro.encoders.table import spec_of
@@ -35,6 +36,7 @@ HAS_GPU = torch.cuda.is_available()
 LENGTHS = [65, 3, 130, 32, 33, 33, 17, 270, 8] if HAS_GPU else [33, 3, 3, 40]
 NETWORKS: dict[str, Callable[[], Transformer]] = {
     "protein": lambda: Esm2(FUSABLE_PROTEIN),
+    "esm_c": lambda: EsmC(EsmCConfig(2, 64, 2, feed_forward=96, vocabulary=33)),
     "dna": lambda: DnabertS(msgspec.structs.replace(FUSABLE_DNA, layers=2)),
 }
 

@@ -20,7 +20,6 @@ _OTHERS = (
     (r"\.SCB$|\.(weight_)?qweight$|\.absmax$|quant_state", "quantised; give the original weights"),
     (r"msa_position_embedding|\.row_self_attention\.", "an MSA Transformer"),
     (r"^esm_s_combine$|^trunk\.", "an ESMFold"),
-    (r"layernorm_qkv", "an ESM C or ESM3"),
     (r"relative_attention_bias", "a T5, such as ProtT5 or Ankh"),
     (r"^(transformer\.)?h\.\d+\.", "a GPT, such as ProtGPT2"),
     (r"self_attn\.bias_k$|^embed_out$", "an ESM-1"),

@@ -4,17 +4,18 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import torch
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
 from virnucpro.bundles.convert import convert_head
 from virnucpro.bundles.files import Content, Linked, check_sizes, read_manifest
 from virnucpro.bundles.manifest import Calibration, EncoderManifest, Manifest, Thresholds
-from virnucpro.bundles.models import Model, load_model
+from virnucpro.bundles.models import Model, find_encoder, load_model
 from virnucpro.bundles.parts import (
     HEAD,
     Part,
@@ -41,6 +42,8 @@ from virnucpro.sequences.chunking import check_chunk_length
 
 #: What the name of a bundle ends with to which a calibration was given.
 _CALIBRATED = "+calibration"
+#: Bases of a chunk, unless `train --chunk-length` says otherwise.
+_USUAL_CHUNK = 500
 
 
 def add_bundle(
@@ -130,12 +133,73 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
     with reading(head, "give a head such as 500_model.pth", BundleError):
         if not head.is_file():
             raise BundleError(f"{head}: no such file; give a head such as 500_model.pth")
-        key = hashlib.sha256((bundle.sha256 + sha256_of(head)).encode()).hexdigest()[:16]
-    made = [store / DERIVED / key for store in stores()]
+        digest = sha256_of(head)
+    return _made_once(bundle.sha256 + digest, lambda place: _with_head(bundle, head, place))
+
+
+def bundle_of_encoders(names: Sequence[str]) -> Path:
+    """Return the directory of a bundle of two encoders and no trained head, for `train`.
+
+    It is made once and then found again.
+
+    Args:
+        names: a protein encoder and a DNA encoder, in any order, as `load_model` takes them.
+
+    Raises:
+        BundleError: an encoder is not here or damaged, or they are not one of each kind.
+    """
+    found = [find_encoder(name) for name in names]
+    if sorted(encoder.manifest.kind for encoder in found) != ["dna", "protein"]:
+        raise BundleError(
+            f"{'+'.join(names)}: give a protein encoder and a DNA encoder, as esmc-300m+dnabert-s"
+        )
+    key = "".join(sorted(encoder.manifest.kind + encoder.sha256 for encoder in found))
+    return _made_once(key, lambda place: _of_encoders(names, place))
+
+
+def _of_encoders(names: Sequence[str], place: Path) -> Bundle:
+    given = {part.kind: part for part in map(identify, names)}
+    encoders = {kind: read_encoder(given[kind], None) for kind in layout.ENCODER_FILES}
+    width = sum(part.width for part in encoders.values())
+    ones, zeros = torch.ones(1), torch.zeros(1)
+    untrained = {
+        "hidden_layer.weight": torch.zeros(1, width), "hidden_layer.bias": zeros,
+        "bn1.weight": ones, "bn1.bias": zeros, "bn1.running_mean": zeros, "bn1.running_var": ones,
+        "bn1.num_batches_tracked": torch.tensor(0),
+        "output_layer.weight": torch.zeros(2, 1), "output_layer.bias": torch.zeros(2),
+    }  # fmt: skip
+    head, state = convert_head(untrained, str(place))
+    description = Manifest(
+        format=layout.FORMAT, name="+".join(names)[:100], version="1",
+        protein_encoder=encoders["protein"].sizes, dna_encoder=encoders["dna"].sizes, head=head,
+        frames="open", chunk_lengths=(_USUAL_CHUNK,), thresholds=Thresholds(virus=0.5),
+        provenance={
+            **{given[kind].label: part.said for kind, part in encoders.items()},
+            HEAD: "not trained: every score is one half",
+        },
+        metrics={}, files={},
+    )  # fmt: skip
+    contents = [part.contents for part in encoders.values()]
+    _settle(place, description, {**contents[0], **contents[1], layout.HEAD_FILE: state})
+    return load_bundle(place, is_checked=True)
+
+
+def _made_once(key: str, make: Callable[[Path], Bundle]) -> Path:
+    """Return the directory of a derived bundle, which is made unless it is there.
+
+    Args:
+        key: digests of what it is made of.
+        make: makes it in a directory.
+
+    Raises:
+        BundleError: it cannot be made, or is damaged.
+    """
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    made = [store / DERIVED / name for store in stores()]
     place = next((place for place in made if place.is_dir()), made[-1])
     if not place.is_dir():
         try:
-            return _with_head(bundle, head, place).path
+            return make(place).path
         except BundleError:
             if not place.is_dir():  # else another process was first
                 raise

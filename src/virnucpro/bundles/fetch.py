@@ -94,6 +94,8 @@ def _encoder(name: str, on_wait: Callable[[str], None]) -> str | Path:
     for place in alone + within:
         if is_known(find_encoder(place).manifest.said):
             return place
+    if encoder.licence:
+        on_wait(f"{encoder.repository}: {encoder.licence}")
     if encoder.weights:
         return fetch_model(encoder.repository, encoder.revision, (), on_wait, (encoder.weights,))
     others = _OTHERS[encoder.kind]

@@ -24,6 +24,7 @@ class PublishedEncoder(NamedTuple):
         revision: a commit, or the branch.
         digests: sha256 of the weights' files at that revision, where they are known.
         weights: path of the weights in the repository; empty where it has transformers' layout.
+        licence: terms of the weights that `models fetch` names; empty for MIT and Apache 2.0.
     """
 
     architecture: str
@@ -34,6 +35,7 @@ class PublishedEncoder(NamedTuple):
     revision: str = "main"
     digests: frozenset[str] = frozenset()
     weights: str = ""
+    licence: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -63,7 +65,25 @@ def _esm2(name: str, layers: int, width: int, heads: int) -> dict[str, Published
     return {name: PublishedEncoder("esm2", f"facebook/{name}", layers, width, heads)}
 
 
-#: Sizes: Lin et al. 2023, table S1, and fair-esm's arguments; DNABERT-S's config.json.
+def _esm_c(
+    size: str, layers: int, width: int, heads: int, digest: str, licence: str
+) -> dict[str, PublishedEncoder]:
+    encoder = PublishedEncoder(
+        "esm_c",
+        f"EvolutionaryScale/esmc-{size}-2024-12",
+        layers,
+        width,
+        heads,
+        digests=frozenset({digest}),
+        weights=f"data/weights/esmc_{size}_2024_12_v0.pth",
+        licence=f"published under the {licence} licence in 2024, under MIT by Biohub since 2026; "
+        "read the terms in the repository before use",
+    )
+    return {f"esmc-{size}": encoder}
+
+
+#: Sizes: Lin et al. 2023, table S1, and fair-esm's arguments; DNABERT-S's config.json; the package
+#: `esm` 3.2.1. The digests of ESM C were reported by several projects that downloaded the files.
 ENCODERS = {
     **_esm2("esm2_t6_8M_UR50D", 6, 320, 20),
     **_esm2("esm2_t12_35M_UR50D", 12, 480, 20),
@@ -84,6 +104,16 @@ ENCODERS = {
         ),
     ),
     **_esm2("esm2_t48_15B_UR50D", 48, 5120, 40),
+    **_esm_c(
+        *("300m", 30, 960, 15),
+        digest="323dff9fbf3fef297a74f4f18b6528e6f2e599b0bcf72b6927516804015becea",
+        licence="Cambrian Open",
+    ),
+    **_esm_c(
+        *("600m", 36, 1152, 18),
+        digest="8ef856e1a237ee3f995442df997a962e70057faadecf38fc0c8561bd3c2f4324",
+        licence="Cambrian Non-Commercial",
+    ),
     "dnabert-s": PublishedEncoder("dnabert_s", "zhihan1996/DNABERT-S", 12, 768, 12),
 }
 

@@ -76,7 +76,7 @@ def fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="virnucpro-300, virnucpro-500, or an encoder such as esm2_t6_8M_UR50D (see list)."
+            help="virnucpro-300, virnucpro-500, or an encoder such as esmc-300m (see list)."
         ),
     ],
     quiet: parameters.Quiet = False,
@@ -97,7 +97,7 @@ def add(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="In any order: an ESM-2 (directory in Hugging Face's layout, or a file), the "
+            help="In any order: an ESM-2 or ESM C (directory as published, or a file), the "
             "directory of a DNABERT-S with tokenizer.json, and a head (500_model.pth); or one of "
             "the encoders alone. An encoder that is here already will do by its name."
         ),

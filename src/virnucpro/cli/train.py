@@ -36,7 +36,10 @@ def train(
     ] = None,
     encoders: Annotated[
         str,
-        typer.Option(help="The bundle whose encoders are used.", autocompletion=completion.bundles),
+        typer.Option(
+            help="Bundle whose encoders are used, or two encoders, as esmc-300m+dnabert-s.",
+            autocompletion=completion.bundles,
+        ),
     ] = "compact",
     chunk_length: parameters.ChunkLength = None,
     frames: parameters.Frames = None,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from virnucpro.encoders import dnabert_s, esm2, six_frames
+from virnucpro.encoders import dnabert_s, esm2, esm_c, six_frames
 from virnucpro.encoders.network import EncoderConfig, Network
 from virnucpro.encoders.packed import group_columns
 from virnucpro.encoders.precision import DTYPES, stored_bits
@@ -15,6 +15,7 @@ from virnucpro.encoders.spec import EncoderSpec
 
 SPECS: tuple[EncoderSpec, ...] = (
     esm2.SPEC,
+    esm_c.SPEC,
     dnabert_s.SPEC,
     six_frames.SPEC,
 )

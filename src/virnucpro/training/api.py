@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from virnucpro.bundles import Bundle, load_bundle
+from virnucpro.bundles.assemble import bundle_of_encoders
 from virnucpro.bundles.settle import choose_device
-from virnucpro.bundles.store import check_name
+from virnucpro.bundles.store import bundle_path, check_name
 from virnucpro.classify import load_classifier
 from virnucpro.errors import InputError, SettingsError
 from virnucpro.runs.execution import execute
@@ -84,7 +85,8 @@ def train(
             or `CLASS=FILE`; with `labels` files of any name.
         out: output directory: new, empty, or of an earlier attempt at the same call.
         labels: a table with the columns `record` or `id`, and `is_virus` or `class`.
-        encoders: the bundle whose encoders are used, as they are.
+        encoders: the bundle whose encoders are used, as they are; or two encoders of this machine
+            with a + between them, as `esmc-300m+dnabert-s`.
         chunk_length: bases of a chunk; by default as the bundle says.
         frames: how frames are drawn; by default as the bundle says.
         recipe: `default`, `original` (as the original VirNucPro trains) or one of your own; a
@@ -219,7 +221,7 @@ def _plan(
         raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
     if not 0 <= seed < 1 << 63:
         raise SettingsError(f"--seed {seed}: give 0 or more, less than 2^63")
-    bundle = load_bundle(encoders, is_checked=True)  # compared while the workers come up
+    bundle = load_bundle(_whole(encoders), is_checked=True)  # compared while the workers come up
     drawn = bundle.manifest.drawn(frames)
     length = bundle.manifest.chunk_lengths[0] if chunk_length is None else chunk_length
     check_chunk_length(length)
@@ -230,6 +232,14 @@ def _plan(
             "give --encoders compact, or a bundle trained from it"
         )
     return _Plan(bundle, length, drawn, replace(chosen, seed=seed))
+
+
+def _whole(encoders: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the bundle that a name means: a bundle's own, or those of two encoders with a +."""
+    names = os.fspath(encoders).split("+")
+    if len(names) != 2 or bundle_path(encoders).is_dir():
+        return encoders
+    return bundle_of_encoders(names)
 
 
 def _extracted(
