@@ -105,22 +105,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After a crash `path` has either the old content or the new, never a part.
     """
-    beside = partial_path(path)
+    partial = partial_path(path)
     try:
-        open_new(beside, path).close()
-        with naming(path, beside):
-            yield beside
-            sync(beside)
-            beside.replace(path)
+        open_new(partial, path).close()
+        with naming(path, partial):
+            yield partial
+            sync(partial)
+            partial.replace(path)
             sync(path.parent)
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file; after a crash it has either the old content or the new, never a part."""
-    with replacing(path) as beside, beside.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(content)
 
 
@@ -136,22 +136,22 @@ def as_json(value: object) -> bytes:
 
 def write_once(path: Path, content: bytes) -> None:
     """Write a file whole unless it exists; only one of several writers succeeds."""
-    beside = partial_path(path)
+    partial = partial_path(path)
     try:
-        with naming(path, beside), open_new(beside, path) as file:
+        with naming(path, partial), open_new(partial, path) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(beside, path)
+            os.link(partial, path)
         except FileExistsError:
             pass
         except OSError:  # a file system without links
             if not os.path.lexists(path):
-                beside.rename(path)
+                partial.rename(path)
         sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -25,9 +25,9 @@ class PartialFiles:
 
     def open(self, path: Path) -> BinaryIO:
         """Open a file for writing, compressed when its name ends in .gz."""
-        beside = partial_path(path)
-        raw = self._stack.enter_context(open_new(beside, path))
-        self._partial[path] = beside
+        partial = partial_path(path)
+        raw = self._stack.enter_context(open_new(partial, path))
+        self._partial[path] = partial
         if path.suffix != ".gz":
             return raw
         # Without name and time the same content gives the same bytes.
@@ -53,17 +53,17 @@ class PartialFiles:
             if error is None:
                 self._appear()
         finally:
-            for beside in self._partial.values():
+            for partial in self._partial.values():
                 with suppress(OSError):
-                    beside.unlink(missing_ok=True)
+                    partial.unlink(missing_ok=True)
 
     def _appear(self) -> None:
-        for path, beside in self._partial.items():
-            with naming(path, beside):
-                sync(beside)
-        for path, beside in self._partial.items():
-            with naming(path, beside):
-                beside.replace(path)
+        for path, partial in self._partial.items():
+            with naming(path, partial):
+                sync(partial)
+        for path, partial in self._partial.items():
+            with naming(path, partial):
+                partial.replace(path)
         for directory in {path.parent for path in self._partial}:
             sync(directory)
 
