@@ -23,8 +23,8 @@ from torch import Tensor
 from harness import Case, Fuzzer, LostError, main
 from virnucpro.bundles import digests
 from virnucpro.bundles.architectures import recognise
+from virnucpro.bundles.bundle_files import read_tensors, read_tokenizer
 from virnucpro.bundles.convert import convert_encoder, convert_head
-from virnucpro.bundles.files import read_tensors, read_tokenizer
 from virnucpro.bundles.manifest import Manifest, parse_manifest
 from virnucpro.bundles.store import EMBEDDED, unknown_bundle
 from virnucpro.bundles.weights import read_config, read_weights

@@ -12,10 +12,10 @@ import pytest
 
 from hub import COMMIT, DNA, ESM2, ESM2_8M, Hub, models, start
 from published_files import Files, spoil
+from virnucpro.bundles.bundle_files import read_manifest
 from virnucpro.bundles.digests import record
 from virnucpro.bundles.fetch import fetch as fetch_published
 from virnucpro.bundles.fetch import fetch_head, fetch_model
-from virnucpro.bundles.files import read_manifest
 from virnucpro.bundles.registry import ENCODERS, PUBLISHED, sha256_of
 from virnucpro.bundles.store import bundle_path
 from virnucpro.encoders.table import spec_named

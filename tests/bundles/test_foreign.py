@@ -233,7 +233,7 @@ def test_the_digests_of_a_bundles_files_are_taken_once(
         taken.append(path)
         return sha256_of(path)
 
-    for module in ("files", "assemble", "parts"):
+    for module in ("bundle_files", "assemble", "published_parts"):
         name = f"virnucpro.bundles.{module}.sha256_of"
         monkeypatch.setattr(name, digest)
     for _ in range(2):  # made, then found again

@@ -30,7 +30,7 @@ from published_files import (
     esm2_config,
 )
 from virnucpro.bundles.assemble import add_encoder
-from virnucpro.bundles.files import read_manifest
+from virnucpro.bundles.bundle_files import read_manifest
 from virnucpro.bundles.manifest import PROTEIN_FILE
 from virnucpro.errors import BundleError
 

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from published_files import DNA_HEADS, DNA_LAYERS, DNA_WIDTH, HEADS, LAYERS, WIDTH, Files
 from virnucpro.bundles import Bundle, load_bundle, load_model
 from virnucpro.bundles.assemble import add_bundle, add_encoder
-from virnucpro.bundles.files import read_tensors
+from virnucpro.bundles.bundle_files import read_tensors
 from virnucpro.bundles.manifest import DNA_FILE, MANIFEST_FILE, PROTEIN_FILE, TOKENIZER_FILE
-from virnucpro.bundles.models import load
 from virnucpro.bundles.registry import ENCODERS
 from virnucpro.bundles.store import added_bundles, added_encoders
+from virnucpro.bundles.stored_encoder import load
 from virnucpro.encoders import DnabertS, DnabertSConfig, Esm2, Esm2Config
 from virnucpro.errors import BundleError
 

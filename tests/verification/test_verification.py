@@ -27,10 +27,10 @@ from virnucpro.files import as_json
 from virnucpro.sequences import Nucleotides, find_frames
 from virnucpro.verification import verify
 from virnucpro.verification.compare import BOUNDS, UNCERTAIN
-from virnucpro.verification.report import VerificationReport
+from virnucpro.verification.verification_report import VerificationReport
 
 State = dict[str, Tensor]
-KNOWN = f"virnucpro.verification.{read_reference.__name__}"
+KNOWN = f"virnucpro.verification.api.{read_reference.__name__}"
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
+from virnucpro.bundles.bundle_files import Content, Linked, check_sizes, read_manifest
 from virnucpro.bundles.convert import convert_head
-from virnucpro.bundles.files import Content, Linked, check_sizes, read_manifest
 from virnucpro.bundles.manifest import Calibration, EncoderManifest, Manifest, Thresholds
-from virnucpro.bundles.models import Model, find_encoder, load_model
-from virnucpro.bundles.parts import (
+from virnucpro.bundles.published_parts import (
     HEAD,
     Part,
     all_three,
@@ -34,6 +33,7 @@ from virnucpro.bundles.store import (
     load_bundle,
     write_directory,
 )
+from virnucpro.bundles.stored_encoder import Model, find_encoder, load_model
 from virnucpro.encoders.spec import EncoderSpec
 from virnucpro.encoders.table import spec_named, spec_of
 from virnucpro.errors import BundleError, reading
@@ -364,7 +364,7 @@ def _settle(
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         if place.is_dir():
-            raise BundleError(f"{place}: another process made it meanwhile") from error
+            raise BundleError(f"{place}: another process has made it") from error
         raise BundleError(
-            f"{place}: cannot be written ({error.strerror or error}); mend that and do it again"
+            f"{place}: cannot be written ({error.strerror or error}); fix this and try again"
         ) from error

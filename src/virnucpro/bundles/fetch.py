@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from virnucpro.bundles.assemble import add_bundle, add_encoder
 from virnucpro.bundles.digests import is_known
-from virnucpro.bundles.models import Model, find_encoder, load
 from virnucpro.bundles.registry import (
     ENCODERS,
     HEADS,
@@ -27,6 +26,7 @@ from virnucpro.bundles.registry import (
     sha256_of,
 )
 from virnucpro.bundles.store import Bundle, added_bundles, added_encoders, directories
+from virnucpro.bundles.stored_encoder import Model, find_encoder, load
 from virnucpro.bundles.weights import LAYOUTS, weight_files
 from virnucpro.errors import BundleError, reading
 from virnucpro.files import home, stores, write_whole

@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 
 import torch
 
-from virnucpro.bundles.files import read_tensors
+from virnucpro.bundles.bundle_files import read_tensors
 from virnucpro.bundles.manifest import Kind
-from virnucpro.bundles.models import Model
 from virnucpro.bundles.store import Bundle, StoredEncoder
+from virnucpro.bundles.stored_encoder import Model
 from virnucpro.encoders import Network, Tokens, Transformer
 from virnucpro.encoders.packed import load_packed
 from virnucpro.encoders.table import build, spec_of

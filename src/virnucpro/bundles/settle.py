@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 
 from virnucpro.bundles.loading import load_encoder
-from virnucpro.bundles.models import Model
 from virnucpro.bundles.store import Bundle
+from virnucpro.bundles.stored_encoder import Model
 from virnucpro.encoders import EncoderConfig
 from virnucpro.encoders.precision import (
     DTYPES,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.bundles import manifest as layout
-from virnucpro.bundles.files import (
+from virnucpro.bundles.bundle_files import (
     Content,
     check_files,
     read_manifest,
@@ -99,7 +99,7 @@ class Bundle:
         dtype: torch.dtype | None = None,
         names: Iterable[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Read one of its safetensors files; see `files.read_tensors`."""
+        """Read one of its safetensors files; see `bundle_files.read_tensors`."""
         return read_tensors(self.path / file, expected, device, dtype, names)
 
     def tokenizer(self) -> DnaTokenizer:

@@ -22,12 +22,12 @@ models = typer.Typer(
 
 @models.command("list", cls=ConfiguredCommand)
 def list_() -> None:
-    """List what `predict --bundle` and `embed --model` take by name, and what can be fetched."""
+    """List the names for `predict --bundle` and `embed --model`, and what can be fetched."""
     from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.bundles.files import check_sizes  # noqa: PLC0415
-    from virnucpro.bundles.models import load  # noqa: PLC0415
+    from virnucpro.bundles.bundle_files import check_sizes  # noqa: PLC0415
     from virnucpro.bundles.registry import ENCODERS, PUBLISHED  # noqa: PLC0415
     from virnucpro.bundles.store import EMBEDDED, directories  # noqa: PLC0415
+    from virnucpro.bundles.stored_encoder import load  # noqa: PLC0415
 
     here = [*EMBEDDED, *directories()]
     for name in here:
@@ -65,8 +65,8 @@ def path(
         typer.Argument(help="Name of the bundle or encoder.", autocompletion=completion.everything),
     ],
 ) -> None:
-    """Say where it lies; its files are compared with their digests first."""
-    from virnucpro.bundles.models import load  # noqa: PLC0415 (loads PyTorch)
+    """Check the digests of a bundle or encoder and show its directory."""
+    from virnucpro.bundles.stored_encoder import load  # noqa: PLC0415 (loads PyTorch)
 
     say(load(name).path)
 
@@ -81,7 +81,7 @@ def fetch(
     ],
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Fetch a published bundle or encoder; what was interrupted goes on where it stopped."""
+    """Fetch a published bundle or encoder; an interrupted download resumes."""
     from virnucpro.bundles.fetch import fetch as fetch_published  # noqa: PLC0415 (loads PyTorch)
 
     def on_wait(what: str) -> None:
@@ -93,22 +93,24 @@ def fetch(
 
 @models.command(cls=ConfiguredCommand)
 def add(
-    name: Annotated[str, typer.Argument(help="What to call it.")],
+    name: Annotated[str, typer.Argument(help="Name of the new bundle or encoder.")],
     files: Annotated[
         list[Path],
         typer.Argument(
             help="In any order: an ESM-2 or ESM C (directory as published, or a file), the "
             "directory of a DNABERT-S with tokenizer.json, and a head (500_model.pth); or one of "
-            "the encoders alone. An encoder that is here already will do by its name."
+            "the encoders alone. An encoder that is already here can be given by its name."
         ),
     ],
     chunk_length: Annotated[
         int | None,
-        typer.Option(help="Bases of a chunk that the head was trained for; known of published."),
+        typer.Option(
+            help="Chunk length of the head, in bases (default: known for published heads)."
+        ),
     ] = None,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Make a bundle, or a lone encoder, of published files; nothing in them is executed."""
+    """Make a bundle, or a lone encoder, from published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle, add_encoder  # noqa: PLC0415 (PyTorch)
 
     if len(files) == 1 and chunk_length is None:
@@ -121,7 +123,7 @@ def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
     if quiet:
         return
     from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
-    from virnucpro.bundles.files import read_manifest  # noqa: PLC0415
+    from virnucpro.bundles.bundle_files import read_manifest  # noqa: PLC0415
 
     for part, said in read_manifest(made.path)[0].provenance.items():
         say(f"{part}: {said}")

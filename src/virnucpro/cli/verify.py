@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from virnucpro.verification.report import Comparison, VerificationReport
+    from virnucpro.verification.verification_report import Comparison, VerificationReport
 
 #: Columns of the table where no terminal says how wide it is.
 _FILE_WIDTH = 130
@@ -31,17 +31,17 @@ def verify(
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="fp32, bf16, fp16, fp8, int8 or int4; can be repeated. By default all that the "
-            "device computes.",
+            help="fp32, bf16, fp16, fp8, int8 or int4; can be repeated (default: all that the "
+            "device supports).",
             autocompletion=completion.words("fp32", "bf16", "fp16", "fp8", "int8", "int4"),
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Compute what the published networks gave for some sequences, and compare.
+    """Recompute published outputs of the networks for some sequences, and compare.
 
-    Exit status 0 says as published, 1 that it is not.
+    The exit status is 0 if all outputs are as published, else 1.
     """
     from virnucpro.files import check_place, write_json  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)

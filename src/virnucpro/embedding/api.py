@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.bundles.loading import chosen_layer
-from virnucpro.bundles.models import Model, load_model
+from virnucpro.bundles.stored_encoder import Model, load_model
 from virnucpro.embedding.embedding_file import FORMATS, LIBRARIES, EmbeddingFile, open_embeddings
 from virnucpro.embedding.job import Embedding
 from virnucpro.embedding.outputs import EmbeddingFiles, EmbeddingOutputs, EmbeddingSummary, part_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from virnucpro.bundles.models import Model, load_model
 from virnucpro.bundles.settle import settle
+from virnucpro.bundles.stored_encoder import Model, load_model
 from virnucpro.embedding.shard import make_embedding_shard
 from virnucpro.embedding.worker import Embedder
 from virnucpro.encoders.pooling import Pooling

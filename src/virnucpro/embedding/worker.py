@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from virnucpro.bundles.loading import load_encoder, load_tokenizer
-from virnucpro.bundles.models import Model
+from virnucpro.bundles.stored_encoder import Model
 from virnucpro.embedding.shard import make_embedding_shard
 from virnucpro.encoders import Tokens, Transformer, encode
 from virnucpro.encoders.network_worker import NetworkWorker

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from virnucpro.bundles.reference import Frame
-from virnucpro.verification.report import Comparison
+from virnucpro.verification.verification_report import Comparison
 
 #: A call may differ where the original's P(virus) is no further than this from one half.
 UNCERTAIN = 0.05

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from virnucpro.bundles.files import check_files, read_manifest, read_tokenizer
+from virnucpro.bundles.bundle_files import check_files, read_manifest, read_tokenizer
 from virnucpro.bundles.manifest import (
     DNA_FILE,
     ENCODER_FILES,

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from torch import Tensor
 
 from virnucpro.bundles.architectures import Recognised, recognise
+from virnucpro.bundles.bundle_files import Content, Linked, read_tokenizer
 from virnucpro.bundles.convert import convert_encoder, convert_head, narrow
 from virnucpro.bundles.digests import (
     AS_PUBLISHED,
@@ -18,7 +19,6 @@ from virnucpro.bundles.digests import (
     judge_again,
     say,
 )
-from virnucpro.bundles.files import Content, Linked, read_tokenizer
 from virnucpro.bundles.foreign import LONGEST_TOKENIZER, read_short
 from virnucpro.bundles.manifest import (
     ENCODER_FILES,
@@ -28,7 +28,6 @@ from virnucpro.bundles.manifest import (
     EncoderManifest,
     Kind,
 )
-from virnucpro.bundles.models import find_encoder, split_name
 from virnucpro.bundles.registry import (
     ENCODERS,
     PUBLISHED,
@@ -37,6 +36,7 @@ from virnucpro.bundles.registry import (
     sha256_of,
 )
 from virnucpro.bundles.store import bundle_path
+from virnucpro.bundles.stored_encoder import find_encoder, split_name
 from virnucpro.bundles.weights import read_config, read_weights, weight_files
 from virnucpro.encoders.table import spec_of
 from virnucpro.errors import BundleError, reading
