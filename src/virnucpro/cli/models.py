@@ -104,9 +104,7 @@ def add(
     ],
     chunk_length: Annotated[
         int | None,
-        typer.Option(
-            help="Chunk length of the head, in bases (default: known for published heads)."
-        ),
+        typer.Option(help="Bases in a chunk of this head (default: known for published heads)."),
     ] = None,
     quiet: parameters.Quiet = False,
 ) -> None:
