@@ -9,10 +9,10 @@ The commands cover `predict` with all of its outputs and kinds of input, a sampl
 all formats and poolings, `train`, `evaluate`, `calibrate`, `report`, `models`, `schema` and help.
 Both checkouts read the same input files and write into scratch directories. A file is `same` if
 its bytes are the same after these are masked: measured fields (`MEASURED`), dates, and the paths of
-the checkouts and scratch directories. Prose (help, messages, methods, descriptions, the text of the
-report) only has to hold the same numbers; a file that differs in nothing else is listed as
-`prose differs`. The exit status is 1 if a file differs or is missing on one side, or if a command
-ends with an unexpected exit status.
+the checkouts and scratch directories. Prose (messages, methods, descriptions, the text of the
+report) only has to hold the same numbers, and help the same options; a file that differs in nothing
+else is listed as `prose differs`. The exit status is 1 if a file differs or is missing on one side,
+or if a command ends with an unexpected exit status.
 
 Not covered: GPUs, Ray, `torchrun`, downloads, and `bench` and `doctor`, which describe a machine.
 """
@@ -41,7 +41,7 @@ MEASURED = (
 )  # fmt: skip
 #: Fields of JSON that hold text for people, and files of nothing else.
 PROSE = ("description", "title", "problem", "problems", "notes", "ways")
-PROSE_SUFFIXES = {".txt", ".md", ".help", ".stdout", ".stderr"}
+PROSE_SUFFIXES = {".txt", ".md", ".stdout"}
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NESTED = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
@@ -277,6 +277,8 @@ def read(path: Path, masked: list[Path]) -> tuple[object, object]:
         return text, re.sub(r"(?m)^#.*\n", "", text)
     if path.suffix == ".stderr":
         return text, ""
+    if path.suffix == ".help":
+        return text, sorted(set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text)))
     return text, _numbers(text) if path.suffix in PROSE_SUFFIXES else text
 
 
