@@ -41,7 +41,7 @@ MEASURED = (
 )  # fmt: skip
 #: Fields of JSON that hold text for people, and files of nothing else.
 PROSE = ("description", "title", "problem", "problems", "notes", "ways")
-PROSE_SUFFIXES = {".txt", ".md", ".stdout"}
+PROSE_SUFFIXES = {".txt", ".md", ".stdout", ".stderr"}
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NESTED = r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
@@ -275,11 +275,10 @@ def read(path: Path, masked: list[Path]) -> tuple[object, object]:
         text = "\n".join("\t".join(row[i] for i in kept) for row in rows)
     if path.name == "config.toml":
         return text, re.sub(r"(?m)^#.*\n", "", text)
-    if path.suffix == ".stderr":
-        return text, ""
     if path.suffix == ".help":
         return text, sorted(set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text)))
-    return text, _numbers(text) if path.suffix in PROSE_SUFFIXES else text
+    bare = "" if path.suffix == ".stderr" else _numbers(text)
+    return text, bare if path.suffix in PROSE_SUFFIXES else text
 
 
 def compared(folders: list[Path], masked: list[Path]) -> Counter[str]:
