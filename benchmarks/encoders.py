@@ -24,7 +24,7 @@ from torch.nn.functional import cosine_similarity
 from outliers import fill_with_outliers
 from references import Batch, fair_esm, hidden_of, padded_batches, reference_means, transformers_esm
 from virnucpro.bench.floor import products_alone
-from virnucpro.bench.samples import (
+from virnucpro.bench.random_inputs import (
     PUBLISHED_SIZES,
     SAMPLES,
     SMALL_SIZES,

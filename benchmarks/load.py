@@ -45,7 +45,7 @@ def main() -> None:
 
 def write(directory: Path, sizes: str, device: str) -> None:
     """Write a bundle of random weights in 16 bit."""
-    from virnucpro.bench.samples import random_classifier, sizes_of  # noqa: PLC0415
+    from virnucpro.bench.random_inputs import random_classifier, sizes_of  # noqa: PLC0415
     from virnucpro.bundles.manifest import TOKENIZER_FILE  # noqa: PLC0415
     from virnucpro.bundles.settle import choose_device  # noqa: PLC0415
     from virnucpro.bundles.store import write_bundle  # noqa: PLC0415
@@ -66,7 +66,7 @@ def load(directory: Path, device: str) -> dict[str, float]:
     clock = [time.perf_counter()]
     import torch  # noqa: PLC0415
 
-    from virnucpro.bench.samples import blocks_of, random_reads  # noqa: PLC0415
+    from virnucpro.bench.random_inputs import blocks_of, random_reads  # noqa: PLC0415
     from virnucpro.bundles import load_bundle  # noqa: PLC0415
     from virnucpro.bundles.settle import choose_device  # noqa: PLC0415
     from virnucpro.prediction.worker import Worker  # noqa: PLC0415

@@ -27,7 +27,7 @@ import torch
 
 from checkpoints import SIZES, write_dnabert_s, write_fair_esm, write_head, write_transformers
 from scaling import write_reads
-from virnucpro.bench.samples import SAMPLES
+from virnucpro.bench.random_inputs import SAMPLES
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from load import write
-from virnucpro.bench.samples import SAMPLES, random_reads
+from virnucpro.bench.random_inputs import SAMPLES, random_reads
 
 _TABLES = (
     "frames.tsv", "chunks.tsv", "records.tsv", "scores.bedgraph", "regions.gff3", "regions.bed",

@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 
 from checkpoints import ESM_C_SIZES, SIZES, feed_forward
-from virnucpro.bench.samples import protein_sample, whole_packs
+from virnucpro.bench.random_inputs import protein_sample, whole_packs
 from virnucpro.bundles import Model
 from virnucpro.bundles.settle import settle
 from virnucpro.encoders import Esm2Config, Tokens, Transformer, encode_means

@@ -30,14 +30,7 @@ LEFT_IMPORTS = {
     "embedding/outputs.py": {"prediction"},
     "prediction/outputs/schemas.py": {"embedding"},
 }
-LEFT_NAMES = {
-    "files",
-    "models",
-    "parts",
-    "report",
-    "samples",
-    "task",
-}
+LEFT_NAMES = {"files"}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

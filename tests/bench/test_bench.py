@@ -11,9 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 from virnucpro.bench import bench
+from virnucpro.bench.figures import BenchReport
 from virnucpro.bench.line import ahead
-from virnucpro.bench.report import BenchReport
-from virnucpro.bench.samples import (
+from virnucpro.bench.random_inputs import (
     SAMPLES,
     blocks_of,
     protein_sample,
@@ -82,7 +82,7 @@ def test_too_little_memory_is_one_line(
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB")
 
-    monkeypatch.setattr("virnucpro.bench.random_classifier", too_large)
+    monkeypatch.setattr("virnucpro.bench.api.random_classifier", too_large)
     with pytest.raises(SettingsError, match="does not fit into the memory"):
         bench(Worker, str(tiny_bundle.path), device="cpu")
 

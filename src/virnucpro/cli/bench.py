@@ -10,7 +10,7 @@ from virnucpro.cli import completion, parameters
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from virnucpro.bench.report import BenchReport, PrecisionReport
+    from virnucpro.bench.figures import BenchReport, PrecisionReport
 
 #: Columns of the table where no terminal says how wide it is.
 _FILE_WIDTH = 110

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from virnucpro.doctor.report import Place, Problem
+from virnucpro.doctor.findings import Place, Problem
 from virnucpro.files import home, user_home
 from virnucpro.system.caches import is_writable
 
