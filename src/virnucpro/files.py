@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from virnucpro.errors import RunError, SettingsError
 
 #: End of the name of an unfinished file.
@@ -131,6 +129,8 @@ def write_json(path: Path, value: object) -> None:
 
 def as_json(value: object) -> bytes:
     """Return a value as the content of a JSON file; numbers that are not finite become null."""
+    import msgspec  # noqa: PLC0415 (--help does without)
+
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
