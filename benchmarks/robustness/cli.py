@@ -288,7 +288,7 @@ def judge(ended: "subprocess.CompletedProcess[str]") -> None:
     problems = [line for line in said.splitlines() if line.startswith("virnucpro: error: ")]
     if status not in STATUSES:
         raise LostError(f"status {status}: {said[-300:]}")
-    if "Traceback" in said or "a fault of virnucpro" in said:
+    if "Traceback" in said or "a bug in virnucpro" in said:
         raise LostError(f"a fault: {said[-500:]}")
     if "too little memory" in said:
         raise MemoryError

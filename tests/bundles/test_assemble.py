@@ -25,7 +25,7 @@ from virnucpro.errors import BundleError, SettingsError
 def test_a_bundle_is_added_listed_and_predicts(files: Files, home: Path, tmp_path: Path) -> None:
     added = run("models", "add", "mine", *files, "--chunk-length", "500")
     assert added.returncode == 0, added.stderr
-    assert "virnucpro predict --bundle mine takes it now" in added.stdout
+    assert "use it with virnucpro predict --bundle mine" in added.stdout
     assert run("models", "path", "mine").stdout.strip() == str(home / "mine")
     listed = run("models", "list").stdout
     assert "compact" in listed

@@ -32,7 +32,7 @@ def fetch(files: Files, name: str = BUNDLE) -> tuple[int, str, str]:
 def test_a_bundle_is_fetched_once(files: Files, hub: Hub, tmp_path: Path) -> None:
     status, out, said = fetch(files)
     assert status == 0, said
-    assert "predict --bundle virnucpro-500 takes it now" in out
+    assert "use it with virnucpro predict --bundle virnucpro-500" in out
     fetched = [key for key, _ in hub.transfers]
     assert sorted(set(fetched)) == sorted(fetched)
     assert not any(key.endswith("pytorch_model.bin") and ESM2 in key for key in fetched)
@@ -149,7 +149,7 @@ def test_a_full_cache_without_network(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     status, out, said = fetch(files)
     assert status == 0, said
-    assert "takes it now" in out
+    assert "use it with virnucpro" in out
 
 
 def test_two_processes_fetch_at_once(files: Files, hub: Hub, home: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_lone_encoder_is_fetched_once_listed_and_found(
     assert status == 0, said
     assert out.startswith(f"{label}: {file} sha256 ")
     assert f" has it at {COMMIT})" in out
-    assert f"virnucpro embed --model {name} takes it now ({home / name})" in out
+    assert f"use it with virnucpro embed --model {name} ({home / name})" in out
     hub.status = 500
     assert fetch(files, name)[0] == 0
     assert models(files, "path", name)[1].strip() == str(home / name)

@@ -32,8 +32,8 @@ def failed(done: "subprocess.CompletedProcess[str]") -> str:
 
 FASTQ = "@r1\nACGT\n+\nIIII\n@r2\nACGTA\n+\nIIII\n"
 REFUSED = {
-    "text": (b"hello world\n", "neither FASTA nor FASTQ (line 1"),
-    "rubbish": (bytes(range(128, 256)) * 20, "neither FASTA nor FASTQ"),
+    "text": (b"hello world\n", "is not FASTA, FASTQ or BAM (line 1"),
+    "rubbish": (bytes(range(128, 256)) * 20, "is not FASTA, FASTQ or BAM"),
     "protein": (b">sp|P04637\nMEEPQSDPSVEPPLSQETFSDLWKLLPENNVLS\n", "record 1 (sp|P04637), line 2"),
 }
 
@@ -123,9 +123,9 @@ def test_every_mate_that_cannot_be_processed_is_counted_and_none_draws_on_the_te
         ("import sys; sys.stdin = None", "standard input: is closed; give a file, or a pipe"),
         (
             "import os, tempfile; gone = tempfile.mkdtemp(); os.chdir(gone); os.rmdir(gone)",
-            "the directory that this is typed in is gone",
+            "the current directory no longer exists",
         ),
-        ("def fails(*_, **__): raise MemoryError", "there is too little memory; give it more"),
+        ("def fails(*_, **__): raise MemoryError", "out of memory; free or request more memory"),
         ("def fails(*_, **__): raise OSError('two\\nlines')", "error: two\\nlines; fix this"),
     ],
     ids=["closed input", "no directory", "no memory", "a library's lines"],

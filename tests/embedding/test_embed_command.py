@@ -49,7 +49,7 @@ def test_every_record_is_in_the_file_and_a_finished_run_returns_at_once(
     assert done.returncode == 0, done.stderr
     assert_same_files(contents(out), unbroken[1])
     announced, _, rest = done.stderr.partition("all records done")
-    assert "1,200 of 1,200 records embedded, 16 numbers a vector" in rest
+    assert "1,200 of 1,200 records embedded, 16 numbers per vector" in rest
     for name in ("embeddings.parquet", "summary.json", "run.json"):
         assert name in announced
     lines = proteins.read_text().splitlines()
@@ -165,7 +165,7 @@ def test_a_run_that_is_ended_midway_continues_to_the_same_bytes(
         _, said = process.communicate()
     assert process.returncode == status
     if number == signal.SIGTERM:
-        assert "stopped; the same command continues the run" in said
+        assert "stopped; rerun the same command to resume" in said
     assert not list(out.glob("embeddings.*"))
     with fed(pipe, content, slowly=False):
         done = run(*command)

@@ -96,15 +96,17 @@ def test_an_odd_number_in_turn(tmp_path: Path) -> None:
 def test_bam_with_mates_apart_or_alone(tmp_path: Path) -> None:
     lines = paired_lines(*made_pairs(3, 50))
     path = write_bam(tmp_path / "a.bam", [lines[0], *lines[2:]])
-    assert failure_of(path).startswith(f"{path}: record 1 (f0): is flagged as one of a pair, but")
-    path = write_bam(tmp_path / "b.bam", lines[:-1])
-    assert failure_of(path).startswith(f"{path}: record 5 (f2): is flagged as one of a pair, but")
-    path = write_bam(tmp_path / "c.bam", [lines[0], lines[0]])
-    assert "the other one does not follow; bring mates together with samtools collate" in (
-        failure_of(path)
+    assert failure_of(path).startswith(
+        f"{path}: record 1 (f0): is flagged as a mate of a pair, but"
     )
+    path = write_bam(tmp_path / "b.bam", lines[:-1])
+    assert failure_of(path).startswith(
+        f"{path}: record 5 (f2): is flagged as a mate of a pair, but"
+    )
+    path = write_bam(tmp_path / "c.bam", [lines[0], lines[0]])
+    assert "the other mate does not follow; group mates with samtools collate" in (failure_of(path))
     path = write_bam(tmp_path / "d.bam", [Line("x", 1 + 4, "ACGT", "IIII")])
-    assert "x: flag 5 says mate, but not which" in failure_of(path)
+    assert "x: flag 5 marks a mate, but not as first or second" in failure_of(path)
     assert f"{path}: BAM holds both mates" in failure_of((path, path))
 
 
@@ -161,7 +163,7 @@ def test_bam_that_is_damaged_or_incomplete(tmp_path: Path) -> None:
 
     assert "the compressed data ends early, after record " in failure(whole[: len(whole) // 2])
     told = failure(whole[:-28])
-    assert "the block that ends bgzip and BAM files is missing, after record 2000; is the" in told
+    assert "the last block of a bgzip or BAM file is missing, after record 2000; is the" in told
     flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
     assert ": after record 0: cannot be read (" in failure(flipped)
     assert fragments_of(write_bam(tmp_path / "none.bam", [])) == []
@@ -199,9 +201,12 @@ def test_any_damage_is_told_in_a_line(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"CRAM\x03\x00rest", "CRAM is not read; make it BAM: samtools view -b"),
-        (b"@HD\tVN:1.6\nr\t4\t*\t0\t0\t*\t*\t0\t0\tAC\tII\n", "SAM text is not read; make it BAM"),
-        (b"@SQ\tSN:chr1\tLN:9\n", "SAM text is not read; make it BAM"),
+        (b"CRAM\x03\x00rest", "CRAM is not supported; convert it to BAM: samtools view -b"),
+        (
+            b"@HD\tVN:1.6\nr\t4\t*\t0\t0\t*\t*\t0\t0\tAC\tII\n",
+            "SAM text is not supported; convert it to BAM",
+        ),
+        (b"@SQ\tSN:chr1\tLN:9\n", "SAM text is not supported; convert it to BAM"),
     ],
 )
 def test_what_is_like_bam_is_refused(tmp_path: Path, content: bytes, told: str) -> None:

@@ -220,7 +220,7 @@ def test_standard_input(fmt: str, line: int, compression: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"hello\n", "standard input: neither FASTA nor FASTQ"),
+        (b"hello\n", "standard input: is not FASTA, FASTQ or BAM"),
         (b"@a\nACGT\n+\nIII\n", "standard input: record 1, line 4"),
     ],
 )

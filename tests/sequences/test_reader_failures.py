@@ -50,22 +50,22 @@ def test_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"hello\nworld\n", b"ACGT\n", b"\x00\x01"])
 def test_neither_fasta_nor_fastq(tmp_path: Path, content: bytes, compression: str) -> None:
     path = write(tmp_path / "a.fa", COMPRESSIONS[compression](content))
-    assert failure_of(path).startswith("neither FASTA nor FASTQ (line 1 ")
+    assert failure_of(path).startswith("is not FASTA, FASTQ or BAM (line 1 ")
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (">a\nAC\n".encode("utf-16"), "is text in UTF-16; make it UTF-8: iconv -f UTF-16 -t"),
+        (">a\nAC\n".encode("utf-16"), "is text in UTF-16; convert it to UTF-8: iconv -f UTF-16 -t"),
         (">a\nAC\n".encode("utf-16-be"), "is text in UTF-16; "),
-        (b"@a\rAC\r+\rII\r", "record 1, line 1: a carriage return stands within the line; if"),
-        (b">a\nAC\n>b\rAC\n", "record 1, line 3: a carriage return stands within the line; if"),
-        (b"\n#x\n>a\nAC\n", "line 2 is a comment, which is not read; leave it out: grep -v"),
-        (b"; x\n>a\nAC\n", "line 1 is a comment, which is not read; "),
+        (b"@a\rAC\r+\rII\r", "record 1, line 1: has a carriage return within the line; if"),
+        (b">a\nAC\n>b\rAC\n", "record 1, line 3: has a carriage return within the line; if"),
+        (b"\n#x\n>a\nAC\n", "line 2 is a comment, which is not supported; remove it: grep -v"),
+        (b"; x\n>a\nAC\n", "line 1 is a comment, which is not supported; "),
         (b"@a\nAC\nGT\n+\nIIII\n", "record 1, line 3: does not begin with '+'; FASTQ has four"),
-        (b"@a\nACGT\n+\nII\nII\n", "record 1, line 4: 2 qualities of 4 bases; is the file com"),
+        (b"@a\nACGT\n+\nII\nII\n", "record 1, line 4: 2 qualities for 4 bases; is the file com"),
         (b"@a\nAC\n+\nII\nx\n@b\nA\n", "record 2, line 5: does not begin with '@'; FASTQ has"),
-        (b"@a\nAC\n+b\nII\n", "record 1, line 3: names another record than its first line"),
+        (b"@a\nAC\n+b\nII\n", "record 1, line 3: names a different record than the header line"),
     ],
 )
 def test_what_is_refused_says_why_and_what_to_do(tmp_path: Path, content: bytes, told: str) -> None:
@@ -167,7 +167,7 @@ def test_protein(tmp_path: Path, content: bytes, count: int) -> None:
     found: list[Record] = []
     with pytest.raises(InputError) as caught, SequenceFile(str(path)) as file:
         found.extend(file)
-    others = "" if count == 1 else ", and so have all others looked at"
+    others = "" if count == 1 else ", as in all other records checked"
     told = f"{path}: record 1 (p1), line 2: letters that are not nucleotides ('L')"
     assert str(caught.value) == f"{told}{others}; is this protein? Give DNA"
     assert len(found) == min(count, 999)

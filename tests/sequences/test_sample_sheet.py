@@ -77,32 +77,32 @@ def test_sheets_of_pipelines_are_read(folder: Path) -> None:
 def test_a_line_that_comes_twice_is_taken_once(folder: Path) -> None:
     found = sheet_of(folder, "sample,files\none,a.fq\ntwo,a.fq\none,a.fq\n")
     assert [s.files for s in found.samples] == [[f"{folder}/a.fq"]] * 2
-    assert found.notes == [f"{folder}/sheet.csv, line 4: repeats a line above, taken once"]
+    assert found.notes == [f"{folder}/sheet.csv, line 4: repeats an earlier line and is ignored"]
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", ", line 1: needs columns sample and files (or fastq_1), parted by"),
+        ("", ", line 1: needs columns sample and files (or fastq_1), separated by"),
         ("id,files\n", ", line 1: needs columns sample"),
         (READ * 3, ", line 1: needs columns sample"),
         ("sample,files\n", ": names no sample"),
-        ("sample,files,files\n", ", line 1: has two columns files; leave one"),
+        ("sample,files,files\n", ", line 1: has two columns files; keep one"),
         ("sample,files\none\n", ", line 2: one needs files, or fastq_1"),
         ("sample,files,fastq_1\none,a.fq,b.fq\n", ", line 2: one needs files, or fastq_1"),
         ("sample,fastq_1,fastq_2\none,,b.fq\n", ", line 2: one needs files, or fastq_1"),
-        ("sample,fastq_1,fastq_2\none,a.fq,a.fq\n", ", line 2: a.fq is under fastq_1 and fastq_2"),
+        ("sample,fastq_1,fastq_2\none,a.fq,a.fq\n", ", line 2: a.fq is in both fastq_1 and"),
         ("sample,files\none,a.fq,b.fq\n", ", line 2: has more cells than the header"),
         ('sample,files\n\none,"a.fq\n', ", line 3: unexpected end of data; fix its quotes"),
         ("sample,files\none,-\n", ", line 2: standard input (-) cannot be in a sheet"),
-        ("sample,files\none,a.fq b.fq\n", "give a file that can; a line names one file"),
+        ("sample,files\none,a.fq b.fq\n", "give a readable file; a line names one file"),
         ("sample,files\none,a.fq\nONE,b.fq\n", ", line 3: ONE is written one in line 2"),
         ("sample,files\none,.\n", "is a directory"),
-        ("sample,files\none,text.fq\n", "text.fq: neither FASTA nor FASTQ"),
+        ("sample,files\none,text.fq\n", "text.fq: is not FASTA, FASTQ or BAM"),
         (f"sample,files\none,{'x' * 5000}\n", "(File name too long)"),
-        (b"\xffsample", ": is no table in UTF-8"),
-        ("sample,files\none,\0\n", ": is no sample sheet"),
-        (b"sample,files\n" + b"," * (1 << 24), ": is no sample sheet"),
+        (b"\xffsample", ": is not a table in UTF-8"),
+        ("sample,files\none,\0\n", ": is not a sample sheet"),
+        (b"sample,files\n" + b"," * (1 << 24), ": is not a sample sheet"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_its_line(
@@ -120,7 +120,7 @@ def test_what_makes_no_sense_is_refused_with_its_line(
 def test_names_that_are_no_folder_are_refused(folder: Path, name: str) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([["sample", "files"], [name, "a.fq"]])
-    assert "cannot be a sample's folder" in refused(folder, text.getvalue())
+    assert "cannot name a sample's folder" in refused(folder, text.getvalue())
 
 
 def test_every_missing_file_is_named_with_its_line(folder: Path) -> None:

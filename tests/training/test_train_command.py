@@ -61,7 +61,7 @@ def trained(data: Path, options: list[str], tmp_path_factory: pytest.TempPathFac
     out = tmp_path_factory.mktemp("trained") / "out"
     done = run("train", data, "-o", out, *options)
     assert done.returncode == 0, done.stderr
-    assert "takes it now" in done.stderr
+    assert "use it with virnucpro predict --bundle" in done.stderr
     return out
 
 

@@ -1,7 +1,8 @@
-"""The command `virnucpro` and what its failures look like.
+"""The command `virnucpro` and its exit status.
 
-Exit status: 0 done; 1 failed, with one line that says what and what to do; 2 wrong usage; 3 done
-but some records could not be processed (listed); 130 stopped from the keyboard, 143 by SIGTERM.
+Exit status: 0 done; 1 failed, with one line that says why and what to do; 2 wrong usage; 3 done,
+but some records, which are listed, could not be processed; 130 stopped from the keyboard; 143
+stopped by SIGTERM.
 """
 
 import os
@@ -34,8 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: virnucpro predict reads.fastq.gz -o results, then look at "
-    "results/records.tsv and results/viral.fasta. The same command continues a run that was "
-    "interrupted.",
+    "results/records.tsv and results/viral.fasta. Rerun the same command to resume an interrupted "
+    "run.",
 )
 for command in (predict, embed, train, evaluate, calibrate, report, bench, schema, doctor, cite):
     app.command(cls=ConfiguredCommand)(command)
@@ -53,25 +54,32 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _root(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
     ] = False,
 ) -> None:
     """Find viral sequences in sequencing reads and contigs with language models.
 
-    Every record is cut into chunks and translated in six frames, networks read the frames, and a
-    small classifier says virus or not. `compact`, the default, reads the six of a chunk together;
-    VirNucPro's published weights read each frame without a stop as protein and as DNA.
+    Each record is cut into chunks and translated in six frames; networks read the frames, and a
+    small classifier tells viruses from other sequences. The default, `compact`, reads the six
+    frames of a chunk together. The published weights of VirNucPro read each frame without a stop
+    as protein and as DNA.
     """
 
 
 def main() -> None:
-    """Run the command line; turn an expected failure into one line."""
+    """Run the command line and report failures as one line."""
     if os.environ.get("NO_COLOR"):
-        os.environ["TERM"] = "dumb"  # no bold either, and no line that is drawn again
+        os.environ["TERM"] = "dumb"  # also no bold text and no redrawn lines
     try:
         Path.cwd()
     except FileNotFoundError:
-        _fail("the directory that this is typed in is gone; change to another")
+        _fail("the current directory no longer exists; change to another")
     try:
         ready_caches()
         app(prog_name="virnucpro")
@@ -83,15 +91,15 @@ def main() -> None:
     except ImportError as error:
         _fail(f"the installation is broken ({error}); pip install --force-reinstall virnucpro")
     except MemoryError:
-        _fail("there is too little memory; give it more, the same command then continues")
+        _fail("out of memory; free or request more memory, then rerun to resume")
     except Exception as error:
         if os.environ.get("VIRNUCPRO_TRACEBACK"):
             raise
         if is_no_thread(error):
             _fail(no_thread())
         _fail(
-            f"{type(error).__name__}: {error}; this is a fault of virnucpro: report it with what "
-            "VIRNUCPRO_TRACEBACK=1 adds to this message"
+            f"{type(error).__name__}: {error}; this is a bug in virnucpro; report it with the "
+            "traceback that VIRNUCPRO_TRACEBACK=1 prints"
         )
 
 

@@ -1,4 +1,4 @@
-"""`virnucpro cite`: what to cite in a paper that used this program; CITATION.cff holds the same."""
+"""`virnucpro cite`: what to cite in a paper that used this program; same as CITATION.cff."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,16 +18,16 @@ class Reference:
     """An article.
 
     Attributes:
-        key: for BibTeX.
-        authors: family name and given names of each, in order.
-        title: of the article.
-        journal: that published it.
-        year: of publication.
-        doi: its identifier.
-        volume: of the journal; empty where unknown.
-        number: of the volume; empty where unknown.
-        pages: first and last; empty where unknown.
-        use: what of this program stems from it.
+        key: BibTeX key.
+        authors: family name and given names of each author, in order.
+        title: title of the article.
+        journal: name of the journal.
+        year: year of publication.
+        doi: DOI of the article.
+        volume: volume of the journal; empty if unknown.
+        number: number within the volume; empty if unknown.
+        pages: first and last page; empty if unknown.
+        use: the part of this program that is based on the article.
     """
 
     key: str
@@ -81,13 +81,13 @@ REFERENCES = (
 
 
 def as_text() -> str:
-    """Return what to cite, a paragraph each."""
+    """Return the references as text, one paragraph each."""
     program = f"The virnucpro developers. {REPOSITORY_TITLE}. Version {version('virnucpro')}."
     return "\n\n".join([f"This program:\n  {program}", *map(_paragraph, REFERENCES)]) + "\n"
 
 
 def as_bibtex() -> str:
-    """Return what to cite as entries of BibTeX."""
+    """Return the references as BibTeX entries."""
     program = {
         "author": "{The virnucpro developers}",
         "title": f"{{{REPOSITORY_TITLE}}}",
@@ -127,7 +127,9 @@ def cite(
     file_format: Annotated[
         str,
         typer.Option(
-            "--format", help="Format: text or bibtex.", autocompletion=words("text", "bibtex")
+            "--format",
+            help="Output format: text or bibtex.",
+            autocompletion=words("text", "bibtex"),
         ),
     ] = "text",
 ) -> None:

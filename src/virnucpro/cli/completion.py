@@ -1,18 +1,19 @@
-"""What a shell offers for the value of an option, without PyTorch."""
+"""Shell completion of the values of options, without loading PyTorch."""
 
 from collections.abc import Callable
 from importlib.resources import files
 
 from virnucpro.files import stores
 
-#: A bundle's manifest, and the head that a lone encoder lacks; as in `bundles.manifest`.
+#: Manifest of a bundle or lone encoder, and the head, which only a bundle has; as in
+#: `bundles.manifest`.
 _MANIFEST, _HEAD = "bundle.json", "head.safetensors"
 
 Completion = Callable[[str], list[str]]
 
 
 def words(*choices: str) -> Completion:
-    """Return a completion of one word out of some."""
+    """Return a completion that offers these words."""
 
     def complete(incomplete: str) -> list[str]:
         return [choice for choice in choices if choice.startswith(incomplete)]
@@ -21,18 +22,18 @@ def words(*choices: str) -> Completion:
 
 
 def bundles(incomplete: str) -> list[str]:
-    """Complete what `predict --bundle` takes by name."""
+    """Complete the names that `predict --bundle` accepts."""
     return words(*_embedded(), *_added(has_head=True))(incomplete)
 
 
 def models(incomplete: str) -> list[str]:
-    """Complete what `embed --model` takes by name."""
+    """Complete the names that `embed --model` accepts."""
     pairs = [f"{name}:{kind}" for name in ("compact-pair",) for kind in ("protein", "dna")]
     return words(*_added(has_head=False), *pairs)(incomplete)
 
 
 def everything(incomplete: str) -> list[str]:
-    """Complete the name of any bundle or lone encoder of this machine."""
+    """Complete the names of all bundles and lone encoders on this machine."""
     return sorted({*bundles(incomplete), *words(*_added(has_head=False))(incomplete)})
 
 

@@ -1,4 +1,4 @@
-"""config.toml: the command line of a finished run, with the values that were used."""
+"""Writes config.toml: the options of a finished run, with the values used."""
 
 import os
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from virnucpro.prediction.options import share_of_text
 from virnucpro.prediction.outputs.paths import CONFIG_FILE
 from virnucpro.runs.run import read_run
 
-#: What a training leaves at its end, what it is bound to, and the run that read its sequences.
+#: Of a training: the file written at its end, its settings, and the run that computed features.
 _TRAINED, _TRAINING, _FEATURES = "training.json", "settings.json", "features"
 
 
 def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Path) -> None:
-    """Write the file unless it is there, or the run is not finished.
+    """Write the file if the run is finished, unless the file exists.
 
     Args:
-        command: whose table it is.
-        options: name of each -> the command's parameter and what was asked for.
+        command: name of the command and of the table.
+        options: name of each option -> parameter of the command and requested value.
         out: directory of the run.
     """
     used = _used(out, command)
@@ -42,12 +42,12 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
         table |= {"device": options["device"][1]}
     said = f"# virnucpro {version('virnucpro')}; virnucpro {command} --config FILE does it again\n"
     content = said + tomli_w.dumps({command: table}, multiline_strings=False)
-    with suppress(UnicodeEncodeError):  # TOML has no name for a path that is not UTF-8
+    with suppress(UnicodeEncodeError):  # TOML cannot hold a path that is not UTF-8
         write_once(out / CONFIG_FILE, content.encode())
 
 
 def _used(out: Path, command: str) -> dict[str, object] | None:
-    """Return what a command's finished run says of the options that were left to it."""
+    """Return the values that a finished run chose for its options; None if it is not finished."""
     try:
         run = read_run(out)
     except RunError:
@@ -65,7 +65,7 @@ def _used(out: Path, command: str) -> dict[str, object] | None:
     return {**(_used(out / _FEATURES, "features") or {}), **settings}
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 (what TOML holds)
+def _plain(value: object) -> Any:  # noqa: ANN401 (any value of TOML)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value

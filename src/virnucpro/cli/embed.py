@@ -25,17 +25,17 @@ def embed(
     model: Annotated[
         str,
         typer.Option(
-            help="An encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, ...",
+            help="Encoder: esm2_t33_650M_UR50D, dnabert-s, compact-pair:protein, ...",
             autocompletion=completion.models,
         ),
     ],
     layer: Annotated[
-        int | None, typer.Option(help="Whose hidden states, from 1; by default the last.")
+        int | None, typer.Option(help="Layer to read, counted from 1 (default: last).")
     ] = None,
     pooling: Annotated[
         str,
         typer.Option(
-            help="mean, cls, or tokens (every residue or byte pair).",
+            help="Vectors of a record: mean, cls, or tokens (one per residue or byte pair).",
             autocompletion=completion.words("mean", "cls", "tokens"),
         ),
     ] = "mean",
@@ -43,14 +43,14 @@ def embed(
         str,
         typer.Option(
             "--format",
-            help="parquet, hdf5, npz or safetensors.",
+            help="File format: parquet, hdf5, npz or safetensors.",
             autocompletion=completion.words("parquet", "hdf5", "npz", "safetensors"),
         ),
     ] = "parquet",
     dtype: Annotated[
         str,
         typer.Option(
-            help="Of the numbers written: fp32 or fp16.",
+            help="Type of the numbers written: fp32 or fp16.",
             autocompletion=completion.words("fp32", "fp16"),
         ),
     ] = "fp32",
@@ -60,7 +60,7 @@ def embed(
     quiet: parameters.Quiet = False,
     _config: parameters.Config = None,
 ) -> None:
-    """Write the vectors that an encoder gives proteins or DNA."""
+    """Embed proteins or DNA with an encoder and write the vectors."""
     from virnucpro.embedding import api as embedding  # noqa: PLC0415 (loads PyTorch, which --help does without)
 
     run_and_report(
@@ -77,7 +77,7 @@ def embed(
             executor=cast("Executor", executor),
             observer=observer,
         ),
-        _told,
+        _final_message,
         lambda summary: summary.records - summary.embedded,
         out,
         executor=executor,
@@ -85,9 +85,9 @@ def embed(
     )
 
 
-def _told(summary: "EmbeddingSummary") -> str:
+def _final_message(summary: "EmbeddingSummary") -> str:
     return (
         f"{summary.embedded:,} of {summary.records:,} records embedded, {summary.width:,} numbers "
-        f"a vector; {summary.records_per_second:,.0f} records/s, "
+        f"per vector; {summary.records_per_second:,.0f} records/s, "
         f"{summary.tokens_per_second:,.0f} tokens/s"
     )

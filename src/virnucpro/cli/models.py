@@ -126,7 +126,7 @@ def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
     for part, said in read_manifest(made.path)[0].provenance.items():
         say(f"{part}: {said}")
     use = "predict --bundle" if isinstance(made, Bundle) else "embed --model"
-    say(f"virnucpro {use} {name} takes it now ({made.path})")
+    say(f"use it with virnucpro {use} {name} ({made.path})")
 
 
 models.command(cls=ConfiguredCommand)(verify)

@@ -1,8 +1,8 @@
-"""Where options come from beside the command line: the environment, and a file in TOML.
+"""Takes values of options from the environment and from a TOML file.
 
-The command line wins over the environment, that over the file, and the file over what the program
-does by default. `--chunk-length` of `predict` is `VIRNUCPRO_PREDICT_CHUNK_LENGTH` in the
-environment, and `chunk-length` under `[predict]` in the file.
+The command line has priority over the environment, the environment over the file, and the file
+over the defaults. `--chunk-length` of `predict` is `VIRNUCPRO_PREDICT_CHUNK_LENGTH` in the
+environment and `chunk-length` under `[predict]` in the file.
 """
 
 import difflib
@@ -22,29 +22,29 @@ from virnucpro.errors import InputError, SettingsError, one_line, reading
 from virnucpro.system.threads import check_threads
 
 PREFIX = "VIRNUCPRO"
-#: The parameter that names the file; it is no key of one.
+#: The parameter that names the file; it cannot be set in the file.
 _FILE = "_config"
-#: What all errors of usage are.
+#: Base class of all usage errors.
 _UsageError: Any = typer.BadParameter.__base__
-#: What a value of the file may be, in words.
+#: Types of values in the file, in words.
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 class ConfiguredCommand(TyperCommand):
-    """A command whose wrong values say where they come from, and that keeps what it was given.
+    """A command with options from several sources, which writes `config.toml` into a finished run.
 
     Attributes:
-        prefix: what the names of its variables begin with.
+        prefix: prefix of the names of its environment variables.
     """
 
     prefix = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
-        """Parse the command line; say of a wrong value from elsewhere which one it is.
+        """Parse the command line; an error names the variable or the key of an invalid value.
 
         Raises:
-            SettingsError: when a value of the environment or of the file is wrong, or a variable
-                with the command's name is none of its options'.
+            SettingsError: a value of the environment or of the file is invalid, or a variable with
+                the prefix of this command matches no option.
         """
         _refuse_unknown_variables(self)
         try:
@@ -56,11 +56,11 @@ class ConfiguredCommand(TyperCommand):
             raise SettingsError(f"{where}: {error.message}") from error
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
-        """Do what the command does; a run that is done gets its `config.toml`.
+        """Carry out the command and write `config.toml` into a finished run.
 
         Raises:
-            InputError: when a file ends early, which typer takes for an answer that the user does
-                not give.
+            InputError: a file ends early. typer would mistake the `EOFError` for the end of the
+                answers to a prompt.
         """
         check_threads()
         if ctx.params.get("quiet"):
@@ -81,21 +81,21 @@ class ConfiguredCommand(TyperCommand):
 
 
 def _silence_libraries() -> None:
-    """Keep warnings and progress of libraries from the terminal, those of workers too."""
+    """Silence warnings and progress of libraries, also in workers."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     os.environ |= {"PYTHONWARNINGS": "ignore", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
 class CommandGroup(TyperGroup):
-    """The commands, each of whose options has a variable."""
+    """A group of commands; each option has an environment variable."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (typer's own)
         super().__init__(*args, **attributes)
         _name_variables(self, PREFIX)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own)
-        """Do what a command does; what it says of wrong usage is printable, whatever it quotes."""
+        """Carry out a command; make usage errors printable, whatever they quote."""
         try:
             return super().invoke(ctx)
         except _UsageError as error:
@@ -113,7 +113,7 @@ def _name_variables(group: TyperGroup, prefix: str) -> None:
         for option in command.params:
             if isinstance(option, TyperOption):
                 option.envvar = f"{here}_{key(option)}".upper().replace("-", "_")
-                option.show_envvar = False  # docs/terminal.md says how they are called
+                option.show_envvar = False  # docs/terminal.md explains their names
 
 
 def _refuse_unknown_variables(command: ConfiguredCommand) -> None:
@@ -122,26 +122,26 @@ def _refuse_unknown_variables(command: ConfiguredCommand) -> None:
         if name.startswith(command.prefix) and name not in known:
             close = difflib.get_close_matches(name, map(str, known), 1)
             meant = f"give {close[0]}" if close else f"virnucpro {command.name} -h lists options"
-            raise SettingsError(f"{name}: is the variable of no option; unset it, or {meant}")
+            raise SettingsError(f"{name}: matches no option; unset it, or {meant}")
 
 
 def key(parameter: Any) -> str:  # noqa: ANN401 (typer's own)
-    """Return what the file calls an option or an argument: `chunk-length`, `inputs`."""
+    """Return the key of an option or argument in the file, such as `chunk-length` or `inputs`."""
     if isinstance(parameter, TyperOption):
         return str(max(parameter.opts, key=len).lstrip("-"))
     return str(parameter.name)
 
 
 def read_config(ctx: typer.Context, value: Path | None) -> Path | None:
-    """Take the values of a file for what the command line and the environment leave open.
+    """Use the values of a file as defaults, below the command line and the environment.
 
     Args:
-        ctx: of the command; its table is the one with the command's name.
+        ctx: context of the command; the table with the name of the command is read.
         value: the file.
 
     Raises:
-        SettingsError: when the file cannot be read, or has a key or a value that the command does
-            not take.
+        SettingsError: the file cannot be read, or has a key or value that the command does not
+            accept.
     """
     if value is None or ctx.resilient_parsing:
         return value
@@ -160,7 +160,7 @@ def read_config(ctx: typer.Context, value: Path | None) -> Path | None:
 
 
 def _table(path: Path, command: str) -> dict[str, Any]:
-    """Return the table of a command."""
+    """Return the table of a command from the file."""
     with reading(path, "give --config a file in TOML", SettingsError):
         tables = tomllib.loads(path.read_bytes().decode())
     found = tables.get(command)
@@ -170,7 +170,7 @@ def _table(path: Path, command: str) -> dict[str, Any]:
 
 
 def _checked(given: object, hint: Any, where: str) -> object:  # noqa: ANN401 (a type)
-    """Return a value of the file as the option takes it; refuse one of another type."""
+    """Return a value of the file as the option takes it; refuse a value of the wrong type."""
     wanted = (
         next(x for x in get_args(hint) if x is not NoneType) if NoneType in get_args(hint) else hint
     )
@@ -179,12 +179,12 @@ def _checked(given: object, hint: Any, where: str) -> object:  # noqa: ANN401 (a
         if isinstance(given, list):
             return [_checked(value, each, where) for value in given]
         raise SettingsError(
-            f"{where}: {_shown(given)} where a list is needed, as [{_shown(given)}]"
+            f"{where}: {_shown(given)} is given, but a list is needed: [{_shown(given)}]"
         )
     kind = wanted if wanted in _WORDS else str
     takes: tuple[type, ...] = {float: (int, float), str: (str, int, float)}.get(kind, (kind,))
     if not isinstance(given, takes) or isinstance(given, bool) != (kind is bool):
-        raise SettingsError(f"{where}: {_shown(given)} where {_WORDS[kind]} is needed")
+        raise SettingsError(f"{where}: {_shown(given)} is given, but {_WORDS[kind]} is needed")
     return str(given) if kind is str else given
 
 
@@ -193,7 +193,7 @@ def _shown(value: object) -> str:
 
 
 def _source(ctx: Any, parameter: Any) -> str | None:  # noqa: ANN401 (typer's own)
-    """Return where a value is from, if not from the command line."""
+    """Return the variable or key that a value comes from; None for the command line."""
     source = ctx.get_parameter_source(parameter.name)
     if source is not None and source.name == "ENVIRONMENT":
         return str(parameter.envvar)
@@ -203,7 +203,7 @@ def _source(ctx: Any, parameter: Any) -> str | None:  # noqa: ANN401 (typer's ow
 
 
 def _keep(ctx: Any) -> None:  # noqa: ANN401 (typer's own)
-    """Write `config.toml` into a finished run, with the values that were used."""
+    """Write `config.toml` into a finished run, with the values used."""
     out = ctx.params.get("out")
     if _FILE not in ctx.params or out is None:
         return

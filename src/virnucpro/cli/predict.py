@@ -27,15 +27,19 @@ def predict(
     ] = None,
     reads_1: Annotated[
         list[str] | None,
-        typer.Option("-1", "--reads-1", help="Mates 1 of pairs; can be repeated, like -2."),
+        typer.Option(
+            "-1", "--reads-1", help="File of mates 1 of pairs; can be repeated, as can -2."
+        ),
     ] = None,
     reads_2: Annotated[
         list[str] | None,
-        typer.Option("-2", "--reads-2", help="Mates 2, in the order of -1."),
+        typer.Option("-2", "--reads-2", help="File of mates 2, in the same order as -1."),
     ] = None,
     interleaved: Annotated[
         bool,
-        typer.Option("--interleaved", help="INPUT holds both mates of each pair in turn."),
+        typer.Option(
+            "--interleaved", help="INPUT holds the two mates of each pair one after the other."
+        ),
     ] = False,
     samples: Annotated[
         Path | None,
@@ -96,7 +100,7 @@ def predict(
     ] = True,
     block_chunks: Annotated[
         int,
-        typer.Option(help="Most chunks of a block, the unit that an interruption loses."),
+        typer.Option(help="Maximum number of chunks of a block, the unit of work and of resuming."),
     ] = 2048,
     executor: parameters.Executor = "local",
     quiet: parameters.Quiet = False,
@@ -148,7 +152,7 @@ def predict(
 def _pairs(first: list[str], second: list[str]) -> list[tuple[str, str]]:
     if len(first) != len(second):
         raise typer.BadParameter(
-            f"{len(first)} files of mates 1 and {len(second)} of mates 2: give both of each pair",
+            f"{len(first)} files of mates 1 and {len(second)} of mates 2; give both of each pair",
             param_hint="-1 and -2",
         )
     return list(zip(first, second, strict=True))

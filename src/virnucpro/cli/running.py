@@ -1,4 +1,4 @@
-"""What every command does that makes a run: signals, progress, what could not be processed."""
+"""Carries out a run: signals, progress, and records that could not be processed."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from virnucpro.errors import one_line
 if TYPE_CHECKING:
     from virnucpro.runs.job import Observer
 
-#: Records named on the terminal that could not be processed; summary.json lists more.
+#: Maximum number of unprocessed records named on the terminal; summary.json lists more.
 _PROBLEMS_SHOWN = 10
 
 
@@ -29,26 +29,29 @@ AnyT = TypeVar("AnyT")
 
 def run_and_report(
     run: "Callable[[Observer], SummaryT]",
-    told: Callable[[SummaryT], str],
+    final_message: Callable[[SummaryT], str],
     not_processed: Callable[[SummaryT], int],
     out: Path,
     *,
     executor: str,
     quiet: bool,
 ) -> None:
-    """Make a run and say what came of it.
+    """Carry out a run and report its result.
 
     Args:
-        run: does it, telling an observer.
-        told: the summary in a line.
-        not_processed: how many records were not.
+        run: carries out the run and reports to an observer.
+        final_message: returns the message printed at the end.
+        not_processed: returns the number of records that could not be processed.
         out: the output directory.
-        executor: of several launched processes the first one speaks.
-        quiet: whether to say only what is wrong.
+        executor: the executor; if processes are launched, only the first one prints.
+        quiet: whether to print problems only.
+
+    Raises:
+        Exit: some records could not be processed.
     """
     summary, is_first = run_with_progress(run, executor=executor, quiet=quiet)
     if is_first and not quiet:
-        say(told(summary), err=True)
+        say(final_message(summary), err=True)
     if summary.problems and is_first:
         _list_problems(summary.problems, not_processed(summary), out)
     if summary.problems:
@@ -58,15 +61,15 @@ def run_and_report(
 def run_with_progress(
     run: "Callable[[Observer], AnyT]", *, executor: str, quiet: bool
 ) -> tuple[AnyT, bool]:
-    """Make a run, answer signals, and show how it goes.
+    """Carry out a run, handle signals, and show progress.
 
     Returns:
-        what `run` returns, and whether this is the first of several launched processes.
+        the result of `run`, and whether this is the first, or only, launched process.
     """
     from virnucpro.runs.executors.launched import Rank  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.runs.progress import Reporter  # noqa: PLC0415
 
-    import_module("virnucpro.cli.config_file")  # is needed at the end, and must be there
+    import_module("virnucpro.cli.config_file")  # fail now, not at the end, if it is missing
 
     signal.signal(signal.SIGTERM, _terminate)
     is_first = executor != "launched" or Rank.here().index == 0
@@ -76,7 +79,7 @@ def run_with_progress(
         summary = run(reporter)
     except KeyboardInterrupt as stop:
         reporter.close()
-        say("virnucpro: stopped; the same command continues the run", err=True)
+        say("virnucpro: stopped; rerun the same command to resume", err=True)
         leave(TERMINATED if isinstance(stop, _Terminated) else STOPPED)
     finally:
         reporter.close()
@@ -84,7 +87,7 @@ def run_with_progress(
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came, as from Slurm; answered as a stop from the keyboard."""
+    """SIGTERM was received, for example from Slurm; handled like a stop from the keyboard."""
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
@@ -92,7 +95,7 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
 
 
 def _list_problems(problems: list[str], records: int, out: Path) -> None:
-    """Name what could not be processed: so many records, or mates of pairs that are called."""
+    """List records, or mates of called pairs, that could not be processed."""
     count = max(records, len(problems))
     for problem in problems[:_PROBLEMS_SHOWN]:
         say(f"virnucpro: not processed: {one_line(problem)}", err=True)

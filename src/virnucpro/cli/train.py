@@ -22,8 +22,8 @@ def train(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="FASTA, FASTQ or GenBank named virus* and other*, a directory of such, or "
-            "CLASS=FILE; with --labels files of any name.",
+            help="FASTA, FASTQ or GenBank files named virus* and other*, their directory, or "
+            "CLASS=FILE; with --labels, files of any name.",
         ),
     ],
     out: parameters.Out,
@@ -37,7 +37,7 @@ def train(
     encoders: Annotated[
         str,
         typer.Option(
-            help="Bundle whose encoders are used, or two encoders, as esmc-300m+dnabert-s.",
+            help="Bundle that provides the encoders, or two encoders: esmc-300m+dnabert-s.",
             autocompletion=completion.bundles,
         ),
     ] = "compact",
@@ -46,37 +46,48 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="default, or original (as the original VirNucPro trains).",
+            help="Training recipe: default, or original (that of the original VirNucPro).",
             autocompletion=completion.words("default", "original"),
         ),
     ] = "default",
     end_to_end: Annotated[
-        bool, typer.Option("--end-to-end", help="Train compact's whole network, not a head.")
+        bool,
+        typer.Option("--end-to-end", help="Train the whole network of compact, not only a head."),
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="With --end-to-end; by default 400.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps with --end-to-end (default: 400).")
+    ] = None,
     group: Annotated[
         str,
         typer.Option(
-            help="What is never parted: clusters (of similar ones), genome or record.",
+            help="Unit never split between training and held-out data: clusters (of similar "
+            "records), genome or record.",
             autocompletion=completion.words("clusters", "genome", "record"),
         ),
     ] = "clusters",
-    dev_share: Annotated[float, typer.Option(help="Share of the bases held out.")] = 0.1,
+    dev_share: Annotated[float, typer.Option(help="Share of the bases to hold out.")] = 0.1,
     coding_only: Annotated[
-        bool, typer.Option("--coding-only", help="Frames in annotated coding sequences (GenBank).")
+        bool,
+        typer.Option(
+            "--coding-only", help="Use only frames in annotated coding sequences (GenBank)."
+        ),
     ] = False,
-    name: Annotated[str, typer.Option(help="Of the bundle.")] = "trained",
-    seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 1,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "trained",
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the split, the weights and the order.")
+    ] = 1,
     device: parameters.Device = "auto",
     precision: parameters.Precision = "auto",
     executor: Annotated[
         str,
-        typer.Option(help="local or ray.", autocompletion=completion.words("local", "ray")),
+        typer.Option(
+            help="Where workers run: local or ray.", autocompletion=completion.words("local", "ray")
+        ),
     ] = "local",
     quiet: parameters.Quiet = False,
     _config: parameters.Config = None,
 ) -> None:
-    """Train a head on labelled sequences, and write a bundle."""
+    """Train a head on labelled sequences and write a bundle."""
     from virnucpro.training import api as fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
     from virnucpro.training.files import BUNDLE  # noqa: PLC0415
     from virnucpro.training.tuning import Tuning  # noqa: PLC0415
@@ -89,7 +100,7 @@ def train(
         if not quiet:
             say(line, err=True)
 
-    def told(epoch: "Epoch") -> None:
+    def report_epoch(epoch: "Epoch") -> None:
         inform(
             f"epoch {epoch.number}: loss {epoch.train_loss:.4f}, held out {epoch.dev_loss:.4f}, "
             f"AUROC {epoch.dev_auroc:.4f}"
@@ -114,13 +125,13 @@ def train(
             executor=cast("Executor", executor),
             observer=observer,
             on_note=note,
-            on_epoch=told,
+            on_epoch=report_epoch,
         )
         dev = report.metrics["dev"]
         inform(
-            f"kept epoch {report.best}: AUROC of chunks held out {dev['auroc']:.4f}, recall at "
+            f"kept epoch {report.best}: AUROC of held-out chunks {dev['auroc']:.4f}, recall at "
             f"5 % false positives {dev['recall at 5 % false positives']:.3f}"
         )
-        inform(f"virnucpro predict --bundle {out / BUNDLE} takes it now")
+        inform(f"use it with virnucpro predict --bundle {out / BUNDLE}")
 
     run_with_progress(run, executor=executor, quiet=quiet)

@@ -1,4 +1,4 @@
-"""Records, chunks and reading frames: all that comes before a network (numpy, no torch)."""
+"""Reads files and cuts records into chunks and reading frames (numpy, no torch)."""
 
 from virnucpro.sequences.chunking import Chunks, chunk_count, chunk_records, chunk_starts
 from virnucpro.sequences.frames import (

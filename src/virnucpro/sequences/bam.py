@@ -12,11 +12,11 @@ from virnucpro.sequences.decompression import ByteStream
 from virnucpro.sequences.records import RecordError
 
 _PUMPED_BYTES = 1 << 16
-#: Seconds that closing a file waits for the thread that reads it.
+#: Seconds to wait for the reading thread when a file is closed.
 _CLOSING_SECONDS = 5.0
-#: Of the letters that BAM holds; the others are their own.
+#: Complements of the letters of BAM; other letters are their own complements.
 _COMPLEMENT = str.maketrans("ACGTMRYKVHDB", "TGCAKYRMBDHV")
-#: The highest quality that FASTQ can write.
+#: The highest quality that FASTQ can represent.
 _HIGHEST_QUALITY = 93
 _AS_LETTERS = bytes((number + 33) % 256 for number in range(256))
 _AS_NUMBERS = bytes((letter - 33) % 256 for letter in range(256))
@@ -25,18 +25,18 @@ _AS_NUMBERS = bytes((letter - 33) % 256 for letter in range(256))
 class BamStream:
     """The alignments of a BAM file.
 
-    htslib reads from a file descriptor only, and some bytes of standard input have been read by
-    the time that it is known for BAM: a thread writes the content into a pipe.
+    htslib reads only from a file descriptor, but detecting BAM has already consumed some bytes of
+    standard input. A thread therefore writes the content into a pipe, from which htslib reads.
 
     Args:
-        content: the file's bytes without their compression.
+        content: the decompressed bytes of the file.
 
     Attributes:
-        header: what the file says of itself.
+        header: the header of the file.
 
     Raises:
-        Exception: whatever reading the content raises, and OSError when it is no BAM or damaged;
-            also while iterating.
+        Exception: any exception of reading the content, and OSError if the file is damaged or not
+            BAM; also raised while iterating.
     """
 
     def __init__(self, content: ByteStream) -> None:
@@ -55,7 +55,7 @@ class BamStream:
         self.header = self._file.header
 
     def _write(self, content: ByteStream, writable: int) -> None:
-        """Write the content into the pipe until it is read or nobody listens."""
+        """Write the content into the pipe until its end, or until the reader closes the pipe."""
         with suppress(BrokenPipeError), os.fdopen(writable, "wb") as pipe:
             try:
                 while data := content.read(_PUMPED_BYTES):
@@ -67,9 +67,10 @@ class BamStream:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Raise what went wrong first: with the content, else with what htslib makes of it.
+        """Raise the exception of reading the content if there is one, else that of htslib.
 
-        A failure of the content is known before the pipe ends, which is what htslib sees of it.
+        The writing thread stores its exception before it closes the pipe, so that the exception is
+        known by the time that htslib finds the pipe ending early.
         """
         try:
             yield
@@ -97,7 +98,7 @@ class BamStream:
 
 
 def is_extra(alignment: pysam.AlignedSegment) -> bool:
-    """Tell whether it is a further alignment of a read that has another line of its own."""
+    """Return whether this is a further alignment of a read that has a line of its own."""
     return alignment.is_secondary or alignment.is_supplementary
 
 
@@ -105,7 +106,7 @@ def name_of(alignment: pysam.AlignedSegment) -> str:
     """Return the name of a read.
 
     Raises:
-        RecordError: when it is none that can be printed.
+        RecordError: the name cannot be printed.
     """
     try:
         name = alignment.query_name or ""
@@ -117,23 +118,25 @@ def name_of(alignment: pysam.AlignedSegment) -> str:
 
 
 def mate_number(alignment: pysam.AlignedSegment) -> int:
-    """Return 1 or 2 for a mate of a pair, 0 for a read that is none.
+    """Return 1 or 2 for a mate of a pair, 0 for an unpaired read.
 
     Raises:
-        RecordError: when a pair's read is neither of the two, or both.
+        RecordError: the flag marks a paired read as neither mate, or as both.
     """
     if not alignment.is_paired:
         return 0
     if alignment.is_read1 == alignment.is_read2:
-        raise RecordError(f"{name_of(alignment)}: flag {alignment.flag} says mate, but not which")
+        raise RecordError(
+            f"{name_of(alignment)}: flag {alignment.flag} marks a mate, but not as first or second"
+        )
     return 1 if alignment.is_read1 else 2
 
 
 def letters_as_read(alignment: pysam.AlignedSegment) -> tuple[str, str]:
-    """Return bases and qualities as the sequencer gave them; no qualities where there are none.
+    """Return bases and qualities in the direction of sequencing; qualities may be empty.
 
     Raises:
-        RecordError: when the qualities are beyond what FASTQ can write.
+        RecordError: a quality is higher than FASTQ can represent.
     """
     letters = alignment.query_sequence or ""
     numbers = bytes(alignment.query_qualities or b"")
@@ -146,5 +149,5 @@ def letters_as_read(alignment: pysam.AlignedSegment) -> tuple[str, str]:
 
 
 def set_qualities(alignment: pysam.AlignedSegment, qualities: str) -> None:
-    """Give a read the qualities that FASTQ writes as letters."""
+    """Set the qualities of a read from letters as in FASTQ."""
     alignment.query_qualities = array("B", qualities.encode().translate(_AS_NUMBERS))

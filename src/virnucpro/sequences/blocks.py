@@ -1,8 +1,8 @@
-"""Blocks: runs of consecutive records, the unit of work.
+"""Cuts inputs into blocks of consecutive records, the unit of work.
 
-Where a block ends depends on the input alone, so every run over the same input, on any devices,
-cuts the same blocks. A record with more chunks than a block holds is spread over several blocks.
-The two mates of a pair are one record: its chunks are those of mate 1 and then those of mate 2.
+The boundaries of blocks depend only on the input, so every run over the same input cuts the same
+blocks on any devices. A record with more chunks than a block holds spans several blocks. The two
+mates of a pair are one record: the chunks of mate 1 come before those of mate 2.
 """
 
 import hashlib
@@ -26,30 +26,30 @@ from virnucpro.sequences.fragments import (
 from virnucpro.sequences.reader import STDIN
 from virnucpro.sequences.records import Kind, Read, read_problem, record_id
 
-#: Chunks of a block: enough for some passes of a GPU, few enough that a kill loses seconds and
-#: that devices end together.
+#: Chunks of a block: enough for several GPU batches, but few enough that a killed run loses only
+#: seconds and that all devices finish at about the same time.
 DEFAULT_BLOCK_CHUNKS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive chunks of one record, or of one mate of it; nearly always all of them.
+    """Consecutive chunks of a record or of one of its mates; usually all of its chunks.
 
     Attributes:
         record: number of the record in the run, from 0.
-        header: its whole header, or that of the mate.
+        header: whole header of the record or mate.
         length: bases of the record or mate.
         chunks: chunks of the whole record or mate.
-        first_chunk: number of this piece's first chunk on the record or mate, from 0.
-        last_chunk: one past this piece's last chunk.
-        offset: where `sequence` starts on the record or mate.
-        sequence: the letters that the piece's chunks cover, as in the file; all of a record that
-            cannot be processed.
-        problem: why the record or mate cannot be processed, empty where it can.
-        mate: 1 or 2 of a pair; 0 of a record that is none.
-        chunks_before: chunks of the mate before this one.
-        qualities: of `sequence`, where they are kept.
-        pair: name of the pair; empty of a record that is none.
+        first_chunk: number of the first chunk of this piece within the record or mate, from 0.
+        last_chunk: one past the number of the last chunk.
+        offset: position of `sequence` on the record or mate.
+        sequence: the letters covered by the chunks of this piece, as in the file; the whole
+            sequence if the record cannot be processed.
+        problem: why the record or mate cannot be processed; empty if it can.
+        mate: 1 or 2 for a mate of a pair; 0 for an unpaired record.
+        chunks_before: number of chunks of the mate that precedes this one.
+        qualities: qualities of `sequence`, if they are kept.
+        pair: name of the pair; empty for an unpaired record.
     """
 
     record: int
@@ -68,7 +68,7 @@ class Piece:
 
     @property
     def id(self) -> str:
-        """The record's id."""
+        """The id of the record."""
         return self.pair or record_id(self.header)
 
     @property
@@ -84,13 +84,13 @@ class Piece:
 
 @dataclass(slots=True)
 class Block:
-    """The unit of work.
+    """A block of records, the unit of work.
 
     Attributes:
         index: number of the block in the run, from 0.
-        pieces: its records.
-        bytes_read: how far into the input files the reader was when it cut the block.
-        skipped: lines of BAM that the reader had passed over by then.
+        pieces: the records, or parts of them.
+        bytes_read: number of input bytes that had been read when the block was cut.
+        skipped: number of BAM lines that had been skipped by then.
     """
 
     index: int
@@ -120,11 +120,12 @@ def cut_blocks(
     Args:
         sources: FASTA, FASTQ or BAM files, `-` for standard input.
         chunk_length: bases of a chunk.
-        block_chunks: most chunks of a block; a record or mate without chunks counts as one.
+        block_chunks: maximum number of chunks of a block; a record or mate without chunks counts
+            as one.
         options: how the files are read.
 
     Raises:
-        InputError: when a file cannot be read.
+        InputError: a file cannot be read.
     """
     reader = FragmentReader(sources, "dna", options)
     pieces = (
@@ -139,15 +140,15 @@ def cut_blocks(
 
 
 def cut_whole_records(sources: Sequence[Source], kind: Kind, block_letters: int) -> Iterator[Block]:
-    """Read files one after the other; every record is one piece of one chunk.
+    """Read files one after the other and make each record one piece with one chunk.
 
     Args:
         sources: FASTA, FASTQ or BAM files, `-` for standard input.
-        kind: what the records are.
-        block_letters: most letters of a block, but for a longer record.
+        kind: kind of the records.
+        block_letters: maximum number of letters of a block; a longer record has its own block.
 
     Raises:
-        InputError: when a file cannot be read.
+        InputError: a file cannot be read.
     """
     reader = FragmentReader(sources, kind)
     mates = enumerate(mate for fragment in reader for mate in fragment)
@@ -158,7 +159,13 @@ def cut_whole_records(sources: Sequence[Source], kind: Kind, block_letters: int)
 def cut_sequences(
     sequences: Iterable[tuple[str, str]], kind: Kind, block_letters: int
 ) -> Iterator[Block]:
-    """Do the same with sequences in memory, given as id and letters."""
+    """Do what `cut_whole_records` does with sequences in memory.
+
+    Args:
+        sequences: id and letters of each sequence.
+        kind: kind of the sequences.
+        block_letters: as for `cut_whole_records`.
+    """
 
     def piece(number: int, record: Record) -> Piece:
         problem = read_problem(Read(record, number + 1), kind)
@@ -171,13 +178,13 @@ def cut_sequences(
 
 
 def whole_piece(number: int, record: Record, problem: str) -> Piece:
-    """Return a record as one piece of one chunk."""
+    """Return a record as one piece with one chunk."""
     sequence = "" if problem else record.sequence
     return Piece(number, record.header, len(record.sequence), 1, 0, 1, 0, sequence, problem)
 
 
 def chunks_of(pieces: Sequence[Piece], chunk_length: int) -> Chunks:
-    """Return the chunks of pieces, numbered on their records."""
+    """Return the chunks of pieces, numbered within their records."""
     rows = [(p.first_chunk, p.last_chunk, p.length, p.chunks_before) for p in pieces]
     first, last, lengths, before = np.array(rows, np.int64).reshape(-1, 4).T
     chunks = chunk_records(lengths, chunk_length, first, last)
@@ -187,12 +194,12 @@ def chunks_of(pieces: Sequence[Piece], chunk_length: int) -> Chunks:
 def _gather(
     pieces: Iterable[tuple[Piece, int]], most: int, reader: FragmentReader | None = None
 ) -> Iterator[Block]:
-    """Fill blocks.
+    """Gather pieces into blocks.
 
     Args:
-        pieces: each with its size.
-        most: the largest size of a block, but for a larger piece.
-        reader: what the pieces are read with, just before they are taken.
+        pieces: pieces with their sizes.
+        most: maximum size of a block; a larger piece has its own block.
+        reader: the reader from which `pieces` reads lazily, for the position in the input.
     """
     block, filled = Block(0), 0
     for piece, size in pieces:
@@ -204,19 +211,21 @@ def _gather(
         if reader is not None:
             block.bytes_read, block.skipped = reader.bytes_read, reader.skipped
     if block.pieces:
-        block.skipped = 0 if reader is None else reader.skipped  # also those after the last record
+        block.skipped = (
+            0 if reader is None else reader.skipped
+        )  # includes lines after the last record
         yield block
 
 
 def input_bytes(sources: Sequence[Source]) -> int:
-    """Return the size of all files; 0 when one is a stream, whose size nobody knows."""
+    """Return the total size of the files; 0 if one is a stream of unknown size."""
     paths = paths_of(sources)
     sizes = [0 if p == STDIN or not Path(p).is_file() else Path(p).stat().st_size for p in paths]
     return sum(sizes) if all(sizes) else 0
 
 
 def _problem(mate: Mate, kind: Kind) -> str:
-    """Say where a record is and why it cannot be processed; nothing where it can."""
+    """Return where a record is and why it cannot be processed; empty if it can."""
     problem = read_problem(mate.read, kind)
     return " ".join(f"{mate.place()}: {problem}".splitlines()) if problem else ""
 

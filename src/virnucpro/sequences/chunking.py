@@ -1,4 +1,4 @@
-"""Windows of a record, exactly as the original VirNucPro cuts them (docs/method.md)."""
+"""Cuts records into chunks exactly as the original VirNucPro does (docs/method.md)."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import SettingsError
 
-#: Bases of the shortest and of the longest chunk, in bundles, training and prediction alike. The
-#: shortest holds one codon.
+#: Limits of the chunk length in bases, for bundles, training and prediction. The shortest chunk
+#: holds one codon.
 SHORTEST_CHUNK, LONGEST_CHUNK = 3, 1_000_000
 Int64 = NDArray[np.int64]
 
@@ -17,9 +17,9 @@ class Chunks(NamedTuple):
     """Chunks of several records, one entry per chunk, in record order.
 
     Attributes:
-        record: index of the record in the input of the call.
-        number: chunk number within its record, from 1.
-        start: first base on the record's forward strand, 0-based.
+        record: index of the record within the call.
+        number: number of the chunk within its record, from 1.
+        start: first base on the forward strand of the record, from 0.
         end: one past the last base.
     """
 
@@ -33,7 +33,7 @@ def check_chunk_length(length: int) -> None:
     """Refuse a chunk length that no bundle can have.
 
     Raises:
-        SettingsError: when it is out of bounds.
+        SettingsError: the length is out of bounds.
     """
     if not SHORTEST_CHUNK <= length <= LONGEST_CHUNK:
         raise SettingsError(
@@ -42,15 +42,15 @@ def check_chunk_length(length: int) -> None:
 
 
 def chunk_count(length: int, chunk_length: int) -> int:
-    """Return into how many chunks a record of `length` bases is cut; none when it is empty."""
+    """Return the number of chunks of a record of `length` bases; 0 if it is empty."""
     return -(-length // chunk_length)
 
 
 def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
-    """Return where chunk `number` (from 0) of a record of `length` bases starts.
+    """Return the start of chunk `number` (from 0) of a record of `length` bases.
 
-    The surplus `n * C - L` is spread over all `n` chunks, so the last chunk is often short;
-    source: `split_fasta_chunk` of the original (Li et al., Briefings in Bioinformatics 2025).
+    The surplus `n * C - L` is spread over all `n` chunks, so the last chunk is often short. This
+    follows `split_fasta_chunk` of the original (Li et al., Briefings in Bioinformatics 2025).
     """
     count = -(-length // chunk_length)
     low, rest = np.divmod(count * chunk_length - length, count)
@@ -59,7 +59,7 @@ def chunk_starts(number: Int64, length: Int64, chunk_length: int) -> Int64:
 
 
 def chunk_start(number: int, length: int, chunk_length: int) -> int:
-    """Return `chunk_starts` of one chunk, without an array: it is called for every record."""
+    """Return `chunk_starts` of one chunk, without an array, as it is called for every record."""
     count = chunk_count(length, chunk_length)
     low, rest = divmod(count * chunk_length - length, count)
     return number * chunk_length - number * low - min(number, low + rest)
@@ -73,8 +73,8 @@ def chunk_records(
     Args:
         lengths: bases of each record.
         chunk_length: bases of a chunk.
-        first: number, from 0, of the first chunk wanted of each record; by default the first.
-        last: one past the last chunk wanted of each record; by default all.
+        first: number, from 0, of the first wanted chunk of each record (default: 0).
+        last: one past the last wanted chunk of each record (default: all).
     """
     first = np.zeros_like(lengths) if first is None else first
     last = -(-lengths // chunk_length) if last is None else last

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-#: Letters of the residues in the order of their numbers, the stop last.
+#: Letters of the residues in the order of their numbers; the stop is last.
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY*"
-#: NCBI translation table 1, codons in the order T, C, A, G of each position.
+#: NCBI translation table 1; each position of a codon runs through T, C, A, G in this order.
 _TABLE_1 = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file: as they are stored, and without their compression."""
+"""Reads the bytes of a file, as stored and decompressed."""
 
 import bz2
 import io
@@ -20,19 +20,19 @@ else:
 
 try:
     from isal import igzip_lib
-except ImportError:  # it is not made for every machine
+except ImportError:  # not available for every machine
     igzip_lib = None  # type: ignore[assignment]
 
-#: ByteStream that are read of a file at a time.
+#: Bytes read from a file at a time.
 _CHUNK = 1 << 17
-#: Most memory that an xz file may ask for; `xz -9` asks for 65 MiB.
+#: Memory limit for decompressing xz; `xz -9` needs 65 MiB.
 _XZ_MEMORY = 1 << 29
-#: The empty block that ends every whole BGZF file.
+#: The empty block at the end of every complete BGZF file.
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _LONGEST_START = 6
-#: What may stand between members and after the last one: zeros, in units of so many bytes.
+#: Size in bytes of the units of zero padding allowed between and after members.
 _PADDING = {"gz": 1, "xz": 4}
-#: How the members of each compression begin.
+#: First bytes of the members of each compression.
 _STARTS = {
     "gz": (b"\x1f\x8b",),
     "bz2": (b"BZh",),
@@ -42,7 +42,7 @@ _STARTS = {
 
 
 class _Member(Protocol):
-    """Undoes the compression of one member and checks it to its end."""
+    """Decompresses one member and checks it up to its end."""
 
     @property
     def eof(self) -> bool: ...
@@ -54,7 +54,7 @@ class _Member(Protocol):
 
 
 class _Zlib:
-    """A gzip member, where there is no isal."""
+    """Decompresses a gzip member without isal."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -88,21 +88,21 @@ _MEMBERS: dict[str, Callable[[], _Member]] = {
 
 
 class ByteStream(io.RawIOBase):
-    """ByteStream that come one after the other and can be looked at before they are read."""
+    """A stream of bytes that can be inspected before they are read."""
 
     def __init__(self) -> None:
         self._held = b""
 
     def _next(self, size: int) -> bytes:
-        """Return at most `size` bytes more; nothing at the end only."""
+        """Return at most `size` further bytes; empty only at the end."""
         raise NotImplementedError
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return that the stream can be read."""
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return at most `size` bytes; nothing at the end only."""
+        """Return at most `size` bytes; empty only at the end."""
         if size < 0:
             return self.readall()
         if not self._held:
@@ -111,30 +111,30 @@ class ByteStream(io.RawIOBase):
         return data
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer as far as there is something."""
+        """Fill a buffer as far as bytes are available."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def peek(self, size: int) -> bytes:
-        """Return at least `size` bytes of those that come next, or all; they can still be read."""
+        """Return at least the next `size` bytes, or all that remain, without consuming them."""
         while len(self._held) < size and (data := self._next(_CHUNK)):
             self._held += data
         return self._held
 
     def put_back(self, data: bytes) -> None:
-        """Let what was read be read again."""
+        """Put bytes back, to be read again."""
         self._held = data + self._held
 
 
 class StoredBytes(ByteStream):
-    """The bytes of a file as they are stored.
+    """The bytes of a file as stored.
 
     Args:
-        file: must stay as it is while it is read.
+        file: the file; it must not change while it is read.
 
     Attributes:
-        taken: bytes that were read of it.
+        taken: number of bytes read so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -143,7 +143,7 @@ class StoredBytes(ByteStream):
         self._before = self._state()
 
     def _state(self) -> tuple[int, int] | None:
-        """Return size and time of the last change; None of what is no regular file."""
+        """Return size and time of the last change; None unless this is a regular file."""
         try:
             found = os.fstat(self._file.fileno())
         except OSError:
@@ -152,12 +152,12 @@ class StoredBytes(ByteStream):
 
     @property
     def has_changed(self) -> bool:
-        """Whether somebody wrote the file since it was opened."""
+        """Whether the file has changed since it was opened."""
         return self._state() != self._before
 
     def _next(self, size: int) -> bytes:
         read: Callable[[int], bytes | None] = self._file.read
-        while (data := read(size)) is None:  # of a pipe that does not wait by itself
+        while (data := read(size)) is None:  # a non-blocking pipe
             waiting = select.poll()
             waiting.register(self._file.fileno(), select.POLLIN)
             waiting.poll()
@@ -166,14 +166,14 @@ class StoredBytes(ByteStream):
 
 
 class DecompressedBytes(ByteStream):
-    """The content of a compressed file: its members one after the other, each checked and whole.
+    """The content of a compressed file: its members one after the other, each checked.
 
-    Reading raises EOFError when the file ends within a member, or is BGZF without its last block;
-    and whatever the libraries raise on damaged data.
+    Reading raises EOFError if the file ends within a member or is BGZF without the last block, and
+    any exception of the libraries on damaged data.
 
     Args:
-        stored: the file.
-        compression: its name.
+        stored: the compressed file.
+        compression: name of the compression.
     """
 
     def __init__(self, stored: StoredBytes, compression: str) -> None:
@@ -195,22 +195,22 @@ class DecompressedBytes(ByteStream):
                 return found
 
     def _next_member(self) -> _Member | None:
-        """Return what reads the next member; nothing where there is none."""
+        """Return the decompressor of the next member; None if there is none."""
         if self._member is not None:
             self._stored.put_back(self._member.unused_data)
             self._pass_over_zeros()
         start = self._stored.peek(len(BGZF_END))
         if not start:
             if self._lacks_end:
-                raise EOFError("the block that ends bgzip and BAM files is missing")
+                raise EOFError("the last block of a bgzip or BAM file is missing")
             return None
         if not start.startswith(_STARTS[self._compression]):
-            raise OSError("something else follows its compressed data")
+            raise OSError("other data follows the compressed data")
         self._lacks_end = _is_bgzf(start) and not start.startswith(BGZF_END)
         return _MEMBERS[self._compression]()
 
     def _pass_over_zeros(self) -> None:
-        """Pass over the zeros that some programs put behind a member."""
+        """Skip the zeros with which some programs pad members."""
         unit, zeros = _PADDING.get(self._compression, 0), 0
         while unit and self._stored.peek(1)[:1] == b"\0":
             data = self._stored.read(_CHUNK)
@@ -218,16 +218,16 @@ class DecompressedBytes(ByteStream):
             zeros += len(data) - len(rest)
             self._stored.put_back(rest)
         if unit and zeros % unit:
-            raise OSError("the zeros behind its compressed data are too few")
+            raise OSError("the zero padding after the compressed data is incomplete")
 
 
 def _is_bgzf(start: bytes) -> bool:
-    """Tell whether a member is a block of BGZF, the gzip of bgzip and BAM."""
+    """Return whether a member is a block of BGZF, the gzip variant of bgzip and BAM."""
     return start.startswith(b"\x1f\x8b\x08\x04") and start[12:14] == b"BC"
 
 
 def decompressed(stored: StoredBytes) -> ByteStream:
-    """Undo the compression of a file, which its content tells and never its name."""
+    """Return the decompressed content of a file; its content, not its name, is decisive."""
     start = stored.peek(_LONGEST_START)
     compression = next((name for name, begin in _STARTS.items() if start.startswith(begin)), None)
     return stored if compression is None else DecompressedBytes(stored, compression)
@@ -235,10 +235,10 @@ def decompressed(stored: StoredBytes) -> ByteStream:
 
 @contextmanager
 def open_content(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
-    """Open a file, its compression undone.
+    """Open the decompressed content of a file.
 
-    Reading it raises whatever the libraries raise on damaged data. A first look at it (`peek`)
-    shows at least 4 bytes, which is what tells an encoding.
+    Reading raises any exception of the libraries on damaged data. A first `peek` returns at least
+    4 bytes, enough to detect the encoding.
     """
     with Path(path).open("rb") as file:
         content = decompressed(StoredBytes(file))

@@ -1,4 +1,4 @@
-"""FASTA and FASTQ: the lines of a file, and the records that they make."""
+"""Parses FASTA and FASTQ."""
 
 import re
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ from virnucpro.sequences.records import Read, Record, RecordError
 _CHUNK = 1 << 18
 _BLANKS = " \t"
 _INDENT = re.compile(r"\n[ \t]+")
-#: Stands for a line that is not there; none that is holds a line break.
+#: Marks a missing line; no real line contains a line break.
 _NONE = "\n"
-#: Stands for a quality that cannot be read: the worst one.
+#: Replaces a quality that cannot be read: the lowest one.
 _NO_QUALITY = "!"
-_UNWRAP = "FASTQ has four lines a record; if yours is wrapped: seqtk seq -l 0 IN.fq > OUT.fq"
+_UNWRAP = "FASTQ has four lines per record; if yours is wrapped: seqtk seq -l 0 IN.fq > OUT.fq"
 
 
 def whole_lines(content: ByteStream, line: int) -> Iterator[str]:
-    """Yield a file in texts of whole lines, each line with the line break before it.
+    """Yield a file as texts of whole lines, each line preceded by its line break.
 
-    Every byte is a letter (Latin-1), so that nothing a line holds moves another one.
+    Every byte is decoded as one letter (Latin-1), so no content of a line can shift others.
 
     Args:
-        content: the file from the start of a line on.
+        content: the file, positioned at the start of a line.
         line: number of that line.
 
     Raises:
-        RecordError: when a carriage return stands within a line.
+        RecordError: a line contains a carriage return.
     """
     kept = [b"\n"]
     while data := content.read(_CHUNK):
@@ -46,7 +46,7 @@ def whole_lines(content: ByteStream, line: int) -> Iterator[str]:
 
 
 def _text(kept: list[bytes], line: int) -> str:
-    """Join bytes, which are let go of at once since they may be many."""
+    """Join parts of text; the parts, which can be large, are released at once."""
     joined = b"".join(kept)
     kept.clear()
     if b"\r" in joined:
@@ -59,17 +59,16 @@ def _text(kept: list[bytes], line: int) -> str:
 
 def _carriage_return(line: int) -> RecordError:
     return RecordError(
-        "a carriage return stands within the line; if lines end in nothing else: "
-        "tr '\\r' '\\n' < IN > OUT",
+        "has a carriage return within the line; if all lines end in one: tr '\\r' '\\n' < IN > OUT",
         line,
     )
 
 
 def parse_fasta(texts: Iterator[str], line: int) -> Iterator[Read]:
-    """Yield the records of FASTA; blank lines, and blanks around a line, are passed over.
+    """Yield the records of FASTA; blank lines, and blanks around a line, are skipped.
 
     Args:
-        texts: the file from its first `>` on, as `whole_lines` gives it.
+        texts: the file from its first `>`, as `whole_lines` yields it.
         line: number of its first line.
     """
     header, begins, number = "", 0, 0
@@ -100,14 +99,14 @@ def _letters(lines: str) -> str:
 
 
 def parse_fastq(texts: Iterator[str], line: int) -> Iterator[Read]:
-    """Yield the records of FASTQ; blank lines between them are passed over.
+    """Yield the records of FASTQ; blank lines between records are skipped.
 
     Args:
-        texts: the file from its first `@` on, as `whole_lines` gives it.
+        texts: the file from its first `@`, as `whole_lines` yields it.
         line: number of its first line.
 
     Raises:
-        RecordError: when a record has not the four lines that it should.
+        RecordError: a record does not consist of four valid lines.
     """
     lines = chain.from_iterable(text.split("\n")[1:] for text in texts)
     number, line = 0, line - 1
@@ -131,7 +130,7 @@ def parse_fastq(texts: Iterator[str], line: int) -> Iterator[Read]:
 
 
 def _no_record(following: list[str], line: int) -> RecordError:
-    """Say what is wrong with the lines that follow a header on a line."""
+    """Return the error of a record whose header, on this line, is followed by these lines."""
     if len(following) > 1 and following[1] and following[1][0] != "+":
         return RecordError(f"does not begin with '+'; {_UNWRAP}", line + 2)
     if len(following) < 3:
@@ -140,15 +139,15 @@ def _no_record(following: list[str], line: int) -> RecordError:
         )
     bases, qualities = len(following[0]), len(following[2])
     if bases == qualities:
-        return RecordError("names another record than its first line", line + 2)
-    what = f"{qualities:,} qualities of {bases:,} bases; is the file complete?"
+        return RecordError("names a different record than the header line", line + 2)
+    what = f"{qualities:,} qualities for {bases:,} bases; is the file complete?"
     return RecordError(f"{what} {_UNWRAP}", line + 3)
 
 
 def _read(header: str, letters: str, number: int, qualities: str = "", line: int = 0) -> Read:
-    """Return a record; bytes that are not ASCII are text in its header alone.
+    """Return a record; bytes that are not ASCII are decoded as UTF-8 only in its header.
 
-    Among its letters they stay one letter a byte, so that the record can be written as it was.
+    In the sequence each of them remains one letter, so that the record can be written unchanged.
     """
     header, problem = header.rstrip(_BLANKS), ""
     if header.isascii() and letters.isascii() and qualities.isascii():

@@ -1,6 +1,7 @@
-"""Fragments: what a sequencer read once, as one read or as the two mates of a pair.
+"""Reads fragments: single reads, or the two mates of a pair.
 
-Mates come from two files in step, from one file in turn, or as the flags of BAM say.
+Mates are read from two files in parallel, alternately from one interleaved file, or by the flags
+of BAM.
 """
 
 import re
@@ -27,9 +28,9 @@ class ReadOptions:
     """How inputs are read.
 
     Attributes:
-        interleaved: whether FASTA and FASTQ that is given alone holds mates in turn.
+        interleaved: whether mates alternate in a FASTA or FASTQ file that is given alone.
         fastq: whether every read must have qualities.
-        bam: whether every name must be one that BAM can hold.
+        bam: whether every name must be valid in BAM.
     """
 
     interleaved: bool = False
@@ -37,7 +38,7 @@ class ReadOptions:
     bam: bool = False
 
 
-#: Every record by itself, whatever it has.
+#: Each record is a fragment; names and qualities are not checked.
 PLAIN = ReadOptions()
 
 
@@ -45,10 +46,10 @@ class Mate(Struct, frozen=True):
     """A read of a fragment.
 
     Attributes:
-        read: itself.
-        file: where it is from.
-        mate: 1 or 2 of a pair; 0 of a fragment with one read.
-        pair: name of the pair; empty of a fragment with one read.
+        read: the read itself.
+        file: the file that contains it.
+        mate: 1 or 2 for a mate of a pair; 0 for a single read.
+        pair: name of the pair; empty for a single read.
     """
 
     read: Read
@@ -63,7 +64,7 @@ class Mate(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """The fragment's id."""
+        """The id of the fragment."""
         return self.pair or self.record.id
 
     def place(self) -> str:
@@ -76,7 +77,7 @@ Fragment = tuple[Mate] | tuple[Mate, Mate]
 
 
 def paths_of(sources: Sequence[Source]) -> list[str]:
-    """Return every file of the inputs."""
+    """Return all files of the inputs."""
     return [path for s in sources for path in ((s,) if isinstance(s, str) else s)]
 
 
@@ -85,7 +86,7 @@ class FragmentReader:
 
     Args:
         sources: FASTA, FASTQ or BAM files, `-` for standard input.
-        kind: what the records are.
+        kind: kind of the records.
         options: how the files are read.
 
     Attributes:
@@ -114,7 +115,7 @@ class FragmentReader:
                 ]
                 self.formats = tuple(file.format for file in files)
                 if self._options.bam and self.formats == ("bam",):
-                    _ = files[0].bam_header  # which is written too
+                    _ = files[0].bam_header  # check the header, which is written too
                 for fragment in self._checked(self._fragments(files)):
                     self.bytes_read = bytes_before + sum([file.position() for file in files])
                     yield fragment
@@ -131,7 +132,7 @@ class FragmentReader:
         return ((Mate(read, files[0], 0),) for read in files[0].reads())
 
     def _checked(self, fragments: Iterator[Fragment]) -> Iterator[Fragment]:
-        """Refuse what cannot be written as asked for."""
+        """Check that the reads can be written in the requested formats."""
         if not (self._options.fastq or self._options.bam):
             return fragments
         return map(self._check, fragments)
@@ -143,7 +144,7 @@ class FragmentReader:
             if self._options.bam and not _BAM_NAME.fullmatch(mate.id):
                 raise InputError(
                     f"{mate.place()}: BAM takes names of up to 254 letters from ! to ~ without @; "
-                    "rename it, or leave --bam out"
+                    "rename it, or omit --bam"
                 )
         return fragment
 
@@ -166,7 +167,7 @@ def _in_step(first: SequenceFile, second: SequenceFile) -> Iterator[Fragment]:
 def _ends_early(mate: Mate, other: SequenceFile) -> InputError:
     return InputError(
         f"{mate.place()}: has no mate, since {other.name} ends after record "
-        f"{mate.read.number - 1}; give both files whole"
+        f"{mate.read.number - 1}; give both files complete"
     )
 
 
@@ -186,8 +187,8 @@ def _paired(mate: Mate, other: Mate) -> Fragment:
     name = pair_name(*headers)
     if not name:
         raise InputError(
-            f"{mate.place()}: its mate should be {other.place()}, but by their names they are no "
-            f"pair; {pairing_advice(*headers)}"
+            f"{mate.place()}: its mate should be {other.place()}, but their names do not match; "
+            f"{pairing_advice(*headers)}"
         )
     return replace(mate, pair=name), replace(other, pair=name)
 
@@ -207,6 +208,6 @@ def _as_flagged(file: SequenceFile) -> Iterator[Fragment]:
                 yield replace(first, pair=name), replace(second, pair=name)
                 continue
         raise InputError(
-            f"{mate.place()}: is flagged as one of a pair, but the other one does not follow; "
-            "bring mates together with samtools collate"
+            f"{mate.place()}: is flagged as a mate of a pair, but the other mate does not follow; "
+            "group mates with samtools collate"
         )

@@ -1,7 +1,7 @@
 """Six-frame translation of many chunks at once.
 
-Genetic code 1 (NCBI transl_table=1). U is T by then (`Nucleotides.join`). A codon with a letter
-other than A, C, G, T is dropped from the protein.
+The genetic code is NCBI translation table 1. `Nucleotides.join` has already replaced U by T. A
+codon that contains a letter other than A, C, G and T is dropped from the protein.
 """
 
 from typing import Literal, NamedTuple
@@ -13,7 +13,7 @@ from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
 from virnucpro.sequences.nucleotides import BASE_NUMBERS, Nucleotides
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
-#: What may be drawn from a chunk: a frame, or the six read as one.
+#: What can be drawn from a chunk: one frame, or all six as one unit.
 DRAWN_NAMES = (*FRAME_NAMES, "all")
 _ALL = DRAWN_NAMES.index("all")
 
@@ -22,7 +22,7 @@ _STOP = ord("*")
 
 
 def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return codon code -> residue on the forward and reverse strand."""
+    """Return the residue of each codon number on the forward and on the reverse strand."""
     forward = np.full(125, _DROPPED, dtype=np.uint8)
     for codon, residue in enumerate(RESIDUE_OF_CODON):
         forward[25 * (codon // 16) + 5 * (codon // 4 % 4) + codon % 4] = ord(RESIDUES[residue])
@@ -37,9 +37,9 @@ def _codon_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 _FORWARD_CODON, _REVERSE_CODON = _codon_tables()
 
 
-#: `open`: a frame whose protein is not empty and holds no stop, entire (the original's rule).
-#: `segments`: of each frame the longest stretch without a stop. `whole`: each frame entire, with
-#: its stops. `all`: the six frames of a chunk as one, for networks that read them together.
+#: `open`: the frames whose protein is not empty and contains no stop (the rule of the original).
+#: `segments`: the longest stretch of each frame without a stop. `whole`: each whole frame with its
+#: stops. `all`: the six frames of a chunk as one unit, for networks that read them together.
 FrameKind = Literal["open", "segments", "whole", "all"]
 
 
@@ -48,30 +48,30 @@ class FrameRule(NamedTuple):
 
     Attributes:
         kind: see `FrameKind`.
-        least_residues: of a stretch or of a whole frame, or codons of `all` in its first strand;
-            of an open frame it is 1.
+        least_residues: minimum number of residues of a stretch or of a whole frame; for `all`, of
+            codons on the forward strand. It is 1 for open frames.
     """
 
     kind: FrameKind = "open"
     least_residues: int = 1
 
 
-#: The original's rule.
+#: The rule of the original.
 OPEN_FRAMES = FrameRule()
 
 
 class Frames(NamedTuple):
-    """Frames of several chunks, ordered by chunk and then F1..R3; six read as one have no protein.
+    """Frames of several chunks, ordered by chunk and then F1 to R3; `all` has no protein.
 
     Attributes:
         chunk: index of the chunk, int64.
         frame: index into `DRAWN_NAMES`, uint8.
-        first_codon: where in the frame, in its direction, the codons begin, int64.
-        codons: how many there are, those dropped from the protein included, int64.
+        first_codon: number of the first codon within the frame, in its direction, int64.
+        codons: number of codons, including those dropped from the protein, int64.
         residues: amino-acid letters of all proteins end to end, stops as `*`, uint8.
-        protein_offsets: where each protein starts in `residues`, one more entry than frames.
-        dna: the nucleotides of each frame: of an open one `strand[offset : offset + 3 *
-            len(protein) + 1]` as the original cuts it, of others the codons'.
+        protein_offsets: start of each protein in `residues`, with one more entry than frames.
+        dna: nucleotides of each frame. For an open frame these are `strand[offset : offset + 3 *
+            len(protein) + 1]`, as the original cuts them; for other kinds, those of the codons.
     """
 
     chunk: NDArray[np.int64]
@@ -89,7 +89,7 @@ class Frames(NamedTuple):
 
 
 def _sums_by_three(flags_N: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return s with s[p + 3] = flags[p] + s[p], so that s counts along each codon phase."""
+    """Return s with s[p + 3] = flags[p] + s[p]: running counts in each of the three phases."""
     padded = np.zeros((len(flags_N) // 3 + 3) * 3, dtype=np.int32)
     padded[3 : 3 + len(flags_N)] = flags_N
     by_phase = padded.reshape(-1, 3)
@@ -116,7 +116,7 @@ def find_frames(
         sequences: the records' letters; chunk borders are positions in `letters_N`.
         start: first base of each chunk.
         end: one past the last base of each chunk.
-        rule: which frames.
+        rule: which frames to draw.
     """
     letters_N = sequences.letters_N
     if len(letters_N) < 3:
@@ -126,7 +126,7 @@ def find_frames(
         return _all_frames(strands[0], start, end, rule)
     offset = np.array([0, 1, 2, 0, 1, 2])
     codons_CF = np.maximum(end[:, None] - start[:, None] - offset, 0) // 3
-    # Position on the forward strand of a frame's leftmost codon: the last one read when reversed.
+    # Position of the leftmost codon of a frame on the forward strand; a reverse frame ends there.
     left_CF = np.where(
         np.arange(6) < 3, start[:, None] + offset, end[:, None] - offset - 3 * codons_CF
     )
@@ -146,7 +146,7 @@ def codon_span(
     chunk_start: NDArray[np.int64],
     chunk_end: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the bases that the codons of each frame cover, on the forward strand."""
+    """Return start and end, on the forward strand, of the bases covered by the codons of frames."""
     skipped, bases = frame % 3 + 3 * first_codon, 3 * codons
     start = np.where(frame < 3, chunk_start + skipped, chunk_end - skipped - bases)
     is_all = frame == _ALL
@@ -159,9 +159,9 @@ def _all_frames(
     end: NDArray[np.int64],
     rule: FrameRule,
 ) -> Frames:
-    """Draw the chunks that have enough codons without a dropped one among all frames."""
+    """Draw each chunk with enough codons that are not dropped."""
     known = np.concatenate([[0], np.cumsum(forward != _DROPPED)])
-    first = np.minimum(start, len(forward))  # of a letter alone behind all codons
+    first = np.minimum(start, len(forward))  # a chunk that is only the last letter has no codon
     codons = known[np.maximum(end - 2, first)] - known[first]
     chunk = np.flatnonzero(codons >= max(1, rule.least_residues))
     none = np.zeros(len(chunk) + 1, dtype=np.int64)
@@ -177,7 +177,7 @@ def _open_frames(
     left_CF: NDArray[np.int64],
     _rule: FrameRule,
 ) -> Frames:
-    """Keep the frames without a stop; only their codons are gathered."""
+    """Draw the frames without a stop; only their codons are gathered."""
     open_CF = np.zeros(codons_CF.shape, dtype=np.bool_)
     length_CF = np.zeros(codons_CF.shape, dtype=np.int64)
     for strand, columns in ((0, slice(0, 3)), (1, slice(3, 6))):
@@ -201,9 +201,9 @@ def _drawn_frames(
     left_CF: NDArray[np.int64],
     rule: FrameRule,
 ) -> Frames:
-    """Draw one stretch of codons of each frame: the longest without a stop, or all of them.
+    """Draw one stretch of codons from each frame: the longest without a stop, or the whole frame.
 
-    A run is what lies between two stops; all runs of all frames lie end to end, R in all.
+    A run is a stretch between two stops. The R runs of all frames lie end to end.
     """
     chunk, frame = np.nonzero(codons_CF)
     codons = codons_CF[chunk, frame]
@@ -248,7 +248,7 @@ def _gather_residues(
     left: NDArray[np.int64],
     codons: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Read the residues of each frame in its own direction, dropped codons as zeros."""
+    """Return the residues of each frame in its own direction; dropped codons are zeros."""
     reverse = frame >= 3
     first = np.where(reverse, left + 3 * (codons - 1), left) + len(strands[0]) * reverse
     step = np.where(reverse, -3, 3)
@@ -266,7 +266,7 @@ def _cut_dna(
     end: NDArray[np.int64],
     bases: NDArray[np.int64],
 ) -> list[str]:
-    """Return `strand[skipped : skipped + bases]` of each frame's chunk."""
+    """Return `strand[skipped : skipped + bases]` of the chunk of each frame."""
     forward = sequences.forward_text()
     reverse = sequences.reverse_text()
     # The reverse strand of chunk start:end begins at position total - end of the reversed text.

@@ -1,21 +1,21 @@
-"""Which reads are the two mates of a pair, by their names."""
+"""Recognises the two mates of a pair by their names."""
 
 import re
 
 from virnucpro.sequences.records import record_id
 
-#: The second word of a header as Casava 1.8 writes it: mate, filtered, control bits, index.
+#: Second word of a header as written by Casava 1.8: mate, filtered, control bits, index.
 _CASAVA = re.compile(r"([12]):[YN]:\d+:\S*")
-#: How names of mates 1 and 2 end.
+#: Endings of the names of mates 1 and 2.
 _MARKS = (("1", "2"), ("f", "r"), ("F", "R"))
-#: Which mate a name is of that ends so.
+#: Endings that mark a mate on their own, and the mate they mark.
 _SURE = {f"/{mark}": mate for marks in _MARKS for mate, mark in enumerate(marks, start=1)}
-#: Ends that both names must have to mean mates: SRR1.1 and SRR1.2 may be reads of their own, too.
+#: Endings that mark mates only if both names match: SRR1.1 and SRR1.2 can also be separate reads.
 _TOGETHER = {(f"{by}{first}", f"{by}{second}") for by in "._" for first, second in _MARKS}
 
 
 def name_and_mate(header: str) -> tuple[str, int]:
-    """Return the name that both mates share, and which of the two this is.
+    """Return the name shared by both mates of a pair, and which mate a header belongs to.
 
     Understands `name/1`, `name/f` and `name 1:N:0:ATCACG`.
 
@@ -23,7 +23,7 @@ def name_and_mate(header: str) -> tuple[str, int]:
         header: a whole header.
 
     Returns:
-        the first word without its mate, and 1 or 2; 0 where the header does not say.
+        the first word without the ending that marks the mate, and 1 or 2; 0 if nothing marks it.
     """
     name = record_id(header)
     if len(name) > 2 and name[-2:] in _SURE:
@@ -34,10 +34,10 @@ def name_and_mate(header: str) -> tuple[str, int]:
 
 
 def pair_name(first: str, second: str) -> str:
-    """Return the name of the pair whose mates 1 and 2 have these headers; empty where they differ.
+    """Return the name of the pair with these headers of mates 1 and 2; empty if they do not match.
 
-    Names of mates are equal, say themselves which mate they are of, or end with .1 and .2, _1 and
-    _2, .f and .r, _f and _r; the pair's name has no such end.
+    Names match if they are equal, apart from endings that mark mates on their own, or if they end
+    with .1 and .2, _1 and _2, .f and .r, or _f and _r. The name of the pair lacks these endings.
     """
     (one, mate_one), (other, mate_other) = name_and_mate(first), name_and_mate(second)
     if mate_one == 2 or mate_other == 1:
@@ -49,18 +49,15 @@ def pair_name(first: str, second: str) -> str:
 
 
 def say_they_are_mates(first: str, second: str) -> bool:
-    """Tell whether each of two headers says itself that it is of mate 1, and 2, of one pair."""
+    """Return whether two headers themselves mark mates 1 and 2 of one pair."""
     (one, mate_one), (other, mate_other) = name_and_mate(first), name_and_mate(second)
     return one == other and (mate_one, mate_other) == (1, 2)
 
 
 def pairing_advice(first: str, second: str) -> str:
-    """Return what to do about headers of two reads that should be mates 1 and 2."""
+    """Return what to do if the headers of supposed mates 1 and 2 do not match."""
     one, other = record_id(first), record_id(second)
     if one[:-1] != other[:-1] or (one[-1], other[-1]) not in _MARKS:
         return "give mates in the same order, mates 1 first"
     stem = one[:-1].rstrip("._-:") or one
-    return (
-        "if they are, only their naming is not understood: rename both to "
-        f"{stem}, or to {stem}/1 and {stem}/2"
-    )
+    return f"if they are mates, rename both to {stem}, or to {stem}/1 and {stem}/2"

@@ -1,7 +1,7 @@
-"""The letters of many sequences as one array, and what each letter is.
+"""The letters of nucleotide sequences, and many sequences as one array.
 
-U is read as T everywhere, so that RNA gives what the same sequence gives when written as DNA; X
-(of masked sequences) and `.` (of old base callers) are read as N.
+U is read as T everywhere, so RNA and the same sequence written as DNA have the same results. X
+(in masked sequences) and `.` (from old base callers) are read as N.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Letters a nucleotide record may hold: the four bases, U, the IUPAC ambiguity codes, the gap, and
-#: what some programs write for N.
+#: Letters of nucleotide records: the four bases, U, the IUPAC ambiguity codes, the gap, and the
+#: letters that some programs write instead of N.
 NUCLEOTIDE_LETTERS = "ACGTURYSWKMBDHVN-X."
 
-#: Number of a letter that is not one of A, C, G, T.
+#: Number of any letter except A, C, G, T and U.
 OTHER_BASE = 4
-#: Number of each letter: 0 to 3 for A, C, G, T in either case; U is T.
+#: Number of each letter: 0 to 3 for A, C, G, T in upper or lower case; U counts as T.
 BASE_NUMBERS = np.full(256, OTHER_BASE, dtype=np.uint8)
 BASE_NUMBERS[list(b"ACGTUacgtu")] = (0, 1, 2, 3, 3, 0, 1, 2, 3, 3)
 
@@ -37,12 +37,12 @@ _DELETE_NUCLEOTIDES = str.maketrans("", "", NUCLEOTIDE_LETTERS + NUCLEOTIDE_LETT
 
 
 def foreign_letters(sequence: str) -> str:
-    """Return the letters of `sequence` that no nucleotide record holds, each once, in order."""
+    """Return the letters of `sequence` that are not nucleotides, sorted, each once."""
     return "".join(sorted(set(sequence.translate(_DELETE_NUCLEOTIDES))))
 
 
 def as_dna(sequence: str) -> str:
-    """Return a sequence as the networks read it: upper-case, U as T, X and `.` as N."""
+    """Return a sequence as the networks read it: in upper case, U as T, X and `.` as N."""
     return sequence.upper().replace("U", "T").replace("X", "N").replace(".", "N")
 
 
@@ -50,8 +50,8 @@ class Nucleotides(NamedTuple):
     """Sequences laid end to end.
 
     Attributes:
-        letters_N: upper-case ASCII letters with U as T, X and `.` as N, uint8.
-        offsets: where each sequence starts, int64, one more entry than sequences.
+        letters_N: ASCII letters in upper case, U as T, X and `.` as N, uint8.
+        offsets: start of each sequence, int64, with one more entry than sequences.
     """
 
     letters_N: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Nucleotides(NamedTuple):
 
     @classmethod
     def join(cls, sequences: Sequence[str]) -> "Nucleotides":
-        """Lay ASCII `sequences` end to end, upper-case, U as T, X and `.` as N."""
+        """Lay ASCII `sequences` end to end, in upper case, U as T, X and `.` as N."""
         letters_N = _AS_DNA[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return cls(letters_N, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
@@ -74,7 +74,7 @@ class Nucleotides(NamedTuple):
 
 
 def base_counts(letters: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return how many G and C, and how many A, C, G, T and U, S sequences have, shape (S, 2)."""
+    """Return the number of G and C and the number of all bases of S sequences, shape (S, 2)."""
     kinds = b"GCgc", b"ACGTUacgtu"
     counts = [[len(text) - len(text.translate(None, kind)) for kind in kinds] for text in letters]
     return np.array(counts, np.int64).reshape(-1, 2)

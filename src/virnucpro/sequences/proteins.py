@@ -1,16 +1,16 @@
-"""The letters of proteins."""
+"""The letters of protein sequences."""
 
 from string import ascii_letters
 
-#: A protein record may hold letters, gaps as `-` or `.`, and stops.
+#: Protein records contain letters, gaps (`-` or `.`) and stops (`*`).
 _DELETE_RESIDUES = str.maketrans("", "", ascii_letters + "-.*")
 
 
 def foreign_residues(sequence: str) -> str:
-    """Return the characters of `sequence` that no protein record holds, each once, in order."""
+    """Return the characters of `sequence` that no protein record contains, sorted, each once."""
     return "".join(sorted(set(sequence.translate(_DELETE_RESIDUES))))
 
 
 def residues_of(sequence: str) -> str:
-    """Return a protein as it is embedded: upper-case, without the stop that may end it."""
+    """Return a protein as it is embedded: in upper case, without a final stop."""
     return sequence.upper().removesuffix("*")

@@ -1,4 +1,4 @@
-"""FASTA, FASTQ and BAM, plain or compressed, recognised by content and never by file name."""
+"""Reads FASTA, FASTQ and BAM, plain or compressed, recognised by content and not by file name."""
 
 import sys
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import pysam
 
 STDIN = "-"
-#: How records are written.
+#: Format of a file.
 Format = Literal["fasta", "fastq", "bam"]
-#: Records that are looked at before a file is held to be of another kind.
+#: Number of records examined before a file is refused because all are of another kind.
 LOOKED_AT = 1000
 
-#: How files begin, without their compression.
+#: First bytes of the decompressed files of each format.
 _STARTS: dict[bytes, Format] = {b">": "fasta", b"@": "fastq", b"BAM\x01": "bam"}
-_SAM = "SAM text is not read; make it BAM: samtools view -b"
-_COMMENT = "line {} is a comment, which is not read; leave it out: grep -v '^[;#]' IN > OUT"
-_UTF_16 = "is text in UTF-16; make it UTF-8: iconv -f UTF-16 -t UTF-8 IN > OUT"
-#: What is not read begins with these.
+_SAM = "SAM text is not supported; convert it to BAM: samtools view -b"
+_COMMENT = "line {} is a comment, which is not supported; remove it: grep -v '^[;#]' IN > OUT"
+_UTF_16 = "is text in UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8 IN > OUT"
+#: First bytes of files that are not supported, with the message for each.
 _REFUSED = {
-    b"CRAM": "CRAM is not read; make it BAM: samtools view -b",
+    b"CRAM": "CRAM is not supported; convert it to BAM: samtools view -b",
     b"@HD\tVN:": _SAM,
     b"@SQ\tSN:": _SAM,
     **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), _UTF_16),
@@ -43,17 +43,17 @@ class SequenceFile:
 
     Args:
         path: a file, or `-` for standard input.
-        kind: what its records should be.
+        kind: required kind of the records.
 
     Attributes:
-        name: for messages.
-        format: how its records are written; FASTA where there are none.
-        skipped: lines of BAM passed over, because they are further alignments of a read that has
-            a line of its own.
+        name: name of the file, for messages.
+        format: format of the file; `fasta` if the file is empty.
+        skipped: number of BAM lines skipped, because they are further alignments of a read that
+            has a line of its own.
 
     Raises:
-        InputError: when the file is missing or of none of these formats; while iterating, when it
-            is damaged, somebody writes it, or its first records are all of another kind.
+        InputError: the file is missing or has another format; while iterating: the file is damaged,
+            another program writes it, or its first records are all of another kind.
     """
 
     def __init__(self, path: str, kind: Kind = "dna") -> None:
@@ -63,7 +63,7 @@ class SequenceFile:
         self._read, self._line = 0, 1
         self._foreign = ""
         with ExitStack() as stack:
-            with reading(self.name, "give a file that can"):
+            with reading(self.name, "give a readable file"):
                 self._raw = self._open_raw(stack)
                 self._stored = StoredBytes(self._raw)
             with self._failures():
@@ -77,7 +77,7 @@ class SequenceFile:
             self._resources = stack.pop_all()
 
     def __str__(self) -> str:
-        """Return where in the file it is, for messages."""
+        """Return the current position in the file, for messages."""
         return f"{self.name}: after record {self._read}"
 
     def _open_raw(self, stack: ExitStack) -> BinaryIO:
@@ -90,7 +90,7 @@ class SequenceFile:
         return stack.enter_context(Path(self.path).open("rb"))
 
     def _format(self) -> Format:
-        """Return how the records are written; what comes before the first one is passed over."""
+        """Return the format; a byte order mark and blanks before the first record are skipped."""
         content = self._content
         if content.peek(_LONGEST_START).startswith(_BYTE_ORDER_MARK):
             content.read(len(_BYTE_ORDER_MARK))
@@ -111,13 +111,13 @@ class SequenceFile:
         if not start:
             return "fasta"
         raise InputError(
-            f"{self.name}: neither FASTA nor FASTQ (line {self._line} starts with neither '>' nor "
-            "'@'), nor BAM; give one that is"
+            f"{self.name}: is not FASTA, FASTQ or BAM (line {self._line} starts with neither '>' "
+            "nor '@'); give a file in one of these formats"
         )
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Turn what a damaged file raises into one line with the file, record and line."""
+        """Turn any exception of a damaged file into one line with the file, record and line."""
         try:
             with reading(self, "get the file again", DamagedError):
                 try:
@@ -134,17 +134,17 @@ class SequenceFile:
             raise
 
     def _refuse_changed(self, error: InputError | None = None) -> None:
-        """Refuse a file that somebody wrote while it was read, whatever error came of that."""
+        """Refuse a file that changed while it was read, whatever error this has caused."""
         if self._stored.has_changed:
             raise DamagedError(
-                f"{self.name}: changed while it was read; run again once it stays as it is"
+                f"{self.name}: changed while it was read; rerun when nothing writes to it"
             ) from error
 
     def __iter__(self) -> Iterator[Record]:
         return (read.record for read in self.reads())
 
     def reads(self) -> Iterator[Read]:
-        """Yield the records with all that the file says of them."""
+        """Yield the records with everything that the file says about them."""
         may_be_foreign = True
         with self._failures():
             for read in self._from_bam() if self.format == "bam" else self._from_text():
@@ -171,19 +171,19 @@ class SequenceFile:
             yield Read(Record(name, letters), self._read + 1, qualities, mate)
 
     def alignments(self) -> "Iterator[pysam.AlignedSegment]":
-        """Yield every line of a BAM file as it is."""
+        """Yield every line of a BAM file unchanged."""
         with self._failures():
             yield from self._bam
         self._refuse_changed()
 
     @property
     def bam_header(self) -> str:
-        """What a BAM file says of itself, as text."""
-        with reading(f"{self.name}: its header", "mend it"):
+        """The header of a BAM file, as text."""
+        with reading(f"{self.name}: its header", "fix the header"):
             return str(self._bam.header)
 
     def _looks_foreign(self, read: Read) -> bool:
-        """Tell whether all records so far, this one among them, may be of another kind."""
+        """Return whether all records up to this one may be of another kind."""
         letters = read.record.sequence
         problem = "" if read.problem else foreign_problem(letters, self._kind)
         if letters and not problem and not read.problem:
@@ -196,10 +196,10 @@ class SequenceFile:
         return read.number < LOOKED_AT
 
     def _refuse_foreign(self) -> None:
-        """Refuse a file all of whose first records are of another kind."""
+        """Refuse a file if all examined records are of another kind."""
         if self._foreign:
             hint = "is this protein? Give DNA" if self._kind == "dna" else "give protein"
-            like = "" if self._read <= 1 else ", and so have all others looked at"
+            like = "" if self._read <= 1 else ", as in all other records checked"
             raise InputError(f"{self.name}: {self._foreign}{like}; {hint}")
 
     def position(self) -> int:

@@ -1,4 +1,4 @@
-"""A sample sheet: which files belong to which sample, checked before anything is written."""
+"""Reads a sample sheet and checks its files before anything is written."""
 
 import csv
 import io
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 _DELIMITERS = ("\t", ",", ";")
-#: Columns that name files; the last one is the mate of the one before.
+#: Columns that name files; `fastq_2` holds the mates of `fastq_1`.
 _FILES = ("files", "fastq_1", "fastq_2")
-#: A sample's name is that of its folder, beside which there are files of all samples.
+#: The name of a sample is also that of its folder, which must not clash with the files of a sheet.
 _NAME = re.compile(
     r"(?!(?:samples|records)\.tsv|run\.json|report\.html)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
 )
-#: A larger file is no sheet but sequences given in its place.
+#: Limit of the size of a sheet; a larger file is probably a sequence file.
 _MOST_BYTES = 1 << 24
-#: Lines that one error names.
+#: Maximum number of lines named in one error.
 _LINES_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the rows of one sample say.
+    """The rows of one sample.
 
     Attributes:
-        name: of the sample and of its folder.
-        line: its first line in the sheet.
-        files: in the order of the rows.
-        mates: two files of pairs each, likewise.
+        name: name of the sample and of its folder.
+        line: first line of the sample in the sheet.
+        files: files without pairs, in the order of the rows.
+        mates: pairs of files with mates 1 and mates 2, in the order of the rows.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Sheet:
     """A sample sheet.
 
     Attributes:
-        path: of the sheet.
-        samples: in the order of their first rows.
-        notes: what the user should know of it.
+        path: path of the sheet.
+        samples: the samples, in the order of their first rows.
+        notes: notes about the sheet for the user.
     """
 
     path: str
@@ -63,15 +63,15 @@ class Sheet:
 
 
 def read_sheet(path: str | os.PathLike[str]) -> Sheet:
-    """Read a sheet and look into every file that it names.
+    """Read a sheet and check the beginning of every file that it names.
 
-    Cells are parted by tabs, commas or semicolons. The first line names the columns: `sample`, and
-    `files` or `fastq_1`, and maybe `fastq_2`. A row names one file, or a pair; rows of the same
-    sample belong together. Relative paths start at the sheet's directory.
+    Cells are separated by tabs, commas or semicolons. The first line names the columns: `sample`,
+    `files` or `fastq_1`, and optionally `fastq_2`. A row names one file or one pair of files; rows
+    of the same sample belong together. Relative paths start at the directory of the sheet.
 
     Raises:
-        InputError: when it cannot be read, a line makes no sense, or a file is missing or is no
-            nucleotide FASTA or FASTQ; it names the first such lines.
+        InputError: the sheet cannot be read, a line is invalid, or a file is missing or not
+            nucleotide sequences in a supported format; the error names the first such lines.
     """
     sheet = os.fspath(path)
     samples: dict[str, Sample] = {}
@@ -86,13 +86,14 @@ def read_sheet(path: str | os.PathLike[str]) -> Sheet:
         except InputError as error:
             problems.append(f"line {line}: {error}")
         else:
-            notes += [] if is_new else [f"{sheet}, line {line}: repeats a line above, taken once"]
+            repeat = f"{sheet}, line {line}: repeats an earlier line and is ignored"
+            notes += [] if is_new else [repeat]
     if problems:
         more = len(problems) - _LINES_NAMED
         rest = [f"and {more} more"] if more > 0 else []
         raise InputError(f"{sheet}, {'; '.join(problems[:_LINES_NAMED] + rest)}")
     if not samples:
-        raise InputError(f"{sheet}: names no sample; give a line for each below the header")
+        raise InputError(f"{sheet}: names no sample; add a line for each sample")
     return Sheet(sheet, list(samples.values()), notes)
 
 
@@ -102,18 +103,20 @@ def _text(sheet: str) -> str:
             content = file.read(_MOST_BYTES + 1)
         text = content.decode(encoding_of(content))
     except OSError as error:
-        raise InputError(f"{sheet}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{sheet}: cannot be read ({error.strerror}); give a readable file"
+        ) from error
     except ValueError as error:
         raise InputError(
-            f"{sheet}: is no table in UTF-8 or UTF-16; save it as CSV or TSV in UTF-8"
+            f"{sheet}: is not a table in UTF-8 or UTF-16; save it as CSV or TSV in UTF-8"
         ) from error
     if len(content) > _MOST_BYTES or "\0" in text:
-        raise InputError(f"{sheet}: is no sample sheet; give a CSV or TSV file of samples")
+        raise InputError(f"{sheet}: is not a sample sheet; give a CSV or TSV file of samples")
     return text
 
 
 def _lines(text: str, sheet: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of the header and of each line with any."""
+    """Yield the line number and the cells of the header and of each line that is not empty."""
     lines: Reader | None = None
     try:
         for delimiter in _DELIMITERS:
@@ -123,12 +126,12 @@ def _lines(text: str, sheet: str) -> Iterator[tuple[int, list[str]]]:
                 break
         else:
             raise InputError(
-                f"{sheet}, line 1: needs columns sample and files (or fastq_1), parted by tabs, "
+                f"{sheet}, line 1: needs columns sample and files (or fastq_1), separated by tabs, "
                 "commas or semicolons"
             )
         twice = [name for name in ("sample", *_FILES) if header.count(name) > 1]
         if twice:
-            raise InputError(f"{sheet}, line 1: has two columns {twice[0]}; leave one")
+            raise InputError(f"{sheet}, line 1: has two columns {twice[0]}; keep one")
         yield 1, header
         for line in lines:
             cells = [cell.strip() for cell in line]
@@ -146,24 +149,24 @@ def _row(header: list[str], cells: list[str]) -> dict[str, str]:
 
 
 def _add(samples: dict[str, Sample], row: dict[str, str], line: int, folder: Path) -> bool:
-    """Add a row to its sample; tell whether it says anything new.
+    """Add a row to its sample; return whether it adds files.
 
     Raises:
-        InputError: when the row makes no sense or its files cannot be read.
+        InputError: the row is invalid, or its files cannot be read.
     """
     name = row.get("sample", "")
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{name[:40]!r} cannot be a sample's folder; give letters, digits, '.', '_' and '-'"
+            f"{name[:40]!r} cannot name a sample's folder; use letters, digits, '.', '_' and '-'"
         )
     sample = samples.setdefault(name.lower(), Sample(name, line))
     if sample.name != name:
-        raise InputError(f"{name} is written {sample.name} in line {sample.line}; write one")
+        raise InputError(f"{name} is spelled {sample.name} on line {sample.line}; use one spelling")
     alone, first, second = (row.get(column, "") for column in _FILES)
     if bool(alone) == bool(first) or (second and not first):
         raise InputError(f"{name} needs files, or fastq_1 with or without fastq_2")
     if second and first == second:
-        raise InputError(f"{first} is under fastq_1 and fastq_2; give the file of each mate")
+        raise InputError(f"{first} is in both fastq_1 and fastq_2; give the file of each mate")
     paths = [_checked(cell, folder) for cell in (alone or first, second) if cell]
     if paths[0] in sample.files or tuple(paths) in sample.mates:
         return False
@@ -182,9 +185,11 @@ def _checked(cell: str, folder: Path) -> str:
     try:
         checked_inputs(path, "dna")
     except DamagedError:
-        return path  # which stops no other sample
+        return path  # only this sample fails later; the others are not stopped
     except OSError as error:
-        raise InputError(f"{path[:200]}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path[:200]}: cannot be read ({error.strerror}); give a readable file"
+        ) from error
     except InputError as error:
         hint = "; a line names one file" if any(map(str.isspace, cell)) else ""
         raise InputError(f"{error}{hint}") from error

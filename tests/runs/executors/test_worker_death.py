@@ -130,7 +130,7 @@ def test_a_signal_stops_the_run_within_ten_seconds_and_it_continues(
         victim.send_signal(number)
     _, said = process.communicate(timeout=10)
     assert process.returncode == status, said
-    assert said.splitlines()[-1] == "virnucpro: stopped; the same command continues the run"
+    assert said.splitlines()[-1] == "virnucpro: stopped; rerun the same command to resume"
     assert not psutil.wait_procs(workers, timeout=5)[1]
     done = run("predict", reads, "-o", out, *OPTIONS)
     assert done.returncode == 0, done.stderr
