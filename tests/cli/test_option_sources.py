@@ -138,9 +138,15 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     [
         ("[predict]\nchunk_length = 3", "chunk_length in [predict]: no such option; give chunk-l"),
         ("[predict]\nconfig = 'x'", "config in [predict]: no such option"),
-        ("[predict]\nchunk-length = '3'", "chunk-length in [predict]: '3' where a whole number"),
-        ("[predict]\nchunk-length = true", "chunk-length in [predict]: true where a whole number"),
-        ("[predict]\nlegacy = 1", "legacy in [predict]: 1 where true or false"),
+        (
+            "[predict]\nchunk-length = '3'",
+            "chunk-length in [predict]: '3' is given, but a whole number is needed",
+        ),
+        (
+            "[predict]\nchunk-length = true",
+            "chunk-length in [predict]: true is given, but a whole number is needed",
+        ),
+        ("[predict]\nlegacy = 1", "legacy in [predict]: 1 is given, but true or false is needed"),
         ("[predict]\ninputs = 'x'", "inputs in [predict]: 'x' is given, but a list is needed"),
         ("[predict]\ninputs = [true]", "inputs in [predict]: true is given, but text is needed"),
         ("[predict]\nout = {a = 1}", "out in [predict]: {'a': 1} is given, but text is needed"),

@@ -96,7 +96,7 @@ def test_a_line_that_comes_twice_is_taken_once(folder: Path) -> None:
         ('sample,files\n\none,"a.fq\n', ", line 3: unexpected end of data; fix its quotes"),
         ("sample,files\none,-\n", ", line 2: standard input (-) cannot be in a sheet"),
         ("sample,files\none,a.fq b.fq\n", "give a readable file; a line names one file"),
-        ("sample,files\none,a.fq\nONE,b.fq\n", ", line 3: ONE is written one in line 2"),
+        ("sample,files\none,a.fq\nONE,b.fq\n", ", line 3: ONE is spelled one on line 2"),
         ("sample,files\none,.\n", "is a directory"),
         ("sample,files\none,text.fq\n", "text.fq: is not FASTA, FASTQ or BAM"),
         (f"sample,files\none,{'x' * 5000}\n", "(File name too long)"),
