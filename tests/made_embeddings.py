@@ -14,7 +14,7 @@ from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from virnucpro.embedding.embedding_file import (
+from virnucpro.embedding.formats.any_format import (
     FORMATS,
     Part,
     Shape,

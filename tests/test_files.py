@@ -13,7 +13,7 @@ import pysam
 import pytest
 
 from made_embeddings import METADATA, shape_of
-from virnucpro.embedding.embedding_file import FORMATS, Part, write_embeddings
+from virnucpro.embedding.formats.any_format import FORMATS, Part, write_embeddings
 from virnucpro.errors import RunError, SettingsError
 from virnucpro.files import remove_partial, write_once, write_whole
 from virnucpro.prediction.outputs.reads import TaggedReads

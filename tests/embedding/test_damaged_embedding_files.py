@@ -17,7 +17,7 @@ from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from made_embeddings import vectors, write
-from virnucpro.embedding.embedding_file import FORMATS, open_embeddings
+from virnucpro.embedding.formats.any_format import FORMATS, open_embeddings
 from virnucpro.errors import InputError
 
 every_format = pytest.mark.parametrize("format_", FORMATS)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import virnucpro
 from processes import assert_same_files, contents, run, run_ranks, start
-from virnucpro.embedding.embedding_file import FORMATS
+from virnucpro.embedding.formats.any_format import FORMATS
 
 if TYPE_CHECKING:
     from virnucpro.encoders.pooling import Pooling

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import virnucpro
 from processes import EXAMPLES, run
 from virnucpro.bundles import Bundle
-from virnucpro.embedding.embedding_file import FORMATS
+from virnucpro.embedding.formats.any_format import FORMATS
 
 if TYPE_CHECKING:
     from virnucpro.encoders.pooling import Pooling

@@ -22,15 +22,15 @@ from made_embeddings import (
     vectors,
     write,
 )
-from virnucpro.embedding.embedding_file import (
+from virnucpro.embedding.formats import arrays
+from virnucpro.embedding.formats import parquet as parquet_format
+from virnucpro.embedding.formats.any_format import (
     FORMATS,
     Part,
     Shape,
     open_embeddings,
     write_embeddings,
 )
-from virnucpro.embedding.formats import arrays
-from virnucpro.embedding.formats import parquet as parquet_format
 from virnucpro.errors import InputError, SettingsError
 
 every_format = pytest.mark.parametrize("format_", FORMATS)

@@ -1,1 +1,1 @@
-"""`embed`: vectors of proteins or DNA."""
+"""`embed`: embeddings of proteins and DNA."""

@@ -1,4 +1,4 @@
-"""The task of `embed`: one encoder's vectors of whole records."""
+"""The task of `embed`: embeddings of whole records by one encoder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from virnucpro.runs.devices import Budgets, Device, Settled
 from virnucpro.sequences.blocks import Block, cut_whole_records
 from virnucpro.sequences.fragments import Source
 
-#: Letters of a block: some passes of a GPU. Where every token is kept, a block's result is some
-#: hundred MB.
+#: Largest number of letters in a block: a few passes of a GPU. With `tokens` the shard of a block
+#: has some hundred MB.
 _BLOCK_LETTERS = 1 << 18
 _BLOCK_LETTERS_OF_TOKENS = 1 << 15
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A `Task`.
+    """A `Task` that embeds records.
 
     Attributes:
-        model: as `load_model` takes it.
-        model_sha256: digest of its manifest.
-        layer: whose hidden states, from 1.
-        pooling: what is kept of them.
-        dtype: of the vectors, `float32` or `float16`.
-        precision: what the user asked for.
+        model: name or path of the encoder, as for `load_model`.
+        model_sha256: digest of the manifest of the encoder.
+        layer: layer whose hidden states are read, counted from 1.
+        pooling: how the hidden states of a record become vectors.
+        dtype: type of the vectors, `float32` or `float16`.
+        precision: requested precision.
     """
 
     model: str
@@ -43,7 +43,7 @@ class Embedding:
 
     @property
     def block_letters(self) -> int:
-        """Most letters of a block."""
+        """Largest number of letters in a block."""
         return _BLOCK_LETTERS_OF_TOKENS if self.pooling == "tokens" else _BLOCK_LETTERS
 
     def cut(self, inputs: Sequence[Source]) -> Iterator[Block]:
@@ -52,7 +52,7 @@ class Embedding:
         return cut_whole_records(inputs, kind, self.block_letters)
 
     def settle(self, device: str, *, is_checked: bool) -> Settled:
-        """Choose what fits the encoder."""
+        """Choose the precision and budgets that fit the encoder."""
         return settle(device, self.precision, self._model(is_checked=is_checked))
 
     def worker(self, device: Device, budgets: Budgets) -> Embedder:
@@ -63,7 +63,7 @@ class Embedding:
         )
 
     def unscored(self, block: Block, problem: str) -> bytes:
-        """Return a shard without vectors."""
+        """Return a shard without vectors, with the problem of each record."""
         width = self._model(is_checked=True).config.width
         problems = [piece.problem or problem for piece in block.pieces]
         values_RD = np.empty((0, width), np.dtype(self.dtype))
@@ -72,5 +72,5 @@ class Embedding:
     def _model(self, *, is_checked: bool) -> Model:
         model = load_model(self.model, is_checked=is_checked)
         if model.sha256 != self.model_sha256:
-            raise BundleError(f"{model.path}: is not the encoder that the run was given")
+            raise BundleError(f"{model.path}: differs from the encoder that the run started with")
         return model

@@ -1,4 +1,4 @@
-"""Shards of `embed` to one file of embeddings and a summary."""
+"""The outputs of `embed`: a file of embeddings, merged from shards, and a summary."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from virnucpro.embedding.embedding_file import FORMATS, Part, Shape, write_embeddings
+from virnucpro.embedding.formats.any_format import FORMATS, Part, Shape, write_embeddings
 from virnucpro.embedding.shard import EmbeddingShard
 from virnucpro.errors import RunError, shortened
 from virnucpro.prediction.outputs.merge import PROBLEMS_LISTED
@@ -29,19 +29,19 @@ class EmbeddingOutputs:
 
     Attributes:
         directory: the output directory.
-        format: of the embeddings, a key of `FORMATS`.
+        format: format of the embeddings, a key of `FORMATS`.
     """
 
     directory: Path
     format: str
 
     def path(self, name: str) -> Path:
-        """Return where one file lies: `embeddings`, `summary` or `run`."""
+        """Return the path of a file: `embeddings`, `summary` or `run`."""
         files = {"embeddings": FORMATS[self.format], "summary": "summary.json", "run": "run.json"}
         return self.directory / files[name]
 
     def described(self) -> list[tuple[Path, str]]:
-        """Return every file of the run and what is in it."""
+        """Return the path and a description of every file of the run."""
         return [
             (self.path("embeddings"), "id, length and embedding of each record, in their order"),
             (self.path("summary"), "counts and speed"),
@@ -58,23 +58,23 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         format: version of this format.
-        model: the encoder.
+        model: name of the encoder.
         device: kind of device.
-        precision: the encoder's arithmetic.
-        records: records read.
-        embedded: records that have an embedding.
-        letters: residues or bases of all records.
-        vectors: how many there are.
-        width: numbers in each.
-        problems: one line for each record without an embedding, the first 1,000.
-        resumed_records: records that an earlier attempt embedded.
-        packs_cut: packs of this attempt that did not fit into memory and were done in two.
-        sequences_redone: sequences of this attempt whose vectors were not finite and were computed
-            again in fp32.
-        seconds: time of each stage in the attempt that finished; see `predict`'s.
-        records_per_second: records of this attempt over `scoring`.
-        tokens_per_second: tokens of this attempt over `scoring`.
-        notes: what the user should know of the records.
+        precision: precision of the encoder.
+        records: number of records.
+        embedded: number of records with an embedding.
+        letters: number of residues or bases of all records.
+        vectors: number of vectors.
+        width: numbers in a vector.
+        problems: a line for each of the first 1,000 records without an embedding.
+        resumed_records: number of records that an earlier attempt embedded.
+        packs_cut: packs of this attempt that did not fit into memory and were halved.
+        sequences_redone: sequences of this attempt whose vectors were not finite and were
+            recomputed in fp32.
+        seconds: time of each stage in the attempt that finished, as for `predict`.
+        records_per_second: records of this attempt per second of `scoring`.
+        tokens_per_second: tokens of this attempt per second of `scoring`.
+        notes: remarks on the records.
     """
 
     format: int
@@ -98,7 +98,7 @@ class EmbeddingSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass
 class EmbeddingCounts:
-    """What the shards hold."""
+    """Counts over all shards."""
 
     records: int = 0
     embedded: int = 0
@@ -126,11 +126,11 @@ class EmbeddingFiles:
     """The `Product` of `embed`.
 
     Attributes:
-        outputs: the files.
+        outputs: paths of the files.
         width: numbers in a vector.
-        dtype: of a vector.
+        dtype: type of the vectors.
         is_ragged: whether a record has a vector for each token.
-        metadata: is written into the file of embeddings.
+        metadata: metadata of the file of embeddings.
     """
 
     outputs: EmbeddingOutputs
@@ -164,7 +164,7 @@ class EmbeddingFiles:
         return counts
 
     def _first_of(self, again: UInt64, store: ShardStore, shards: int) -> str:
-        """Return the first id whose hash is among those that come again."""
+        """Return the first id with one of the repeated hashes."""
         for shard in _shards(store, shards):
             ids = lines(shard.ids)
             places = np.flatnonzero(np.isin(hashes_of(ids), again))
@@ -179,7 +179,7 @@ class EmbeddingFiles:
         seconds: dict[str, float],
         binding: Binding,
     ) -> EmbeddingSummary:
-        """Put counts and times together."""
+        """Return the summary of counts and times."""
         scoring, work = max(seconds["scoring"], 1e-9), progress.work
         return EmbeddingSummary(
             format=FORMAT,

@@ -1,4 +1,4 @@
-"""The content of a shard of `embed`: the embeddings of a block."""
+"""Shards of `embed`: the embeddings of one block each."""
 
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ class EmbeddingShard(NamedTuple):
     """Embeddings of a block of P records.
 
     Attributes:
-        ids: record ids, one a line.
-        problems: why a record has no embedding, one a line, empty where it has.
-        record_P2: letters and rows of each record, int64; no rows where it has no embedding.
-        values_RD: the rows of all records end to end, fp32 or fp16.
+        ids: record ids, one per line.
+        problems: reason why a record has no embedding, one per line; empty if it has one.
+        record_P2: letters and rows of each record, int64; no rows if it has no embedding.
+        values_RD: rows of all records end to end, fp32 or fp16.
     """
 
     ids: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class EmbeddingShard(NamedTuple):
 
     @classmethod
     def decode(cls, content: bytes) -> "EmbeddingShard":
-        """Return what was encoded."""
+        """Return the shard that `encode` made."""
         return cls(**safetensors.numpy.load(content))
 
 
@@ -41,7 +41,7 @@ def make_embedding_shard(
     rows: list[int],
     values_RD: NDArray[np.floating],
 ) -> EmbeddingShard:
-    """Put the embeddings of a block's records into a shard."""
+    """Put the embeddings of the records of a block into a shard."""
     ids = "\n".join(record_id(piece.header) for piece in block.pieces)
     lengths = [piece.length for piece in block.pieces]
     return EmbeddingShard(

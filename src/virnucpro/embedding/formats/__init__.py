@@ -1,5 +1,5 @@
-"""Files of embeddings, one module a format; `virnucpro.embedding.embedding_file` is the way in.
+"""Files of embeddings: one module per format, and `any_format`, which calls the right one.
 
-Every module has `write(path, shape, metadata, parts)` and `open_file(path)`, a context that
-gives an `OpenFile`.
+The module of a format has `write(path, shape, metadata, parts)`, and `open_file(path)`, a context
+manager that yields an `OpenFile`.
 """

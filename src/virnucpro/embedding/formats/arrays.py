@@ -1,7 +1,7 @@
-"""The arrays that hdf5, npz and safetensors files hold: the same names, shapes and types.
+"""The arrays in HDF5, npz and safetensors files; names, shapes and types are the same in all.
 
-`lengths` int64 [N] and `embeddings` [N, D]; when ragged, `embeddings` [R, D] and `offsets` int64
-[N + 1], the rows where sequences begin. `ids` and the metadata are each format's own.
+`lengths` is int64 [N]. `embeddings` is [N, D], or [R, D] if ragged; then `offsets`, int64 [N + 1],
+has the rows at which sequences begin. Each format stores `ids` and metadata in its own way.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,18 +13,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from virnucpro.embedding.formats.parts import (
+from virnucpro.embedding.formats.interface import (
     BYTES_AT_ONCE,
     DTYPES,
     Contents,
     Part,
     Shape,
+    row_groups,
     rows_in,
-    spans,
 )
 
 INT64 = np.dtype("<i8")
-#: Readers hold at most this many ids at once.
+#: Largest number of ids that readers hold in memory.
 SEQUENCES_AT_ONCE = 4096
 
 
@@ -36,30 +36,30 @@ class Layout(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its values."""
+        """Number of bytes of the values."""
         return prod(self.shape) * self.dtype.itemsize
 
 
 def array_layouts(shape: Shape) -> dict[str, Layout]:
-    """Return the arrays of numbers of a file, widest type first."""
+    """Return the layouts of the arrays of numbers, widest type first."""
     lengths = {"lengths": Layout(INT64, (shape.sequences,))}
     offsets = {"offsets": Layout(INT64, (shape.sequences + 1,))} if shape.is_ragged else {}
     embeddings = {"embeddings": Layout(shape.dtype, (shape.rows, shape.width))}
     return lengths | offsets | embeddings
 
 
-class Piece(NamedTuple):
-    """What to append to `ids` and to each array of numbers."""
+class ArrayPart(NamedTuple):
+    """Values to append to `ids` and to the arrays of numbers."""
 
     ids: list[str]
     arrays: dict[str, NDArray[Any]]
 
 
-def pieces(shape: Shape, parts: Iterable[Part]) -> Iterator[Piece]:
-    """Turn parts into pieces of the arrays."""
+def array_parts(shape: Shape, parts: Iterable[Part]) -> Iterator[ArrayPart]:
+    """Yield the values of each part that are appended to the arrays."""
     row = 0
     if shape.is_ragged:
-        yield Piece([], {"offsets": np.zeros(1, INT64)})
+        yield ArrayPart([], {"offsets": np.zeros(1, INT64)})
     for part in parts:
         arrays = {
             "lengths": np.ascontiguousarray(part.lengths, INT64),
@@ -68,19 +68,19 @@ def pieces(shape: Shape, parts: Iterable[Part]) -> Iterator[Piece]:
         if shape.is_ragged:
             arrays["offsets"] = row + np.cumsum(part.counts, dtype=INT64)
         row += len(part.values_RD)
-        yield Piece(part.ids, arrays)
+        yield ArrayPart(part.ids, arrays)
 
 
 class Array(Protocol):
-    """An array on disk of which slices can be read."""
+    """An array on disk that is read in slices."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of its values."""
+        """Type of the values."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """Shape of the array."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         """Read consecutive rows."""
@@ -91,12 +91,12 @@ class Arrays:
     """The arrays of an open file; see `OpenFile`.
 
     Attributes:
-        metadata: what the file was written with.
-        size: bytes of the file, which no array may exceed.
-        ids: all ids in order, read as they are asked for.
-        lengths: [N].
-        embeddings: [N, D] or [R, D].
-        offsets: [N + 1], or none when a sequence has one row.
+        metadata: metadata of the file, text by name.
+        size: number of bytes of the file, an upper bound of the size of the arrays.
+        ids: all ids in order, read as needed.
+        lengths: array of the shape [N].
+        embeddings: array of the shape [N, D] or [R, D].
+        offsets: array of the shape [N + 1]; None if a sequence has one row.
     """
 
     metadata: dict[str, str]
@@ -108,7 +108,7 @@ class Arrays:
 
     @property
     def contents(self) -> Contents:
-        """What the file says about itself; ValueError when that cannot be."""
+        """The header of the file; ValueError if it is inconsistent."""
         rows, width = self.embeddings.shape
         (sequences,) = self.lengths.shape
         offsets = () if self.offsets is None else (self.offsets,)
@@ -129,7 +129,7 @@ class Arrays:
         )
 
     def parts(self) -> Iterator[Part]:
-        """Read all sequences in order; ValueError when the arrays contradict each other."""
+        """Read all sequences in order; ValueError if the arrays contradict each other."""
         contents = self.contents
         most = rows_in(BYTES_AT_ONCE, contents.width, contents.dtype)
         row = 0
@@ -141,7 +141,7 @@ class Arrays:
             counts = np.diff(offsets)
             if len(ids) != end - start or offsets[0] != row or (counts < 0).any():
                 raise ValueError("its ids or offsets are damaged")
-            for a, b in spans(counts, most):
+            for a, b in row_groups(counts, most):
                 values_RD = self.embeddings[int(offsets[a]) : int(offsets[b])]
                 yield Part(ids[a:b], lengths[a:b], counts[a:b], values_RD)
             row = int(offsets[-1])

@@ -1,7 +1,7 @@
 """HDF5: the arrays as datasets, `ids` as UTF-8 strings, the metadata as attributes of the file.
 
-Links to other files are not followed. Still, HDF5's own library believes much of what it reads and
-can hang or crash on a file made to do so: open HDF5 files of people you trust.
+Links to other files are not followed. But the HDF5 library trusts much of what it reads, and a
+malicious file can make it hang or crash: open HDF5 files only from sources that you trust.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +16,9 @@ from virnucpro.embedding.formats.arrays import (
     Array,
     Arrays,
     array_layouts,
-    pieces,
+    array_parts,
 )
-from virnucpro.embedding.formats.parts import Part, Shape
+from virnucpro.embedding.formats.interface import Part, Shape
 
 if TYPE_CHECKING:
     import h5py
@@ -28,7 +28,7 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
     """Write a file; see `write_embeddings`."""
     import h5py  # noqa: PLC0415 (needed for this format only)
 
-    # Nobody else knows of the file yet, and some cluster file systems have no locks.
+    # No other process knows of this file yet, and some cluster file systems have no locks.
     with _as_system_errors(), h5py.File(path, "w", locking=False) as file:
         file.attrs.update(metadata)
         ids = file.create_dataset("ids", (shape.sequences,), h5py.string_dtype("utf-8"))
@@ -37,9 +37,9 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
             for name, layout in array_layouts(shape).items()
         }
         written = dict.fromkeys(["ids", *arrays], 0)
-        for piece in pieces(shape, parts):
-            strings = {"ids": np.array(piece.ids, dtype=object)} if piece.ids else {}
-            for name, values in (strings | piece.arrays).items():
+        for part in array_parts(shape, parts):
+            strings = {"ids": np.array(part.ids, dtype=object)} if part.ids else {}
+            for name, values in (strings | part.arrays).items():
                 end = written[name] + len(values)
                 (ids if name == "ids" else arrays[name])[written[name] : end] = values
                 written[name] = end
@@ -47,7 +47,7 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
 
 @contextmanager
 def _as_system_errors() -> Iterator[None]:
-    """Turn what the library raises when the last bytes cannot be written into what it is."""
+    """Raise OSError for the RuntimeError that the library raises if a disk is full."""
     try:
         yield
     except RuntimeError as error:
@@ -66,7 +66,7 @@ def open_file(path: Path) -> Iterator[Arrays]:
         ids = _dataset(file, "ids")
         lengths = _dataset(file, "lengths")
         if ids.shape != lengths.shape:
-            raise ValueError("it has not one id for each length")
+            raise ValueError("its ids and lengths differ in number")
         yield Arrays(
             metadata,
             path.stat().st_size,
@@ -78,7 +78,7 @@ def open_file(path: Path) -> Iterator[Arrays]:
 
 
 def _dataset(file: "h5py.File", name: str) -> "h5py.Dataset":
-    """Return a dataset that lies in the file, uncompressed; a link may lead to any other file."""
+    """Return an uncompressed dataset of the file; links are refused, they may lead anywhere."""
     import h5py  # noqa: PLC0415 (needed for this format only)
 
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):

@@ -1,6 +1,6 @@
-"""NumPy's .npz: a zip archive without compression, an array a member, no pickles.
+"""NumPy's .npz: a zip archive without compression or pickles, one member per array.
 
-`ids` are unicode strings as wide as the longest, `metadata` is JSON in a string.
+`ids` are Unicode strings as wide as the longest id; `metadata` is a string of JSON.
 """
 
 import json
@@ -21,16 +21,16 @@ from virnucpro.embedding.formats.arrays import (
     Arrays,
     Layout,
     array_layouts,
-    pieces,
+    array_parts,
 )
-from virnucpro.embedding.formats.parts import Part, Shape
+from virnucpro.embedding.formats.interface import Part, Shape
 from virnucpro.files import open_nameless
 
 
 def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable[Part]) -> None:
     """Write a file; see `write_embeddings`.
 
-    Embeddings go straight into the archive, the small arrays through nameless files beside it.
+    Embeddings are written into the archive at once, the small arrays first into nameless files.
     """
     id_dtype = np.dtype(f"<U{max(1, shape.longest_id)}")
     layouts = array_layouts(shape) | {"ids": Layout(id_dtype, (shape.sequences,))}
@@ -44,10 +44,10 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
         }
         with _new_member(archive, "embeddings", layouts["embeddings"]) as member:
             files: dict[str, IO[bytes]] = aside | {"embeddings": member}
-            for piece in pieces(shape, parts):
-                for name, values in piece.arrays.items():
+            for part in array_parts(shape, parts):
+                for name, values in part.arrays.items():
                     files[name].write(values.data)
-                files["ids"].write(np.array(piece.ids, dtype=id_dtype).data)
+                files["ids"].write(np.array(part.ids, dtype=id_dtype).data)
         for name, file in aside.items():
             file.seek(0)
             with _new_member(archive, name, layouts[name]) as member:
@@ -58,7 +58,7 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
 
 def _new_member(archive: ZipFile, name: str, layout: Layout) -> IO[bytes]:
     """Begin an array of the archive."""
-    # ZipInfo's default is a fixed date: the same content gives the same bytes.
+    # ZipInfo's default date is fixed, so the same content gives the same bytes.
     member = archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True)
     header = {
         "descr": npy.dtype_to_descr(layout.dtype),
@@ -70,7 +70,7 @@ def _new_member(archive: ZipFile, name: str, layout: Layout) -> IO[bytes]:
 
 
 class _Member:
-    """An array of an open archive, read by slices; see `Array`."""
+    """An array of an open archive, read in slices; see `Array`."""
 
     def __init__(self, stack: ExitStack, archive: ZipFile, name: str) -> None:
         info = archive.getinfo(f"{name}.npy")
@@ -93,7 +93,7 @@ class _Member:
         return np.frombuffer(content, self.dtype).reshape(shape)
 
     def strings(self) -> Iterator[str]:
-        """Read all strings of a list of them."""
+        """Yield the strings of an array."""
         (count,) = self.shape
         for start in range(0, count, SEQUENCES_AT_ONCE):
             yield from self[start : min(start + SEQUENCES_AT_ONCE, count)].tolist()

@@ -1,6 +1,6 @@
-"""Parquet: a row a sequence, columns `id`, `length` and `embedding`.
+"""Parquet: one row per sequence, with the columns `id`, `length` and `embedding`.
 
-`embedding` is a fixed_size_list of D numbers or, when ragged, a list of those.
+`embedding` is a fixed_size_list of D numbers or, if ragged, a list of such lists.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from virnucpro.embedding.formats.parts import (
+from virnucpro.embedding.formats.interface import (
     BYTES_AT_ONCE,
     DTYPES,
     Contents,
     Part,
     Shape,
+    row_groups,
     rows_in,
-    spans,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-#: A row group holds at most this many bytes of values, or one sequence.
+#: Largest number of bytes of values in a row group, which holds at least one sequence.
 ROW_GROUP_BYTES = 64 << 20
 
 
 def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable[Part]) -> None:
-    """Write a file; see `write_embeddings`. Every part becomes one row group or more."""
+    """Write a file; see `write_embeddings`. Every part becomes at least one row group."""
     from pyarrow import parquet  # noqa: PLC0415 (needed for this format only)
 
     schema = _schema(shape.width, shape.dtype, is_ragged=shape.is_ragged).with_metadata(metadata)
     most = rows_in(ROW_GROUP_BYTES, shape.width, shape.dtype)
-    # Neither a dictionary nor a least and a greatest value says anything about embeddings.
+    # Dictionaries, minima and maxima are of no use for embeddings.
     with parquet.ParquetWriter(path, schema, use_dictionary=False, write_statistics=False) as file:
         for part in parts:
             rows = np.concatenate([[0], np.cumsum(part.counts)])
-            for a, b in spans(part.counts, most):
+            for a, b in row_groups(part.counts, most):
                 values_RD = part.values_RD[rows[a] : rows[b]]
                 group = Part(part.ids[a:b], part.lengths[a:b], part.counts[a:b], values_RD)
                 file.write_table(_table(group, schema), row_group_size=b - a)
@@ -76,7 +76,7 @@ class _File:
 
     @property
     def contents(self) -> Contents:
-        """What the file says about itself; ValueError when that cannot be."""
+        """The header of the file; ValueError if its columns are not those of embeddings."""
         import pyarrow as pa  # noqa: PLC0415 (needed for this format only)
 
         schema = self._file.schema_arrow
@@ -91,7 +91,7 @@ class _File:
         return Contents(metadata, self._file.metadata.num_rows, row.list_size, dtype, is_ragged)
 
     def parts(self) -> Iterator[Part]:
-        """Read all sequences in order; ValueError where a value or a row is missing."""
+        """Read all sequences in order; ValueError if a value or a row is missing."""
         contents = self.contents
         most = rows_in(BYTES_AT_ONCE, contents.width, contents.dtype)
         left = contents.sequences
@@ -100,7 +100,7 @@ class _File:
                 left -= len(batch)
                 yield _part(batch, contents)
         if left:
-            raise ValueError("it has not as many rows as it says")
+            raise ValueError("its number of rows differs from its header")
 
 
 def _part(batch: "pa.RecordBatch", contents: Contents) -> Part:

@@ -1,4 +1,4 @@
-"""safetensors: a header in JSON, then the arrays; `ids` are UTF-8 bytes joined by line breaks."""
+"""safetensors: a JSON header, then the arrays; `ids` are UTF-8 bytes, one line per id."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from virnucpro.embedding.formats.arrays import Arrays, Layout, array_layouts, pieces
-from virnucpro.embedding.formats.parts import Part, Shape
+from virnucpro.embedding.formats.arrays import Arrays, Layout, array_layouts, array_parts
+from virnucpro.embedding.formats.interface import Part, Shape
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
@@ -20,15 +20,15 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-#: Ids are read this many bytes at a time.
+#: Number of bytes of ids that are read at a time.
 _ID_BYTES = 1 << 20
 
 
 def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable[Part]) -> None:
     """Write a file; see `write_embeddings`.
 
-    `ids` come last, as only their number of bytes is not known before; room is left for the
-    header that says it. The arrays before them are in the order that keeps each aligned.
+    `ids` come last, because their number of bytes is not known in advance; space is reserved for
+    the header, which states it. The order of the other arrays keeps each aligned.
     """
     layouts = array_layouts(shape)
     most_id_bytes = shape.sequences * (4 * shape.longest_id + 1)
@@ -41,13 +41,13 @@ def write(path: Path, shape: Shape, metadata: Mapping[str, str], parts: Iterable
         begin += layout.nbytes
     with path.open("wb") as file:
         id_end = begin
-        for piece in pieces(shape, parts):
-            for name, values in piece.arrays.items():
+        for part in array_parts(shape, parts):
+            for name, values in part.arrays.items():
                 file.seek(ends[name])
                 ends[name] += file.write(values.data)
             file.seek(id_end)
-            id_end += file.write("".join(f"{id_}\n" for id_ in piece.ids).encode())
-        id_bytes = max(0, id_end - begin - 1)  # the last line break goes
+            id_end += file.write("".join(f"{id_}\n" for id_ in part.ids).encode())
+        id_bytes = max(0, id_end - begin - 1)  # without the last line break
         file.truncate(begin + id_bytes)
         file.seek(0)
         file.write(room.to_bytes(8, "little"))
@@ -69,7 +69,7 @@ def _header(metadata: Mapping[str, str], layouts: dict[str, Layout], id_bytes: i
 
 
 class _Tensor:
-    """A tensor of an open file, read by slices; see `Array`."""
+    """A tensor of an open file, read in slices; see `Array`."""
 
     def __init__(self, file: Any, name: str) -> None:  # noqa: ANN401 (has no public type)
         self._slice = file.get_slice(name)
@@ -77,12 +77,12 @@ class _Tensor:
         self.dtype = _DTYPES[self._slice.get_dtype()]
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        if rows.start == rows.stop:  # which the library refuses
+        if rows.start == rows.stop:  # the library refuses empty slices
             return np.empty((0, *self.shape[1:]), self.dtype)
         return np.asarray(self._slice[rows])
 
     def lines(self) -> Iterator[str]:
-        """Read text by lines."""
+        """Yield the lines of a text."""
         (size,) = self.shape
         rest = b""
         for start in range(0, size, _ID_BYTES):

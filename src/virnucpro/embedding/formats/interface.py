@@ -1,4 +1,4 @@
-"""What every format writes and reads: consecutive sequences with their embeddings."""
+"""The types that all formats read and write, and the checks that they share."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from virnucpro.errors import InputError
 
-#: Embeddings are numbers of one of these types.
+#: Types that embeddings can have.
 DTYPES = (np.dtype("<f4"), np.dtype("<f2"))
-#: Readers hold about this many bytes of values at once.
+#: Readers hold about this many bytes of values in memory.
 BYTES_AT_ONCE = 8 << 20
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What all rows have together, known before anything is written.
+    """The shape of the content of a file, known before anything is written.
 
     Attributes:
-        sequences: how many sequences, N.
-        rows: rows of all of them: N, or R when ragged.
+        sequences: number of sequences, N.
+        rows: number of rows of all sequences: N, or R if ragged.
         width: numbers in a row, D, at least 1.
-        longest_id: letters of the longest id.
+        longest_id: number of letters of the longest id.
         dtype: float32 or float16.
-        is_ragged: a sequence has several rows (or none), not exactly one.
+        is_ragged: whether a sequence may have any number of rows, not exactly one.
     """
 
     sequences: int
@@ -37,13 +37,13 @@ class Shape:
 
 
 class Part(NamedTuple):
-    """Consecutive sequences.
+    """Consecutive sequences with their embeddings.
 
     Attributes:
-        ids: their ids, without line breaks.
-        lengths: letters of each sequence.
-        counts: rows of each sequence; all 1 when not ragged.
-        values_RD: the rows of all of them, end to end.
+        ids: id of each sequence, without line breaks.
+        lengths: number of letters of each sequence.
+        counts: number of rows of each sequence; all 1 if not ragged.
+        values_RD: rows of all sequences, end to end.
     """
 
     ids: list[str]
@@ -52,7 +52,7 @@ class Part(NamedTuple):
     values_RD: NDArray[np.floating[Any]]
 
     def embeddings(self, *, is_ragged: bool) -> Iterator[NDArray[np.floating[Any]]]:
-        """Yield a copy of each sequence's rows, [n, D], or of its one row, [D]."""
+        """Yield a copy of the rows of each sequence, [n, D], or of its single row, [D]."""
         end = 0
         for count in self.counts.tolist():
             start, end = end, end + count
@@ -60,7 +60,7 @@ class Part(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a file says about itself: see `Shape` for the words."""
+    """The header of a file; `Shape` explains the attributes."""
 
     metadata: dict[str, str]
     sequences: int
@@ -70,22 +70,22 @@ class Contents(NamedTuple):
 
 
 class OpenFile(Protocol):
-    """An open file of embeddings. Whatever it raises means that the file is damaged."""
+    """An open file of embeddings; every exception that it raises means that it is damaged."""
 
     @property
     def contents(self) -> Contents:
-        """What the file says about itself."""
+        """The header of the file."""
 
     def parts(self) -> Iterator[Part]:
         """Read all sequences in order, about `BYTES_AT_ONCE` at a time."""
 
 
-def checked(shape: Shape, parts: Iterable[Part]) -> Iterator[Part]:
-    """Pass parts on as long as they are what their shape promises.
+def checked_parts(shape: Shape, parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield the parts and check that they agree with the shape.
 
     Raises:
-        ValueError: they are not.
-        InputError: an id holds a NUL, which not every format can keep.
+        ValueError: the parts do not agree with the shape.
+        InputError: an id holds a NUL, which some formats cannot store.
     """
     sequences = rows = 0
     for part in parts:
@@ -116,11 +116,11 @@ def _check_id(id_: str, longest: int) -> None:
         )
 
 
-def spans(counts: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
-    """Cut consecutive sequences into groups of at most `rows` rows, or of one sequence.
+def row_groups(counts: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Divide consecutive sequences into groups of at most `rows` rows, or of one sequence.
 
     Yields:
-        The index of the first sequence of a group, and of the first after it.
+        the index of the first sequence of a group, and that of the first one after it.
     """
     ends = np.cumsum(counts)
     start = done = 0
@@ -131,5 +131,5 @@ def spans(counts: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
 
 
 def rows_in(size: int, width: int, dtype: np.dtype[Any]) -> int:
-    """Return how many rows of `width` numbers fit in `size` bytes, at least one."""
+    """Return the number of rows of `width` numbers that fit into `size` bytes, at least one."""
     return max(1, size // (width * dtype.itemsize))

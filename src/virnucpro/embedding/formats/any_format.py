@@ -1,7 +1,7 @@
-"""Embeddings of sequences on disk: written and read a part at a time, in four formats.
+"""Reads and writes files of embeddings in four formats, one part at a time.
 
-Every file holds for each sequence, in order, its id, its number of letters and its embedding:
-one vector, or one for each of its residues (ragged). See docs/outputs.md for the layouts.
+A file holds for each sequence, in order, its id, its number of letters and its embedding: one
+vector, or one for each token (ragged). docs/embed.md describes the layouts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from virnucpro.embedding.formats import hdf5, npz, parquet, safetensors
-from virnucpro.embedding.formats.parts import Contents, OpenFile, Part, Shape, checked
+from virnucpro.embedding.formats.interface import Contents, OpenFile, Part, Shape, checked_parts
 from virnucpro.errors import InputError, SettingsError, reading
 from virnucpro.files import replacing
 
@@ -30,14 +30,14 @@ __all__ = [
     "write_embeddings",
 ]
 
-#: The name of the file in an output directory, for each format.
+#: Name of the file in an output directory by format.
 FORMATS = {
     "parquet": "embeddings.parquet",
     "hdf5": "embeddings.h5",
     "npz": "embeddings.npz",
     "safetensors": "embeddings.safetensors",
 }
-#: What writes each, which is loaded when it is needed.
+#: Modules that a format needs; they are imported on demand.
 LIBRARIES = {"parquet": ("pyarrow.parquet",), "hdf5": ("h5py",), "npz": (), "safetensors": ()}
 _MODULES: dict[str, ModuleType] = {
     "parquet": parquet,
@@ -45,7 +45,7 @@ _MODULES: dict[str, ModuleType] = {
     "npz": npz,
     "safetensors": safetensors,
 }
-#: How files of a format begin, after so many bytes.
+#: Offset and first bytes by which files of a format are recognised.
 _MAGIC = {
     "parquet": (0, b"PAR1"),
     "hdf5": (0, b"\x89HDF\r\n\x1a\n"),
@@ -53,7 +53,7 @@ _MAGIC = {
     "safetensors": (8, b"{"),
 }
 
-_TO_DO = "give a file of embeddings, or run embed again"
+_REMEDY = "give a file of embeddings, or run embed again"
 
 
 def write_embeddings(
@@ -65,37 +65,37 @@ def write_embeddings(
 ) -> None:
     """Write a file of embeddings; it appears whole or not at all.
 
-    Holds one part at a time. The same arguments give the same bytes.
+    Only one part is in memory at a time. The same arguments give the same bytes.
 
     Args:
-        path: where to; a file that is there is replaced.
+        path: path of the file; an existing file is replaced.
         format_: one of `FORMATS`.
-        shape: what the parts have together.
-        metadata: about the file, text by name.
+        shape: shape of all parts together.
+        metadata: text by name.
         parts: all sequences in order.
 
     Raises:
-        SettingsError: there is no such format.
-        InputError: an id holds a NUL, which not every format can keep.
-        ValueError: the parts are not what `shape` says.
+        SettingsError: the format is unknown.
+        InputError: an id holds a NUL, which some formats cannot store.
+        ValueError: the parts do not agree with `shape`.
     """
     if format_ not in FORMATS:
         raise SettingsError(f"format {format_}: not one of {', '.join(FORMATS)}")
-    with replacing(path) as beside:
-        _MODULES[format_].write(beside, shape, metadata, checked(shape, parts))
+    with replacing(path) as partial:
+        _MODULES[format_].write(partial, shape, metadata, checked_parts(shape, parts))
 
 
 def open_embeddings(path: Path) -> "EmbeddingFile":
-    """Open a file of embeddings of any format, whatever its name.
+    """Open a file of embeddings; its content decides the format, not its name.
 
     Raises:
-        InputError: it is none, or damaged.
+        InputError: the file does not hold embeddings, or is damaged.
     """
-    with reading(path, _TO_DO):
+    with reading(path, _REMEDY):
         with path.open("rb") as file:
-            begin = file.read(16)
+            head = file.read(16)
         for format_, (offset, magic) in _MAGIC.items():
-            if begin[offset:].startswith(magic):
+            if head[offset:].startswith(magic):
                 with _MODULES[format_].open_file(path) as opened:
                     return EmbeddingFile(path, format_, opened.contents)
     raise InputError(f"{path}: not a file of embeddings ({', '.join(FORMATS)})")
@@ -104,22 +104,21 @@ def open_embeddings(path: Path) -> "EmbeddingFile":
 class EmbeddingFile:
     """A file of embeddings; iterate over it for the id and the embedding of each sequence.
 
-    Every iteration opens the file itself and holds a few megabytes of it at a time. The arrays
-    are [D], or [n, D] when ragged, and the reader's to keep. Iterating raises InputError where
-    the file turns out to be damaged.
+    Every iteration opens the file and reads a few megabytes at a time. The arrays have the shape
+    [D], or [n, D] if ragged, and are copies. Iterating raises InputError at the first damage.
 
     Attributes:
-        path: where it lies.
+        path: path of the file.
         format: one of `FORMATS`.
-        metadata: what it was written with.
+        metadata: metadata of the file, text by name.
         width: numbers in a vector, D.
         dtype: float32 or float16.
-        is_ragged: sequences have several vectors.
+        is_ragged: whether a sequence has a vector for each token.
     """
 
     def __init__(self, path: Path, format_: str, contents: Contents) -> None:
         if contents.sequences < 0:
-            raise ValueError("it says that it has fewer than no sequences")
+            raise ValueError("its number of sequences is negative")
         self.path = path
         self.format = format_
         self.metadata = contents.metadata
@@ -137,30 +136,30 @@ class EmbeddingFile:
             yield from zip(part.ids, part.embeddings(is_ragged=self.is_ragged), strict=True)
 
     def parts(self) -> Iterator[Part]:
-        """Read all sequences in order, some at a time; the arrays may be read-only.
+        """Read all sequences in order, one part at a time; the arrays may be read-only.
 
         Raises:
             InputError: the file is damaged.
         """
-        with reading(self.path, _TO_DO):
+        with reading(self.path, _REMEDY):
             opened: OpenFile
             with _MODULES[self.format].open_file(self.path) as opened:
                 yield from opened.parts()
 
     def to_anndata(self) -> "AnnData":
-        """Return all embeddings in memory as annotated data.
+        """Return all embeddings as annotated data in memory.
 
         Returns:
-            X [N, D] of the file's type; obs has the ids, with -1, -2 ... after those that came
-            before, and `length`; uns["virnucpro"] is the metadata.
+            X [N, D] with the type of the file; obs with the ids (repeated ids get the suffixes -1,
+            -2 ...) and `length`; and the metadata in uns["virnucpro"].
 
         Raises:
-            InputError: sequences have several vectors, or the file is damaged.
+            InputError: sequences have several vectors each, or the file is damaged.
             SettingsError: anndata is not installed.
         """
         if self.is_ragged:
             raise InputError(
-                f"{self.path}: has a vector for each residue; AnnData takes one a sequence"
+                f"{self.path}: has a vector for each residue; AnnData takes one per sequence"
             )
         try:
             from anndata import AnnData  # noqa: PLC0415 (an extra)
@@ -182,18 +181,18 @@ class EmbeddingFile:
 
 
 def _unique(ids: list[str]) -> list[str]:
-    """Append a number to ids that came before."""
+    """Append a number to repeated ids."""
     taken = set(ids)
-    seen: dict[str, int] = {}
+    last_number: dict[str, int] = {}
     names = []
     for id_ in ids:
         name = id_
-        if id_ in seen:
+        if id_ in last_number:
             while name in taken:
-                seen[id_] += 1
-                name = f"{id_}-{seen[id_]}"
+                last_number[id_] += 1
+                name = f"{id_}-{last_number[id_]}"
             taken.add(name)
         else:
-            seen[id_] = 0
+            last_number[id_] = 0
         names.append(name)
     return names
