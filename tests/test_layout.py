@@ -25,12 +25,11 @@ COMMANDS = (
 LAST = ("cli", "__main__")
 #: Names that several folders use for the same thing.
 SHARED_NAMES = {"__init__", "api", "job", "worker", "shard"}
-#: Files that still import another command's folder, and names that files still share.
+#: Files that still import another command's folder.
 LEFT_IMPORTS = {
     "embedding/outputs.py": {"prediction"},
     "prediction/outputs/schemas.py": {"embedding"},
 }
-LEFT_NAMES = {"files"}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 
@@ -71,7 +70,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_no_two_files_have_the_same_name() -> None:
     names = Counter(p.stem for p in MODULES)
-    assert {n for n, count in names.items() if count > 1} <= SHARED_NAMES | LEFT_NAMES
+    assert {n for n, count in names.items() if count > 1} <= SHARED_NAMES
 
 
 def test_sequences_do_without_torch() -> None:

@@ -186,7 +186,7 @@ def test_anndata_of_no_sequences(tmp_path: Path) -> None:
 
 def test_anndata_takes_a_vector_a_sequence(tmp_path: Path) -> None:
     path = write(tmp_path, "npz", *vectors(is_ragged=True))
-    with pytest.raises(InputError, match=r"embeddings\.npz: .* one a sequence"):
+    with pytest.raises(InputError, match=r"embeddings\.npz: .* one per sequence"):
         open_embeddings(path).to_anndata()
 
 

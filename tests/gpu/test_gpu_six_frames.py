@@ -124,7 +124,7 @@ def test_graphs_of_steps_of_several_lengths_learn(classes: list[ClassData]) -> N
     loop = Loop(trainee, SMALL, library, on_line=lines.append)
     loop.run()
     assert loop.is_over
-    assert 2 < len(loop._steps_of) <= len(FRAGMENT_LENGTHS)
+    assert 2 < len(loop._step_functions) <= len(FRAGMENT_LENGTHS)
     virus = losses_in(lines, "train", "virus")
     hidden = losses_in(lines, "pretrain", "hidden bases")
     assert np.isfinite([*virus, *hidden]).all()

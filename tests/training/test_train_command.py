@@ -20,11 +20,11 @@ from processes import run, start
 from virnucpro.bundles import load_bundle
 from virnucpro.classify.head import Head
 from virnucpro.errors import InputError, RunError, VirnucproError
-from virnucpro.training.card import Report, card_of
 from virnucpro.training.features import FeatureSet
-from virnucpro.training.files import bound
 from virnucpro.training.heads import ORIGINAL, Examples, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
+from virnucpro.training.output_directory import locked_directory
+from virnucpro.training.training_report import Report, bundle_card
 
 #: Codons of either kind of gene, none of them a stop on either strand or in another frame.
 KINDS = {"virus_made": ["GCC", "GGC", "GAC"], "other_made": ["CGG", "CTC", "CCG"]}
@@ -100,7 +100,7 @@ def test_features_are_as_numpy_writes_them_and_refused_when_cut_short(
         assert (tmp_path / name).read_bytes() == (trained / "features" / name).read_bytes()
     with (tmp_path / "features.npy").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(RunError, match="the features are damaged; remove it, the same command"):
+    with pytest.raises(RunError, match="the features are damaged; remove it, then rerun"):
         FeatureSet.open(tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_a_directory_is_held_to_its_sequences_and_labels(data: Path, tmp_path: P
     left.write_text("of one that was killed")
 
     def bind(directory: Path, labelled: Labelled) -> None:
-        with bound(directory, labelled, {"seed": 1}):
+        with locked_directory(directory, labelled, {"seed": 1}):
             pass
 
     for _ in range(2):
@@ -159,7 +159,9 @@ def test_a_directory_is_held_to_its_sequences_and_labels(data: Path, tmp_path: P
     with pytest.raises(RunError, match=r"holds another training \(sequences was 48 "):
         bind(tmp_path, swapped)
     (tmp_path / "settings.json").write_text("// of an editor")
-    with pytest.raises(RunError, match=r"settings\.json: is of no training .*; give a new"):
+    with pytest.raises(
+        RunError, match=r"settings\.json: does not belong to a training .*; give a new"
+    ):
         bind(tmp_path, given)
     with pytest.raises(RunError, match="is not empty and holds no training"):
         bind(data, given)
@@ -192,7 +194,7 @@ def test_a_label_of_which_nothing_is_held_out_is_refused_at_the_beginning(
 ) -> None:
     (tmp_path / "virus.fa").write_text(f">alone\n{'GCCGAC' * 40}\n")
     notes: list[str] = []
-    with pytest.raises(InputError, match="held out, 0 sequences are viral and 2 are not; give"):
+    with pytest.raises(InputError, match="held-out set: 0 sequences are viral and 2 are not; give"):
         virnucpro.train(
             [tmp_path / "virus.fa", data / "other_made.fa"], tmp_path / "out",
             group="record", device="cpu", on_note=notes.append,
@@ -204,7 +206,7 @@ def test_a_label_of_which_nothing_is_held_out_is_refused_at_the_beginning(
 def test_a_card_counts_a_single_chunk() -> None:
     metrics = {"dev": {"chunks": 1.0, "recall": 1.0}, "dev virus": {"chunks": 1200.0}}
     report = Report(1, {}, (1, 1), [], 1, {}, metrics, [])
-    card = card_of(report, "made", "By hand.")
+    card = bundle_card(report, "made", "By hand.")
     assert "| dev | 1 | 1.000 |\n| dev virus | 1,200 |  |" in card
 
 

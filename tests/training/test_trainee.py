@@ -151,7 +151,7 @@ def test_the_loss_of_a_class_is_the_least_where_it_is_named(classes: list[ClassD
         sort = [
             trainee.losses(
                 fragments._replace(class_B=torch.full((20,), i)), torch.zeros(20), torch.float32
-            ).sort.item()
+            ).kind.item()
             for i in range(3)
         ]
     assert sort == pytest.approx([0, 30, 30], abs=1e-4)
@@ -164,7 +164,7 @@ def test_what_is_left_out_differs_in_training_alone(classes: list[ClassData]) ->
         trainee.train(is_training)
         with torch.inference_mode():
             found = [
-                trainee.losses(fragments, torch.zeros(20), torch.float32).decide for _ in range(2)
+                trainee.losses(fragments, torch.zeros(20), torch.float32).label for _ in range(2)
             ]
         assert torch.equal(*found) != is_training
 
@@ -176,5 +176,5 @@ def test_nothing_is_seen_of_hidden_windows(classes: list[ClassData]) -> None:
     shown, hidden = torch.zeros(20), torch.ones(20)
     with torch.inference_mode():
         for share_B, is_same in ((shown, False), (hidden, True)):
-            losses = [trainee.losses(x, share_B, torch.float32).decide for x in (fragments, turned)]
+            losses = [trainee.losses(x, share_B, torch.float32).label for x in (fragments, turned)]
             assert torch.equal(*losses) == is_same

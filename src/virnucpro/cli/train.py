@@ -89,7 +89,7 @@ def train(
 ) -> None:
     """Train a head on labelled sequences and write a bundle."""
     from virnucpro.training import api as fitting  # noqa: PLC0415 (loads PyTorch, which --help does without)
-    from virnucpro.training.files import BUNDLE  # noqa: PLC0415
+    from virnucpro.training.output_directory import BUNDLE  # noqa: PLC0415
     from virnucpro.training.tuning import Tuning  # noqa: PLC0415
 
     if steps is not None and not end_to_end:

@@ -1,1 +1,1 @@
-"""How bundles are trained: labelled fragments, the recipe of `compact`, metrics."""
+"""`train`: bundles from labelled sequences; and the program that trains `compact`."""

@@ -1,4 +1,4 @@
-"""`train`: from labelled sequences to a bundle that `predict --bundle` takes."""
+"""`train`: a bundle for `predict --bundle` from labelled sequences."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,14 +22,19 @@ from virnucpro.sequences.blocks import DEFAULT_BLOCK_CHUNKS
 from virnucpro.sequences.chunking import check_chunk_length
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.system.directories import checked_out, own_directory
-from virnucpro.training.card import Report, outcome_of_head, outcome_of_network, report_of
 from virnucpro.training.curves import check_matplotlib
 from virnucpro.training.features import FeatureFiles, FeatureOutputs, FeatureSet
-from virnucpro.training.files import bound, write_records, write_results
 from virnucpro.training.genbank import CodingIndex
 from virnucpro.training.groups import Grouping, Split, group_by, split
 from virnucpro.training.heads import RECIPES, Epoch, Examples, FittedHead, HeadRecipe, fit_head
 from virnucpro.training.labelled import Labelled, read_classes
+from virnucpro.training.output_directory import locked_directory, write_records, write_results
+from virnucpro.training.training_report import (
+    Report,
+    head_outcome,
+    network_outcome,
+    training_report,
+)
 from virnucpro.training.tuning import HeldOut, Tuned, Tuning, count_chunks, held_out, tune
 from virnucpro.training.worker import Features
 
@@ -38,13 +43,13 @@ RECORDS_FILE, FEATURES, CHECKPOINT_FILE = "records.fasta", "features", "checkpoi
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is trained, checked.
+    """The checked settings of a training.
 
     Attributes:
-        encoders: the bundle whose encoders these are.
+        encoders: bundle of the encoders.
         chunk_length: bases of a chunk.
-        frames: how frames are drawn.
-        recipe: of the head, or of the whole network.
+        frames: which frames to use.
+        recipe: recipe of the head, or of the whole network.
     """
 
     encoders: Bundle
@@ -74,44 +79,44 @@ def train(
     on_note: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Report:
-    """Train a head, or a whole network, on labelled sequences, and write a bundle under `out`.
+    """Train a head or a whole network on labelled sequences, and write a bundle under `out`.
 
-    The same call continues where an earlier one was interrupted: features are extracted once. The
-    same data, settings and kind of device give the same bundle; a whole network needs the same
-    number of threads as well.
+    The same call resumes an interrupted training; finished features are not extracted again. The
+    same data, settings and kind of device give the same bundle; for a whole network the number of
+    threads must be the same, too.
 
     Args:
-        inputs: FASTA, FASTQ or GenBank files or directories whose names begin with virus or other,
-            or `CLASS=FILE`; with `labels` files of any name.
-        out: output directory: new, empty, or of an earlier attempt at the same call.
-        labels: a table with the columns `record` or `id`, and `is_virus` or `class`.
-        encoders: the bundle whose encoders are used, as they are; or two encoders of this machine
-            with a + between them, as `esmc-300m+dnabert-s`.
-        chunk_length: bases of a chunk; by default as the bundle says.
-        frames: how frames are drawn; by default as the bundle says.
-        recipe: `default`, `original` (as the original VirNucPro trains) or one of your own; a
-            `Tuning` trains the whole network further, which must read six frames.
-        group: what is never parted between training and the sequences held out: `clusters` of
-            similar sequences, a `genome`, or a `record`.
-        dev_share: share of the bases held out.
-        coding_only: learn from the frames in annotated coding sequences alone (GenBank).
-        name: of the bundle.
-        seed: of the split, the weights and the order.
+        inputs: FASTA, FASTQ or GenBank files with names that begin with virus or other, directories
+            of such files, or `CLASS=FILE`; with `labels`, files of any name.
+        out: output directory: new, empty, or that of an earlier attempt of the same call.
+        labels: table with the columns `record` or `id`, and `is_virus` or `class`.
+        encoders: bundle with the encoders, which are not changed; or two local encoders joined by
+            a +, as `esmc-300m+dnabert-s`.
+        chunk_length: bases of a chunk (default: as the bundle says).
+        frames: which frames to use (default: as the bundle says).
+        recipe: `default`, `original` (the recipe of the original VirNucPro) or your own. A `Tuning`
+            trains the whole network further, which must read six frames.
+        group: what is never split between the training set and the held-out sequences: `clusters`
+            of similar sequences, a `genome`, or a `record`.
+        dev_share: share of the bases to hold out.
+        coding_only: whether to train only on frames in annotated coding sequences (GenBank).
+        name: name of the new bundle.
+        seed: seed of the split, the weights and the order.
         device: as for `predict`.
         precision: as for `predict`.
         executor: as for `predict`.
-        observer: is told how the extraction goes.
-        on_note: is told what the user should know of the data.
-        on_epoch: is told of each pass.
+        observer: receives the progress of the extraction of features.
+        on_note: receives remarks on the data, one line each.
+        on_epoch: receives the losses after each epoch.
 
     Returns:
-        what `training.json` holds; the bundle is in `out`/bundle.
+        the content of `training.json`; the bundle is in `out`/bundle.
 
     Raises:
-        InputError: the data cannot be read, or one of virus and other is missing.
-        BundleError: the encoders are unknown, incomplete or damaged, or `name` is no name.
-        RunError: `out` holds something else, or another training.
-        SettingsError: a setting does not fit.
+        InputError: the data cannot be read, or viral or other sequences are missing.
+        BundleError: the encoders are unknown, incomplete or damaged, or `name` is not allowed.
+        RunError: `out` holds another training or other files.
+        SettingsError: a setting is not valid here.
     """
     check_matplotlib()
     check_executor(executor)
@@ -123,8 +128,8 @@ def train(
             "give --encoders compact-pair, or a bundle with published encoders"
         )
     directory = checked_out(out)
-    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    labelled = read_classes(given, Path(labels) if labels is not None else None)
+    paths = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    labelled = read_classes(paths, Path(labels) if labels is not None else None)
     parts = split(labelled.records, group_by(labelled.records, group), dev_share, seed)
     for note in (*labelled.notes, *parts.notes):
         on_note(note)
@@ -134,9 +139,9 @@ def train(
         "frames": plan.frames, "group": group, "dev_share": dev_share, "coding_only": coding_only,
         "name": name, **asdict(plan.recipe),
     }  # fmt: skip
-    with bound(directory, labelled, settings) as watch:
+    with locked_directory(directory, labelled, settings) as watch:
 
-        def told(epoch: Epoch) -> None:
+        def after_epoch(epoch: Epoch) -> None:
             watch.check()
             on_epoch(epoch)
 
@@ -146,16 +151,17 @@ def train(
         if isinstance(plan.recipe, Tuning):
             dev = held_out(labelled.records, parts.dev, plan.chunk_length)
             trained = _tuned(
-                directory, plan, plan.recipe, labelled, parts, dev, kind.device, told, watch.check
-            )
-            learned = count_chunks(labelled.records, parts.train, plan.chunk_length)
-            outcome = outcome_of_network(trained, dev, learned)
+                directory, plan, plan.recipe, labelled, parts, dev, kind.device, after_epoch,
+                watch.check,
+            )  # fmt: skip
+            train_chunks = count_chunks(labelled.records, parts.train, plan.chunk_length)
+            outcome = network_outcome(trained, dev, train_chunks)
         else:
             features = _extracted(directory, plan, device, precision, executor, observer)
             train_part, dev_part = _examples(features, labelled, parts, coding_only=coding_only)
-            trained = fit_head(train_part, dev_part, plan.recipe, kind.device, told)
-            outcome = outcome_of_head(trained, features, train_part, dev_part)
-        report = report_of(outcome, labelled, parts, plan.recipe)
+            trained = fit_head(train_part, dev_part, plan.recipe, kind.device, after_epoch)
+            outcome = head_outcome(trained, features, train_part, dev_part)
+        report = training_report(outcome, labelled, parts, plan.recipe)
         write_results(
             directory, plan.encoders, trained, report,
             name=name, frames=plan.frames, chunk_length=plan.chunk_length,
@@ -174,10 +180,10 @@ def _tuned(
     on_epoch: Callable[[Epoch], None],
     on_step: Callable[[], None],
 ) -> Tuned:
-    """Train the network of the bundle further, or go on with it."""
+    """Train the network of the bundle further; resume an interrupted training."""
     bundle = plan.encoders
     bundle.check()
-    _check_labels("held out", dev.is_virus_C, "chunks")
+    _check_labels("held-out set", dev.is_virus_C, "chunks")
     train = [labelled.records[i] for i in parts.train.tolist()]
     classifier = load_classifier(bundle, torch.device("cpu"), torch.float32)
     checkpoint = directory / CHECKPOINT_FILE
@@ -185,19 +191,19 @@ def _tuned(
 
 
 def _check_parts(labelled: Labelled, parts: Split, *, coding_only: bool) -> None:
-    """Refuse before anything is computed what cannot be learned from."""
+    """Refuse data that nothing can be learned from, before anything is computed."""
     is_virus = np.array([record.is_virus for record in labelled.records])
-    _check_labels("training", is_virus[parts.train], "sequences")
-    _check_labels("held out", is_virus[parts.dev], "sequences")
+    _check_labels("training set", is_virus[parts.train], "sequences")
+    _check_labels("held-out set", is_virus[parts.dev], "sequences")
     if coding_only and all(record.exons is None for record in labelled.records):
         raise InputError("--coding-only: no sequence has annotation; give GenBank files")
 
 
 def _check_labels(what: str, is_virus: NDArray[np.bool_], unit: str) -> None:
-    """Refuse what has one label alone."""
+    """Refuse data with only one label."""
     if is_virus.all() or not is_virus.any():
         raise InputError(
-            f"of the sequences {what}, {int(is_virus.sum()):,} {unit} are viral and "
+            f"{what}: {int(is_virus.sum()):,} {unit} are viral and "
             f"{int((~is_virus).sum()):,} are not; give more sequences of either kind, or another "
             "--group"
         )
@@ -212,7 +218,7 @@ def _plan(
     dev_share: float,
     seed: int,
 ) -> _Plan:
-    """Check the settings."""
+    """Check the settings and open the bundle of the encoders."""
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise SettingsError(f"--recipe {recipe}: give {', '.join(RECIPES)}")
     if group not in get_args(Grouping):
@@ -221,7 +227,7 @@ def _plan(
         raise SettingsError(f"--dev-share {dev_share}: give a share between 0 and 1, as 0.1")
     if not 0 <= seed < 1 << 63:
         raise SettingsError(f"--seed {seed}: give 0 or more, less than 2^63")
-    bundle = load_bundle(_whole(encoders), is_checked=True)  # compared while the workers come up
+    bundle = load_bundle(_encoder_bundle(encoders), is_checked=True)  # verified while workers start
     drawn = bundle.manifest.drawn(frames)
     length = bundle.manifest.chunk_lengths[0] if chunk_length is None else chunk_length
     check_chunk_length(length)
@@ -234,8 +240,8 @@ def _plan(
     return _Plan(bundle, length, drawn, replace(chosen, seed=seed))
 
 
-def _whole(encoders: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """Return the bundle that a name means: a bundle's own, or those of two encoders with a +."""
+def _encoder_bundle(encoders: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the bundle of a name, or make one of two encoders whose names are joined by a +."""
     names = os.fspath(encoders).split("+")
     if len(names) != 2 or bundle_path(encoders).is_dir():
         return encoders
@@ -250,7 +256,7 @@ def _extracted(
     executor: Executor,
     observer: Observer | None,
 ) -> FeatureSet:
-    """Embed every frame, or go on with it."""
+    """Embed every frame; resume an interrupted extraction."""
     bundle = plan.encoders
     manifest = bundle.manifest
     task = Features(
@@ -282,13 +288,13 @@ def _extracted(
 def _examples(
     features: FeatureSet, labelled: Labelled, parts: Split, *, coding_only: bool
 ) -> tuple[Examples, Examples]:
-    """Return the frames to learn from and those held out."""
+    """Return the frames of the training set and the held-out frames."""
     frame_S6 = features.frame_S6
     record = np.asarray(frame_S6[:, 0])
     is_virus = np.array([r.is_virus for r in labelled.records])
     kept = _coding(frame_S6, labelled) if coding_only else np.ones(len(record), dtype=np.bool_)
     found = []
-    for what, members in (("training", parts.train), ("held out", parts.dev)):
+    for what, members in (("training set", parts.train), ("held-out set", parts.dev)):
         rows = np.flatnonzero(np.isin(record, members) & kept)
         labels = is_virus[record[rows]]
         _check_labels(what, labels, "frames")
@@ -297,7 +303,7 @@ def _examples(
 
 
 def _coding(frame_S6: NDArray[np.int64], labelled: Labelled) -> NDArray[np.bool_]:
-    """Tell which frames lie in annotated coding sequences."""
+    """Return which frames lie in annotated coding sequences."""
     records = labelled.records
     index = CodingIndex([r.exons for r in records], [len(r.letters) for r in records])
     record, _, start, end, frame, _ = np.asarray(frame_S6).T

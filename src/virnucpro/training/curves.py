@@ -1,4 +1,4 @@
-"""The picture of a training's curves."""
+"""The plot of the losses and the AUROC of a training."""
 
 from pathlib import Path
 
@@ -35,10 +35,10 @@ def draw_curves(epochs: list[Epoch], best: int, path: Path) -> None:
     losses.annotate(f"kept: {best}", (best, max(train_loss)), color="0.4")
     losses.set_xlabel("epoch")
     losses.set_ylabel("loss")
-    areas = losses.twinx()
-    areas.plot(number, dev_auroc, color=_AUROC, linestyle="--", label="AUROC of frames, held out")
-    areas.set_ylabel("AUROC")
-    handles = [*losses.get_lines()[:2], *areas.get_lines()]
+    aurocs = losses.twinx()
+    aurocs.plot(number, dev_auroc, color=_AUROC, linestyle="--", label="AUROC of frames, held out")
+    aurocs.set_ylabel("AUROC")
+    handles = [*losses.get_lines()[:2], *aurocs.get_lines()]
     losses.legend(handles=handles, loc="center right", frameon=False)
     with PartialFiles() as files:
         figure.savefig(files.open(path), format="png", dpi=150, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""A trained classifier as a bundle."""
+"""Writes a trained classifier as a bundle."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,15 +29,15 @@ def export_bundle(
     """Write a classifier as a bundle, its encoders in fp16 and its head in fp32.
 
     Args:
-        classifier: on the CPU.
-        tokenizer_json: content of the DNA tokenizer's file, where there is a DNA encoder.
-        directory: where the bundle goes.
-        name: its name.
-        version: which one of that name.
-        chunk_lengths: chunk lengths in bases it was trained for, the default first.
-        frames: how frames are drawn.
-        provenance: where weights, data and licence come from.
-        metrics: what was measured, on what.
+        classifier: the classifier, on the CPU.
+        tokenizer_json: file of the DNA tokenizer; None without a DNA encoder.
+        directory: directory of the bundle.
+        name: name of the bundle.
+        version: version of the bundle.
+        chunk_lengths: chunk lengths in bases that it was trained for, the default first.
+        frames: rule by which frames are used.
+        provenance: origin of weights and data, and the licence.
+        metrics: measures by the data that they were measured on.
     """
     config = classifier.config
     description = Manifest(
@@ -64,7 +64,7 @@ def write_classifier(
     classifier: FrameClassifier,
     tokenizer_json: bytes | None = None,
 ) -> Bundle:
-    """Write the files of a classifier whose manifest is given, but for digests."""
+    """Write the files of a classifier, and the manifest, completed by the digests."""
     weights = {}
     for part, file in PARTS.items():
         if classifier.config.dna is None and part == "dna_encoder":
@@ -76,25 +76,25 @@ def write_classifier(
 
 
 def record_metrics(bundle: Bundle, metrics: Mapping[str, Mapping[str, float]]) -> Bundle:
-    """Replace the metrics in a bundle's manifest; weights and their digests stay.
+    """Replace the metrics in the manifest of a bundle.
 
     Args:
         bundle: the bundle.
-        metrics: what was measured, on what.
+        metrics: measures by the data that they were measured on.
     """
     tasks = {task: dict(values) for task, values in metrics.items()}
-    return _described_anew(bundle, metrics=tasks)
+    return _replace_in_manifest(bundle, metrics=tasks)
 
 
 def record_calibration(bundle: Bundle, calibrated: Bundle) -> Bundle:
-    """Take over the calibration of a bundle of the same weights; weights and digests stay."""
+    """Copy the calibration of a bundle with the same weights into the manifest of `bundle`."""
     if bundle.manifest.files != calibrated.manifest.files:
         raise BundleError(
             f"{calibrated.path}: was calibrated with other weights than {bundle.path}"
         )
-    return _described_anew(bundle, calibration=calibrated.manifest.calibration)
+    return _replace_in_manifest(bundle, calibration=calibrated.manifest.calibration)
 
 
-def _described_anew(bundle: Bundle, **changes: object) -> Bundle:
+def _replace_in_manifest(bundle: Bundle, **changes: object) -> Bundle:
     write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, **changes))
     return load_bundle(bundle.path)

@@ -1,4 +1,4 @@
-"""Shards of features to arrays on disk that training maps."""
+"""The outputs of the extraction of features: arrays on disk, merged from shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ from virnucpro.runs.shard_store import ShardStore
 from virnucpro.training.worker import FeatureShard
 
 _FILES = {
-    "features": ("features.npy", "what the head takes, a row each frame, fp32"),
+    "features": ("features.npy", "input of the head, one row per frame, fp32"),
     "frames": ("frames.npy", "record, chunk, start, end, frame and residues of each row"),
     "summary": ("summary.json", "counts and speed"),
-    "run": ("run.json", "what was run, with what"),
+    "run": ("run.json", "input, settings and versions of the run"),
 }
 
 
 class FeatureSet(NamedTuple):
-    """Features of the frames of many records, mapped.
+    """Features of all frames, mapped into memory.
 
     Attributes:
-        frame_S6: as in `FeatureShard`.
-        features_SF: fp32.
+        frame_S6: place of each frame, as in `FeatureShard`.
+        features_SF: features of each frame, fp32.
     """
 
     frame_S6: NDArray[np.int64]
@@ -38,17 +38,17 @@ class FeatureSet(NamedTuple):
 
     @classmethod
     def open(cls, directory: Path) -> "FeatureSet":
-        """Map what a run of the task `Features` wrote.
+        """Map the files that a run of the task `Features` wrote.
 
         Raises:
-            RunError: when a file is cut short.
+            RunError: a file is incomplete.
         """
         paths = (directory / _FILES[name][0] for name in ("frames", "features"))
         try:
             return cls(*(np.load(path, mmap_mode="r") for path in paths))
         except (ValueError, EOFError) as error:
             raise RunError(
-                f"{directory}: the features are damaged; remove it, the same command extracts anew"
+                f"{directory}: the features are damaged; remove it, then rerun to extract them"
             ) from error
 
 
@@ -62,12 +62,12 @@ class FeatureSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def problems(self) -> list[str]:
-        """None: records that cannot be processed do not come this far."""
+        """No problems: the extraction refuses records that cannot be processed."""
         return []
 
     @property
     def notes(self) -> list[str]:
-        """None."""
+        """No notes."""
         return []
 
 
@@ -82,11 +82,11 @@ class FeatureOutputs:
     directory: Path
 
     def path(self, name: str) -> Path:
-        """Return where one file lies."""
+        """Return the path of a file by its key in `_FILES`."""
         return self.directory / _FILES[name][0]
 
     def described(self) -> list[tuple[Path, str]]:
-        """Return every file and what is in it."""
+        """Return the path and a description of every file."""
         return [(self.path(name), text) for name, (_, text) in _FILES.items()]
 
     def are_complete(self) -> bool:
@@ -99,8 +99,8 @@ class FeatureFiles:
     """The `Product` of an extraction.
 
     Attributes:
-        outputs: the files.
-        width: numbers of a frame.
+        outputs: paths of the files.
+        width: number of features of a frame.
     """
 
     outputs: FeatureOutputs
@@ -108,7 +108,7 @@ class FeatureFiles:
     summary_type: ClassVar[type[FeatureSummary]] = FeatureSummary
 
     def merge(self, store: ShardStore, shards: int) -> int:
-        """Write the arrays, one shard at a time; return how many frames there are."""
+        """Write the arrays, one shard at a time; return the number of frames."""
         total = 0
         with PartialFiles() as files:
             features, frames = (files.open(self.outputs.path(n)) for n in ("features", "frames"))
@@ -122,7 +122,7 @@ class FeatureFiles:
         return total
 
     def _write_headers(self, features: BinaryIO, frames: BinaryIO, rows: int) -> None:
-        """Write what both files begin with, which has the same length for any number of rows."""
+        """Write the headers of both files; their length does not depend on the number of rows."""
         for file, width, descr in ((features, self.width, "<f4"), (frames, 6, "<i8")):
             file.seek(0)
             layout = {"descr": descr, "fortran_order": False, "shape": (rows, width)}
@@ -131,7 +131,7 @@ class FeatureFiles:
     def summary(
         self, found: int, progress: Progress, seconds: dict[str, float], _binding: Binding
     ) -> FeatureSummary:
-        """Put counts and times together."""
+        """Return the summary of counts and times."""
         scoring = max(seconds["scoring"], 1e-9)
         rounded = {stage: round(time, 3) for stage, time in seconds.items()}
         rate = round(progress.work.tokens / scoring, 1)

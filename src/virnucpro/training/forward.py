@@ -1,9 +1,10 @@
-"""The networks of `encoders.six_frames` in training: fragments of one length side by side.
+"""The forward pass of `encoders.six_frames` in training, on a batch of fragments of one length.
 
-What they compute is the same, tokens are not packed. Frames stay where they are, as if they were
-more heads: those of the reverse strand count positions downwards, which is all that attention knows
-of an order. Attention on a GPU works in tiles of 64 tokens or more, so that fragments share one.
-Between products PyTorch's compiler puts operations together, on a GPU.
+It computes the same as in prediction, but tokens are not packed. The six frames are treated as
+further attention heads, without reordering: on the reverse strand, positions count downwards, and
+attention knows the order only by positions. Attention on a GPU works in tiles of 64 tokens or more,
+so several fragments share a tile. On a GPU, PyTorch's compiler fuses the operations between
+matrix products.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from virnucpro.encoders.six_frames import CODONS, WINDOW, SixFrames
 if TYPE_CHECKING:
     from virnucpro.encoders.esm2 import Esm2Block
 
-#: Tokens of fragments that attention on a GPU looks at together.
+#: Number of tokens, of several fragments, that attention on a GPU processes together.
 _GROUP = 128
-#: Added to scores of what is not to be seen; a tile of nothing else would turn infinity into NaN.
-_UNSEEN = -1e4
+#: Added to the scores of masked tokens; minus infinity would give NaN in a tile without others.
+_MASKED = -1e4
 _Result = TypeVar("_Result")
 
 
@@ -34,46 +35,46 @@ def hidden_states(
     lengths_B: Tensor,
     table: Tensor,
     *,
-    beside: Tensor | None = None,
+    added_BPD: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
     """Return hidden_BPD of the windows.
 
     Args:
         encoder: the network.
-        words: of each window in each frame, shape (B, P, 6, CODONS).
-        lengths_B: bases of each fragment.
-        table: vectors of words, in the type to compute in.
-        beside: added to the windows' vectors before they are read.
-        dropout: share of what each half of a block adds that is left out.
+        words: words of each window in each frame, shape (B, P, 6, CODONS).
+        lengths_B: number of bases of each fragment.
+        table: vectors of the words; their type is that of the computation.
+        added_BPD: added to the vectors of the windows, before the network of windows.
+        dropout: rate of dropout of the outputs of both halves of a block.
     """
-    vectors_BPFE = _sums(words, table)
-    bias, together = _attended(windows_there(lengths_B, words.shape[1]), table)
+    vectors_BPFE = _embed_words(words, table)
+    bias, group = _attention_bias(windows_with_bases(lengths_B, words.shape[1]), table)
     directions_F = torch.ones(6, device=words.device)
     directions_F[3:].neg_()
-    read_BPFE = _transform(encoder.frames, vectors_BPFE, directions_F, bias, together, dropout)
-    mixed_BPD = _product(read_BPFE.flatten(2), encoder.mix) + encoder.mix.bias.to(table.dtype)
-    if beside is not None:
-        mixed_BPD = mixed_BPD + beside.to(table.dtype)
+    frames_BPFE = _transform(encoder.frames, vectors_BPFE, directions_F, bias, group, dropout)
+    mixed_BPD = _product(frames_BPFE.flatten(2), encoder.mix) + encoder.mix.bias.to(table.dtype)
+    if added_BPD is not None:
+        mixed_BPD = mixed_BPD + added_BPD.to(table.dtype)
     x_BP1D = mixed_BPD[:, :, None]
-    return _transform(encoder.windows, x_BP1D, directions_F[:1], bias, together, dropout)[:, :, 0]
+    return _transform(encoder.windows, x_BP1D, directions_F[:1], bias, group, dropout)[:, :, 0]
 
 
-def windows_there(lengths_B: Tensor, most: int) -> Tensor:
-    """Return which of the windows of each fragment hold bases of it, shape (B, most)."""
+def windows_with_bases(lengths_B: Tensor, most: int) -> Tensor:
+    """Return which of the `most` windows of each fragment contain bases, shape (B, most)."""
     return torch.arange(most, device=lengths_B.device) < -(-lengths_B // WINDOW)[:, None]
 
 
-def _attended(is_there_BP: Tensor, like: Tensor) -> tuple[Tensor, int]:
-    """Return what is added to scores, and how many fragments attention looks at together."""
-    count, most = is_there_BP.shape
-    together = max(1, _GROUP // most) if like.is_cuda else 1
-    while count % together:
-        together -= 1
-    place = torch.arange(together * most, device=like.device) // most
-    is_seen = (place[:, None] == place) & is_there_BP.reshape(-1, 1, together * most)
-    bias = torch.zeros(is_seen.shape, dtype=like.dtype, device=like.device)
-    return bias.masked_fill(~is_seen, _UNSEEN)[:, None], together
+def _attention_bias(has_bases_BP: Tensor, like: Tensor) -> tuple[Tensor, int]:
+    """Return the bias of attention scores, and the number of fragments that share a group."""
+    count, most = has_bases_BP.shape
+    group = max(1, _GROUP // most) if like.is_cuda else 1
+    while count % group:
+        group -= 1
+    fragment = torch.arange(group * most, device=like.device) // most
+    is_visible = (fragment[:, None] == fragment) & has_bases_BP.reshape(-1, 1, group * most)
+    bias = torch.zeros(is_visible.shape, dtype=like.dtype, device=like.device)
+    return bias.masked_fill(~is_visible, _MASKED)[:, None], group
 
 
 def _transform(
@@ -81,10 +82,10 @@ def _transform(
     x_BPFD: Tensor,
     directions_F: Tensor,
     bias: Tensor,
-    together: int,
+    group: int,
     dropout: float,
 ) -> Tensor:
-    """Return hidden states as `Esm2` computes them of packs."""
+    """Return hidden states, as `Esm2` computes them from packs."""
     heads = network.config.heads
     count, most, frames, width = x_BPFD.shape
     size = width // heads
@@ -96,9 +97,9 @@ def _transform(
     normed = _fused(_norm, x_BPFD, blocks[0].attention_norm.weight, blocks[0].attention_norm.bias)
     for block, next_norm in zip(blocks, norms, strict=True):
         qkv = _product(normed, block.qkv)
-        parts = _fused(_turned, qkv, block.qkv.bias, cos, sin)
+        parts = _fused(_rotated_qkv, qkv, block.qkv.bias, cos, sin)
         q, k, v = (
-            part.reshape(count // together, together * most, frames * heads, size).transpose(1, 2)
+            part.reshape(count // group, group * most, frames * heads, size).transpose(1, 2)
             for part in parts
         )
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -111,7 +112,7 @@ def _transform(
 
 
 def _product(x: Tensor, linear: nn.Linear) -> Tensor:
-    """Multiply alone: what comes after adds the bias, and so its gradient costs no pass."""
+    """Multiply without the bias: a fused operation adds it, so its gradient needs no extra pass."""
     return functional.linear(x, linear.weight.to(x.dtype))
 
 
@@ -121,11 +122,13 @@ def _add(
     return _fused(_add_norm, x, added, linear.bias, norm.weight, norm.bias, dropout)
 
 
-# ---- what is put together
+# ---- operations that are fused
 
 
-def _turned(qkv: Tensor, bias: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries and keys, rotated, and values, each shaped (B, P, F, H, A)."""
+def _rotated_qkv(
+    qkv: Tensor, bias: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rotated queries and keys, and values, each of the shape (B, P, F, H, A)."""
     size = 2 * cos.shape[-1]
     q, k, v = (qkv + bias.to(qkv.dtype)).unflatten(-1, (3, -1, size)).unbind(3)
     return rotate(q, cos, sin), rotate(k, cos, sin), v.contiguous()
@@ -148,31 +151,31 @@ def _add_norm(
 
 
 def _one_hot(words: Tensor, like: Tensor) -> Tensor:
-    """Return which codon is at each place, shape (B, P, 6, CODONS * 64), in the type of `like`."""
-    # Words come by place on the forward strand, from the last place on the reverse one.
+    """Return the codon at each place, one-hot, (B, P, 6, CODONS * 64), in the type of `like`."""
+    # Words are ordered by place on the forward strand, and backwards on the reverse strand.
     ordered = torch.cat([words[..., :3, :], words[..., 3:, :].flip(-1)], dim=-2)
     firsts = 1 + 64 * torch.arange(CODONS, device=words.device)
     hot = (ordered - firsts)[..., None] == torch.arange(64, device=words.device)
     return hot.flatten(-2).to(like.dtype)
 
 
-def _sums(words: Tensor, table: Tensor) -> Tensor:
-    """Return the sum of the vectors of words: a product, whose gradient is one too."""
+def _embed_words(words: Tensor, table: Tensor) -> Tensor:
+    """Return the sums of the vectors of words as a matrix product; so is its gradient."""
     return functional.linear(_fused(_one_hot, words, table), table[1:].T)
 
 
 def _fused(function: Callable[..., _Result], *arguments: Any) -> _Result:  # noqa: ANN401
-    """Call a function, compiled if its first argument is on a GPU and a compiler is found."""
+    """Call a function; it is compiled if the arguments are on a GPU and a compiler works."""
     is_compiled = arguments[0].is_cuda and _compiles()
     return (_compiled(function) if is_compiled else function)(*arguments)
 
 
 @cache
 def _compiles() -> bool:
-    """Return whether PyTorch's compiler works here: it needs Triton and a C compiler."""
+    """Return whether PyTorch's compiler works here; it needs Triton and a C compiler."""
     try:
         torch.compile(torch.neg)(torch.ones(2, device="cuda"))
-    except Exception:  # noqa: BLE001 (whatever a compiler or a driver may raise)
+    except Exception:  # noqa: BLE001 (a compiler or a driver may raise anything)
         return False
     return True
 

@@ -1,6 +1,6 @@
-"""GenBank flat files: sequences with their coding exons, and which frames lie in one.
+"""GenBank flat files: sequences, their coding exons, and which frames lie in an exon.
 
-The original VirNucPro trains on frames inside annotated coding sequences (Li et al., Briefings in
+The original VirNucPro trains on frames in annotated coding sequences (Li et al., Briefings in
 Bioinformatics 2025). Format: https://www.insdc.org/submitting-standards/feature-table/.
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 Int64 = NDArray[np.int64]
 
-#: Bytes at a file's beginning among which the first record's LOCUS line is looked for: files of
-#: GenBank's releases begin with a few lines about the release.
+#: Number of bytes in which the first LOCUS line is searched: files of GenBank's releases begin with
+#: a few lines about the release.
 _HEAD = 4096
-#: Of what Biopython only warns about, what tells that letters are missing.
+#: Warnings of Biopython which mean that letters are missing.
 _INCOMPLETE = "Expected sequence length|Premature end"
 
 
@@ -40,7 +40,7 @@ class Exon(NamedTuple):
         start: first base on the record's forward strand, 0-based.
         end: one past the last base.
         strand: 1 forward, -1 reverse.
-        phase: bases between the exon's beginning, in its direction, and its first whole codon.
+        phase: number of bases before the first whole codon, in the direction of the exon.
     """
 
     start: int
@@ -53,9 +53,9 @@ class AnnotatedRecord(NamedTuple):
     """One record of a GenBank file.
 
     Attributes:
-        id: its accession with version; the name of its LOCUS line where it has none.
-        sequence: its letters, upper-case, U as T.
-        exons: of all its coding sequences, pseudogenes left out.
+        id: accession with version, or the name in the LOCUS line if it has no accession.
+        sequence: letters in upper case, with T for U.
+        exons: exons of all coding sequences without pseudogenes.
     """
 
     id: str
@@ -64,16 +64,16 @@ class AnnotatedRecord(NamedTuple):
 
 
 def is_genbank(path: str) -> bool:
-    """Tell by its content whether a file, plain or compressed, is a GenBank flat file.
+    """Return whether the content of a file, plain or compressed, is a GenBank flat file.
 
-    What cannot be looked into (a stream, a damaged or missing file) is not.
+    False for streams and for damaged or missing files.
     """
     if not Path(path).is_file():
         return False
     try:
         with open_content(path) as file:
             head = file.read(_HEAD).lstrip()
-    except Exception:  # noqa: BLE001 (whoever reads the file says what is wrong with it)
+    except Exception:  # noqa: BLE001 (the reader of the file reports what is wrong)
         return False
     return head.startswith(b"LOCUS ") or (b"\nLOCUS " in head and head[:1] not in b">@")
 
@@ -82,12 +82,12 @@ def read_genbank(path: str) -> Iterator[AnnotatedRecord]:
     """Yield the records of a GenBank flat file, plain or compressed.
 
     Args:
-        path: the file.
+        path: path of the file.
 
     Raises:
-        InputError: when it is damaged, a record has no letters or a coding sequence makes no
-            sense, with the file and the record.
-        SettingsError: when Biopython is not installed.
+        InputError: the file is damaged, a record has no letters, or the location of a coding
+            sequence is invalid. The message names the file and the record.
+        SettingsError: Biopython is not installed.
     """
     try:
         from Bio import SeqIO  # noqa: PLC0415 (an extra)
@@ -114,7 +114,7 @@ def read_genbank(path: str) -> Iterator[AnnotatedRecord]:
 
 @contextmanager
 def _problem_named(path: str, number: int, name: str = "") -> Iterator[None]:
-    """Turn whatever the parser raises on damaged text into one line with file and record."""
+    """Raise InputError with file and record for any exception of the parser."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,7 +128,7 @@ def _problem_named(path: str, number: int, name: str = "") -> Iterator[None]:
     except Exception as error:
         where = f"record {number} ({name})" if name else f"record {number}"
         reason = str(error)[:200] or type(error).__name__
-        raise InputError(f"{path}: {where}: not as GenBank should be ({reason})") from error
+        raise InputError(f"{path}: {where}: is not valid GenBank ({reason})") from error
 
 
 def _annotated(record: "SeqRecord") -> AnnotatedRecord:
@@ -146,7 +146,7 @@ def _annotated(record: "SeqRecord") -> AnnotatedRecord:
 
 
 def _exons(feature: "SeqFeature", length: int) -> Iterator[Exon]:
-    """Yield the exons of a coding sequence; where their order is not told, none."""
+    """Yield the exons of a coding sequence; none if their order is unknown."""
     location = feature.location
     if location is None:
         raise ValueError("the location of a CDS cannot be read")
@@ -172,18 +172,20 @@ def _refuse_foreign(sequence: str) -> None:
 
 
 class CodingIndex:
-    """Which frames lie in a coding exon, in its strand and phase; for millions at once.
+    """Finds which of many frames lie in a coding exon, on its strand and in its phase.
 
-    Each strand and position modulo 3 is a lane in which all records lie one after the other. An
-    exon that holds a frame starts at or before it, and of those that do one reaches furthest.
+    Each strand and position modulo 3 has a lane, in which all records follow each other. An exon
+    that contains a frame starts at or before it; so the furthest end of the exons that start there
+    decides.
 
     Args:
-        exons: of each record; None for a record without annotation, where every frame counts.
-        lengths: bases of each record.
+        exons: exons of each record; None for a record without annotation, in which every frame
+            counts as coding.
+        lengths: number of bases of each record.
     """
 
     def __init__(self, exons: Sequence[Sequence[Exon] | None], lengths: Sequence[int]) -> None:
-        self._is_free = np.array([e is None for e in exons], dtype=np.bool_)
+        self._is_unannotated = np.array([e is None for e in exons], dtype=np.bool_)
         self._offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = [(i, *exon) for i, found in enumerate(exons) for exon in found or ()]
         record, start, end, strand, phase = np.array(rows, dtype=np.int64).reshape(-1, 5).T
@@ -195,27 +197,27 @@ class CodingIndex:
         self._reach = np.maximum.accumulate(np.concatenate([[-1], (base + end)[order]]))
 
     def _lane(self, record: Int64, first: Int64, is_reverse: NDArray[np.bool_]) -> Int64:
-        """Return where the record begins in the lane of codons that begin at `first`."""
+        """Return the offset of the record in the lane of the codons that begin at `first`."""
         base: Int64 = (3 * is_reverse + first % 3) * self._offsets[-1] + self._offsets[record]
         return base
 
     def lies_in_coding(
         self, record: Int64, start: Int64, end: Int64, frame: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
-        """Tell for each frame whether all its codons are codons of one exon.
+        """Return for each frame whether all its codons are codons of one exon.
 
         Args:
-            record: index of the frame's record.
-            start: first base that its codons cover, on the record's forward strand.
-            end: one past the last such base.
+            record: index of the record of each frame.
+            start: first base of its codons on the forward strand of the record.
+            end: one past the last base of its codons.
             frame: 0 to 5 for F1..F3, R1..R3 (`virnucpro.sequences.FRAME_NAMES`).
 
         Returns:
-            one truth value a frame; false where it has no codon.
+            one value per frame; false if the frame has no codon.
         """
         is_reverse = frame >= 3
         base = self._lane(record, np.where(is_reverse, end, start), is_reverse)
         before = np.searchsorted(self._starts, base + start, side="right") - 1
         is_inside = self._reach[before] >= base + end
-        inside: NDArray[np.bool_] = (end > start) & (is_inside | self._is_free[record])
+        inside: NDArray[np.bool_] = (end > start) & (is_inside | self._is_unannotated[record])
         return inside

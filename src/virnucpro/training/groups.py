@@ -144,12 +144,12 @@ def _held_back(bases_GC: Int64, order: list[int], share: float) -> NDArray[np.bo
 def _notes(has_GC: NDArray[np.bool_], is_dev_G: NDArray[np.bool_], names: list[str]) -> list[str]:
     alone = has_GC.sum(axis=0) == 1
     unheld = ~has_GC[is_dev_G].any(axis=0) & ~alone
-    said = (
+    reasons = (
         (alone, "has one group, which is trained on, so nothing is measured on it"),
         (unheld, "shares its groups with other classes, so all of it is trained on"),
     )
     return [
         f"{few([names[c] for c in np.flatnonzero(which)], len(names))}: {what}"
-        for which, what in said
+        for which, what in reasons
         if which.any()
     ]

@@ -1,4 +1,4 @@
-"""Fitting a head to the features of frames.
+"""Trains a head on the features of frames.
 
 Shape legend: S frames, F features of a frame ([DNA, protein]).
 """
@@ -18,28 +18,32 @@ from virnucpro.encoders.packing import one_thread_an_operation
 from virnucpro.errors import InputError
 from virnucpro.training.metrics import auroc
 
-#: Rows that are read at a time where order does not matter.
-_BAND = 1 << 14
+#: Number of rows that are read at a time if their order does not matter.
+_ROWS_AT_ONCE = 1 << 14
+_NOT_FINITE = (
+    "features are not finite; remove the output directory, then rerun to extract them again"
+)
 
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """Everything that decides how a head is fitted, beside the data.
+    """Everything but the data that determines the trained head.
 
     Attributes:
-        hidden: width of its hidden layer.
+        hidden: width of the hidden layer.
         optimiser: `sgd` (momentum 0.9) or `adamw`.
-        learning_rate: at the start.
-        decay: factor of the learning rate after each `decay_epochs`.
-        decay_epochs: see `decay`.
-        weight_decay: of `adamw`.
+        learning_rate: initial learning rate.
+        decay: factor by which the learning rate changes every `decay_epochs` epochs.
+        decay_epochs: number of epochs between two changes of the learning rate.
+        weight_decay: weight decay of `adamw`.
         batch: frames of a step.
-        epochs: at most.
-        patience: epochs without a better loss on the frames held out after which it ends.
-        is_standardised: whether features are scaled to mean 0 and deviation 1 first; the scaling
-            becomes part of the hidden layer.
-        is_balanced: whether viral and other frames count alike in the loss.
-        seed: of weights, order and dropout.
+        epochs: largest number of epochs.
+        patience: number of epochs without a lower loss on held-out frames after which training
+            stops.
+        is_standardised: whether features are scaled to mean 0 and standard deviation 1; the scaling
+            is then folded into the hidden layer.
+        is_balanced: whether viral and other frames have the same total weight in the loss.
+        seed: seed of weights, order and dropout.
     """
 
     hidden: int = 512
@@ -56,8 +60,8 @@ class HeadRecipe:
     seed: int = 1
 
 
-#: As the original VirNucPro trains its head (its `train.py`); it splits by frame, we by group, and
-#: it keeps the last weights where it means the best.
+#: The recipe of the original VirNucPro (its `train.py`). The original splits by frame, we by group;
+#: and it keeps the last weights, although it means to keep the best.
 ORIGINAL = HeadRecipe(
     optimiser="sgd", learning_rate=2e-4, decay=0.85, decay_epochs=10, weight_decay=0.0, batch=32,
     epochs=200, patience=5, is_standardised=False, is_balanced=False,
@@ -66,12 +70,12 @@ RECIPES = {"default": HeadRecipe(), "original": ORIGINAL}
 
 
 class Examples(NamedTuple):
-    """Frames to learn from, or to hold out.
+    """Frames to train on, or held-out frames.
 
     Attributes:
-        features_SF: of all frames, as they lie on disk, fp32.
-        rows: those that belong here, ascending.
-        is_virus: label of each of these.
+        features_SF: features of all frames, as stored on disk, fp32.
+        rows: rows of these frames, ascending.
+        is_virus: label of each of these frames.
     """
 
     features_SF: NDArray[np.float32]
@@ -81,22 +85,22 @@ class Examples(NamedTuple):
     def batches(
         self, order: NDArray[np.int64], size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features and labels of the examples in an order."""
+        """Yield features and labels of batches of the examples in the given order."""
         for start in range(0, len(order), size):
-            some = np.sort(order[start : start + size])
-            x_SF = torch.from_numpy(np.asarray(self.features_SF[self.rows[some]]))
-            y_S = torch.from_numpy(self.is_virus[some].astype(np.int64))
+            chosen = np.sort(order[start : start + size])
+            x_SF = torch.from_numpy(np.asarray(self.features_SF[self.rows[chosen]]))
+            y_S = torch.from_numpy(self.is_virus[chosen].astype(np.int64))
             yield x_SF.to(device), y_S.to(device)
 
 
 class Epoch(NamedTuple):
-    """One pass over the examples.
+    """The losses of one pass over the examples.
 
     Attributes:
-        number: from 1.
-        train_loss: mean over the batches, with dropout.
-        dev_loss: of the frames held out.
-        dev_auroc: of the frames held out.
+        number: number of the epoch, counted from 1.
+        train_loss: mean loss of the batches, with dropout.
+        dev_loss: loss of the held-out frames.
+        dev_auroc: AUROC of the held-out frames.
     """
 
     number: int
@@ -106,12 +110,12 @@ class Epoch(NamedTuple):
 
 
 class FittedHead(NamedTuple):
-    """A head and how it came about.
+    """A trained head.
 
     Attributes:
-        state: names and tensors as published.
-        epochs: all of them.
-        best: number of the epoch whose weights these are.
+        state: weights by their published names.
+        epochs: the losses of each epoch.
+        best: number of the epoch that the weights come from.
     """
 
     state: dict[str, Tensor]
@@ -126,12 +130,12 @@ def fit_head(
     device: torch.device,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit a head; the weights of the epoch with the least loss on `dev` are kept.
+    """Train a head; keep the weights of the epoch with the lowest loss on `dev`.
 
-    The same data, recipe and kind of device give the same weights, whatever the number of threads.
+    The same data, recipe and kind of device give the same weights with any number of threads.
 
     Raises:
-        InputError: when features are not finite.
+        InputError: features are not finite.
     """
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng(recipe.seed)
@@ -148,8 +152,10 @@ def fit_head(
     with one_thread_an_operation():
         for number in range(1, recipe.epochs + 1):
             order = random.permutation(len(train.rows))
-            loss = _pass(scaled, train.batches(order, recipe.batch, device), weights_2, optimiser)
-            dev_loss, dev_auroc = _held_out(scaled, dev, weights_2, device)
+            loss = _train_epoch(
+                scaled, train.batches(order, recipe.batch, device), weights_2, optimiser
+            )
+            dev_loss, dev_auroc = _evaluate(scaled, dev, weights_2, device)
             epochs.append(Epoch(number, loss, dev_loss, dev_auroc))
             on_epoch(epochs[-1])
             if not best or dev_loss < epochs[best - 1].dev_loss:
@@ -161,7 +167,7 @@ def fit_head(
 
 
 class _Scaled:
-    """A head on features that are scaled before; its state takes them as they are."""
+    """A head that scales its features; its `state` takes features without scaling."""
 
     def __init__(self, head: Head, mean_F: Tensor | None, deviation_F: Tensor | None) -> None:
         self.head = head
@@ -175,7 +181,7 @@ class _Scaled:
         return cast("Tensor", self.head((features_SF - self._mean_F) / self._deviation_F))
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the weights, the scaling multiplied into the hidden layer."""
+        """Return a copy of the weights, with the scaling folded into the hidden layer."""
         state = {name: tensor.detach().clone() for name, tensor in self.head.state_dict().items()}
         weight = state["hidden_layer.weight"].double() / self._deviation_F
         state["hidden_layer.bias"] -= (weight @ self._mean_F.double().expand(weight.shape[1])).to(
@@ -186,16 +192,17 @@ class _Scaled:
 
 
 def _scale(train: Examples) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each feature."""
+    """Return the mean and the standard deviation of each feature."""
     total_F, squares_F = (np.zeros(train.features_SF.shape[1]) for _ in range(2))
-    for start in range(0, len(train.rows), _BAND):
-        x_SF = np.asarray(train.features_SF[train.rows[start : start + _BAND]], dtype=np.float64)
+    for start in range(0, len(train.rows), _ROWS_AT_ONCE):
+        rows = train.rows[start : start + _ROWS_AT_ONCE]
+        x_SF = np.asarray(train.features_SF[rows], dtype=np.float64)
         total_F += x_SF.sum(axis=0)
         squares_F += np.square(x_SF).sum(axis=0)
     mean_F = total_F / len(train.rows)
     deviation_F = np.sqrt(np.maximum(squares_F / len(train.rows) - mean_F**2, 1e-12))
     if not np.isfinite(deviation_F).all():
-        raise InputError("features are not finite; remove the run's directory and extract anew")
+        raise InputError(_NOT_FINITE)
     return torch.from_numpy(mean_F).float(), torch.from_numpy(deviation_F).float()
 
 
@@ -216,17 +223,17 @@ def _optimiser(head: Head, recipe: HeadRecipe) -> torch.optim.Optimizer:
     )
 
 
-def _pass(
+def _train_epoch(
     scaled: _Scaled,
     batches: Iterator[tuple[Tensor, Tensor]],
     weights_2: Tensor | None,
     optimiser: torch.optim.Optimizer,
 ) -> float:
-    """Do one epoch; return its mean loss."""
+    """Train for one epoch; return the mean loss."""
     scaled.head.train()
     losses = []
     for x_SF, y_S in batches:
-        if len(y_S) == 1:  # one frame has no deviation for BatchNorm
+        if len(y_S) == 1:  # BatchNorm needs two frames
             continue
         optimiser.zero_grad()
         loss = cross_entropy(scaled.logits(x_SF), y_S, weights_2)
@@ -237,16 +244,16 @@ def _pass(
 
 
 @torch.no_grad()
-def _held_out(
+def _evaluate(
     scaled: _Scaled, dev: Examples, weights_2: Tensor | None, device: torch.device
 ) -> tuple[float, float]:
-    """Return loss and AUROC of the frames held out."""
+    """Return the loss and the AUROC of the held-out frames."""
     scaled.head.eval()
-    order = np.arange(len(dev.rows))
-    logits_S2 = torch.cat([scaled.logits(x_SF) for x_SF, _ in dev.batches(order, _BAND, device)])
+    batches = dev.batches(np.arange(len(dev.rows)), _ROWS_AT_ONCE, device)
+    logits_S2 = torch.cat([scaled.logits(x_SF) for x_SF, _ in batches])
     y_S = torch.from_numpy(dev.is_virus.astype(np.int64)).to(device)
     loss = float(cross_entropy(logits_S2, y_S, weights_2))
     if not np.isfinite(loss):
-        raise InputError("features are not finite; remove the run's directory and extract anew")
+        raise InputError(_NOT_FINITE)
     scores = (logits_S2[:, 1] - logits_S2[:, 0]).double().cpu().numpy()
     return loss, auroc(scores, dev.is_virus)

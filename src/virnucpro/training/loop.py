@@ -1,4 +1,4 @@
-"""Steps of training end to end, which may stop at any moment and go on from a checkpoint."""
+"""The training loop of a network that reads six frames; it can stop and resume at any step."""
 
 import io
 import math
@@ -19,20 +19,20 @@ from virnucpro.training.trainee import WORD_VECTORS, Trainee
 from virnucpro.training.windows import Fragments, Library, substitute
 
 PHASES = ("pretrain", "train")
-#: Fragment lengths in bases and how often a step is of each.
+#: Share of the steps by the length of their fragments in bases.
 FRAGMENT_LENGTHS = {150: 0.2, 200: 0.1, 250: 0.1, 300: 0.2, 400: 0.1, 500: 0.3}
 _LENGTHS, _ODDS = list(FRAGMENT_LENGTHS), torch.tensor(list(FRAGMENT_LENGTHS.values()))
-#: Lines of progress in each phase.
+#: Number of lines of progress in each phase.
 _LINES = 20
 
 
 @dataclass
 class Position:
-    """How far training is.
+    """The position in the training.
 
     Attributes:
-        phase: index into `PHASES`; 2 when all is done.
-        step: steps done of it.
+        phase: index into `PHASES`; 2 after the last phase.
+        step: number of finished steps of the phase.
     """
 
     phase: int = 0
@@ -41,19 +41,19 @@ class Position:
 
 @dataclass
 class Loop:
-    """Training by a recipe.
+    """Trains a network by a recipe.
 
     Attributes:
-        trainee: on its device.
-        recipe: what to do.
-        library: what fragments are cut from, on the same device.
-        checkpoint: where to keep all that is needed to go on; None to keep nothing.
-        seconds: after which to stop, with a checkpoint.
-        teacher: whose answers are learned too, (B,) log odds of virus.
-        on_line: takes lines of progress.
-        on_loss: takes the classifier's loss of each step, on the device.
-        position: how far it is.
-        kept: what the checkpoint keeps beside, for who trains.
+        trainee: the trained module, on its device.
+        recipe: sizes, steps and rates.
+        library: records that fragments are cut from, on the same device.
+        checkpoint: file to resume from; None to write no checkpoint.
+        seconds: time after which training stops and writes a checkpoint.
+        teacher: returns log odds of virus (B,) that are learned as well.
+        on_line: receives lines of progress.
+        on_loss: receives the loss of the classifier after each step, on the device.
+        position: position in the training.
+        kept: data of the caller that the checkpoint stores as well.
     """
 
     trainee: Trainee
@@ -78,19 +78,19 @@ class Loop:
 
     @property
     def device(self) -> torch.device:
-        """Where it trains."""
+        """Device that the network is trained on."""
         return self.trainee.classifier.device
 
     @property
     def is_over(self) -> bool:
-        """Whether both phases are done."""
+        """Whether both phases are finished."""
         return self.position.phase == len(PHASES)
 
     def run(self, until: int | None = None) -> None:
-        """Train until all is done or the time is over.
+        """Train until the last step or until the time is over, then write the checkpoint.
 
         Args:
-            until: step of the second phase to stop after, without a checkpoint.
+            until: step of the second phase after which to stop without a checkpoint.
         """
         while not self.is_over and time.monotonic() < self._deadline:
             self._phase(until if self.position.phase == 1 else None)
@@ -103,13 +103,13 @@ class Loop:
         self.save()
 
     def averaged(self) -> dict[str, Tensor]:
-        """Return the classifier's weights, averaged over the steps where the recipe says so."""
+        """Return the classifier's weights, averaged over the steps if the recipe asks for it."""
         return self._average or {name: x.detach() for name, x in self._state().items()}
 
     def _begin_phase(self) -> None:
-        """Forget the optimiser, and what did the steps of the phase before."""
+        """Discard the optimiser and the step functions of the previous phase."""
         self._optimizer = self._new_optimizer()
-        self._steps_of: dict[int, Callable[[], Tensor]] = {}
+        self._step_functions: dict[int, Callable[[], Tensor]] = {}
         if self.device.type == "cuda":
             self._pool = torch.cuda.graph_pool_handle()  # memory that the phase's graphs share
 
@@ -140,42 +140,43 @@ class Loop:
                 counted = 0
 
     def _step(self) -> Tensor:
-        """Do one step on fragments of one length; return both losses."""
+        """Train one step on fragments of one length; return both losses."""
         length = _LENGTHS[int(torch.multinomial(_ODDS, 1))]
         self._rate.fill_(self.recipe.learning_rate * _schedule(self.position.step, self._steps()))
-        if length not in self._steps_of:
-            self._steps_of[length] = self._prepared(length)
-        losses = self._steps_of[length]()
+        if length not in self._step_functions:
+            self._step_functions[length] = self._step_function(length)
+        losses = self._step_functions[length]()
         self.position.step += 1
         return losses
 
-    def _prepared(self, length: int) -> Callable[[], Tensor]:
-        """Return what does a step: on a GPU a graph of all its kernels, which starts them at once.
+    def _step_function(self, length: int) -> Callable[[], Tensor]:
+        """Return a function that trains one step; on a GPU it replays a graph of all kernels.
 
-        Capturing does nothing; a step before it, which counts, lets libraries settle.
+        Capturing a graph computes nothing. Libraries need a step before it to initialise; this step
+        is the first one of training.
         """
         if self.device.type != "cuda":
-            return lambda: self._computed(length)
+            return lambda: self._train_on(length)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            first = self._computed(length).clone()
+            first = self._train_on(length).clone()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            losses = self._computed(length)
-        waiting = [first]
+            losses = self._train_on(length)
+        unreported = [first]
 
-        def replayed() -> Tensor:
-            if waiting:
-                return waiting.pop()
+        def replay() -> Tensor:
+            if unreported:
+                return unreported.pop()
             graph.replay()
             return losses
 
-        return replayed
+        return replay
 
-    def _computed(self, length: int) -> Tensor:
-        """Cut fragments, learn from them, and return both losses, all of it on the device."""
+    def _train_on(self, length: int) -> Tensor:
+        """Cut fragments, train on them and return both losses, all on the device."""
         recipe, trainee, device = self.recipe, self.trainee, self.device
         classify = PHASES[self.position.phase] == "train"
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -185,18 +186,18 @@ class Loop:
         hidden_share_B = torch.full((count,), recipe.hidden_share, device=device)
         if classify:
             hidden_share_B = hidden_share_B * (torch.rand(count, device=device) < 0.5)
-        taught_B = self.teacher(fragments) if self.teacher and classify else None
-        found = trainee.losses(fragments, hidden_share_B, dtype, taught_B=taught_B)
-        (recipe.losses.together(*found) if classify else found.restore).backward()
+        teacher_B = self.teacher(fragments) if self.teacher and classify else None
+        losses = trainee.losses(fragments, hidden_share_B, dtype, teacher_B=teacher_B)
+        (recipe.losses.total(*losses) if classify else losses.bases).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         self._optimizer.step()
         if classify and recipe.average:
             self._add_to_average()
-        return torch.stack([found.restore.detach(), found.decide.detach()])
+        return torch.stack([losses.bases.detach(), losses.label.detach()])
 
     @torch.no_grad()
     def _fragments(self, length: int) -> Fragments:
-        """Cut fragments and replace bases."""
+        """Cut fragments and substitute bases."""
         recipe, device = self.recipe, self.device
         count = max(2, recipe.bases // length)
         fragments = self.library.cut(count, length)
@@ -206,7 +207,7 @@ class Loop:
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
-        """Let the average follow the weights; at once where there is none."""
+        """Update the moving average of the weights; it starts as a copy of them."""
         state = self._state()
         if not self._average:
             self._average = {name: tensor.detach().clone() for name, tensor in state.items()}
@@ -215,7 +216,7 @@ class Loop:
         torch._foreach_lerp_(average, now, 1 - self.recipe.average)
 
     def _state(self) -> dict[str, Tensor]:
-        """Return the classifier's weights, those of residues added to their codons'."""
+        """Return the classifier's weights; the vectors of codons include those of residues."""
         state = self.trainee.classifier.state_dict()
         return {**state, WORD_VECTORS: self.trainee.words()}
 
@@ -233,7 +234,7 @@ class Loop:
         )
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, if a file is given."""
         if self.checkpoint is None:
             return
         content: dict[str, Any] = {
@@ -263,14 +264,14 @@ class Loop:
         if not self.is_over:
             self._optimizer.load_state_dict(content["optimizer"])
             for group in self._optimizer.param_groups:
-                group["lr"] = self._rate  # the one that each step sets
+                group["lr"] = self._rate  # each step sets this tensor
         torch.set_rng_state(content["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(content["random on the device"], self.device)
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Return the share of the peak rate: 5 % linear warm-up, then a cosine to 2 %."""
+    """Return the factor on the peak rate: 5 % linear warm-up, then a cosine down to 2 %."""
     warm_up = max(1, steps // 20)
     if step < warm_up:
         return (step + 1) / warm_up

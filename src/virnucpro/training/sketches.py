@@ -1,8 +1,9 @@
-"""Which sequences are alike, from a sample of their k-mers.
+"""Clusters of similar sequences, by sketches of their k-mers.
 
-A sequence's sketch is the set of its canonical 21-mers whose hash is below a threshold: FracMinHash
-(Irber et al., bioRxiv 2022, doi:10.1101/2022.01.11.475838), in the line of MinHash (Ondov et al.,
-Genome Biology 2016). The share of one sketch that is also in another estimates the share of k-mers.
+The sketch of a sequence is the set of its canonical 21-mers with a hash below a threshold:
+FracMinHash (Irber et al., bioRxiv 2022, doi:10.1101/2022.01.11.475838), a successor of MinHash
+(Ondov et al., Genome Biology 2016). The share of hashes that two sketches have in common estimates
+the share of common k-mers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,31 +16,31 @@ from virnucpro.sequences import BASE_NUMBERS, OTHER_BASE
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 
-#: Letters of a word: the usual choice for genomes, too long to be shared by chance.
+#: Length of k-mers: the usual choice for genomes, too long to be shared by chance.
 K = 21
-#: Hashes kept of all sequences together, about; it bounds the memory to some hundred MB.
+#: Approximate number of hashes of all sequences; it limits the memory to some hundred MB.
 HASHES = 1 << 23
-#: Share of the smaller sketch that two sequences have in common when they are alike: 94 %
-#: identity where one is contained in the other (0.94 ** 21 = 0.27).
+#: Sequences are similar if they share this part of the smaller sketch: 94 % identity if one
+#: contains the other (0.94 ** 21 = 0.27).
 CONTAINMENT = 0.3
-#: Sequences with a common hash that each is compared to.
+#: Number of sequences with a common hash that each sequence is compared to.
 NEIGHBOURS = 16
-#: Letters hashed at once: their codes fit a core's cache.
+#: Number of letters that are hashed at once; their codes fit the cache of a core.
 _BATCH = 1 << 17
 
 
 def clusters(
     sequences: Sequence[str], containment: float = CONTAINMENT, hashes: int = HASHES
 ) -> Int64:
-    """Return the cluster of each sequence: single linkage of those that are alike.
+    """Return the cluster of each sequence: single linkage of similar sequences.
 
-    Of all k-mers such a share is kept that about `hashes` are left: each k-mer of a small set, one
-    in 24 of 200 Mbp. A sequence none of whose k-mers is kept is a cluster of its own.
+    The share of k-mers that is kept depends on the size of the data: all k-mers of a small set, one
+    in 24 of 200 Mbp. A sequence without a kept k-mer is a cluster of its own.
 
     Args:
         sequences: upper-case letters; k-mers with a letter other than A, C, G, T are skipped.
-        containment: least share of the smaller of two sketches that both have.
-        hashes: hashes to keep.
+        containment: least share of the smaller of two sketches that both have in common.
+        hashes: approximate number of hashes to keep.
 
     Returns:
         for each sequence the lowest index of its cluster.
@@ -47,12 +48,12 @@ def clusters(
     hash_H, sequence_H = _sketches(sequences, hashes)
     sizes = np.bincount(sequence_H, minlength=len(sequences))
     first, second, shared = _shared(hash_H, sequence_H, len(sequences))
-    alike = shared >= containment * np.minimum(sizes[first], sizes[second])
-    return _linked(len(sequences), first[alike], second[alike])
+    similar = shared >= containment * np.minimum(sizes[first], sizes[second])
+    return _linked(len(sequences), first[similar], second[similar])
 
 
 def _sketches(sequences: Sequence[str], hashes: int) -> tuple[UInt64, Int64]:
-    """Return the distinct hashes of each sequence and whose they are, sorted by sequence."""
+    """Return the distinct hashes of each sequence, and their sequences, sorted by sequence."""
     bases = sum(map(len, sequences))
     limit = np.uint64(min(1.0, hashes / max(1, bases)) * (2**64 - 2**12))
     found = [
@@ -71,7 +72,7 @@ def _sketches(sequences: Sequence[str], hashes: int) -> tuple[UInt64, Int64]:
 
 
 def _batches(sequences: Sequence[str]) -> Iterator[tuple[NDArray[np.uint8], Int64]]:
-    """Yield letters of many sequences, a gap between two, and whose the k-mer at each place is."""
+    """Yield letters of many sequences with gaps between them, and the sequence of each k-mer."""
     texts: list[str] = []
     owners: list[int] = []
     letters = 0
@@ -94,7 +95,7 @@ def _joined(texts: list[str], owners: list[int]) -> tuple[NDArray[np.uint8], Int
 
 
 def _hashes(letters: NDArray[np.uint8]) -> tuple[UInt64, NDArray[np.bool_]]:
-    """Return the hash of the canonical k-mer at each place, and where there is a k-mer."""
+    """Return the hash of the canonical k-mer at each place, and whether the place has a k-mer."""
     code = BASE_NUMBERS[letters]
     other = np.concatenate([[0], np.cumsum(code == OTHER_BASE)])
     is_kmer = other[K:] == other[:-K]
@@ -117,12 +118,12 @@ def _mixed(values: UInt64) -> UInt64:
 
 
 def _shared(hash_H: UInt64, sequence_H: Int64, count: int) -> tuple[Int64, Int64, Int64]:
-    """Return pairs of sequences and how many hashes they share.
+    """Return pairs of sequences and the number of hashes that they share.
 
-    All pairs of the sequences with a common hash would be too many where thousands are nearly the
-    same. So sequences are ranked by their lowest hash, which brings those with many hashes in
-    common together (MinHash), and each is compared to the next `NEIGHBOURS` that have the hash.
-    The counts are exact where no more have it, and otherwise never too high.
+    If thousands of sequences are nearly equal, comparing all pairs would take too long. So the
+    sequences are ranked by their lowest hash, which places those with many common hashes next to
+    each other (MinHash), and each is compared to the next `NEIGHBOURS` sequences with the hash. The
+    counts are exact if no more sequences have the hash, and never too high.
     """
     lowest = np.full(count, 2**64 - 1, dtype=np.uint64)
     starts = np.flatnonzero(np.diff(sequence_H, prepend=-1))
@@ -147,7 +148,7 @@ def _shared(hash_H: UInt64, sequence_H: Int64, count: int) -> tuple[Int64, Int64
 
 
 def _linked(count: int, first: Int64, second: Int64) -> Int64:
-    """Return for each of `count` things the lowest that it is linked to, however indirectly."""
+    """Return for each of `count` indices the lowest one that it is linked to, even indirectly."""
     parent = list(range(count))
 
     def root(index: int) -> int:

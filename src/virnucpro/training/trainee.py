@@ -1,7 +1,7 @@
-"""A classifier that reads six frames, in training: what it guesses, and how wrong it is.
+"""The module that is trained: a classifier that reads six frames, with further outputs and losses.
 
-Fragments of a batch have one length, so that all shapes are known beforehand, as a CUDA graph needs
-it; what lies behind the end of a shorter one is left out of attention and means.
+The fragments of a batch have the same length, because a CUDA graph needs fixed shapes. Positions
+beyond the end of a shorter record are excluded from attention and means.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from virnucpro.classify.classifier import ClassifierConfig, FrameClassifier
 from virnucpro.encoders.six_frames import CODONS, WINDOW, SixFrames, words_of
 from virnucpro.sequences import OTHER_BASE
 from virnucpro.sequences.codons import RESIDUE_OF_CODON, RESIDUES
-from virnucpro.training.forward import hidden_states, windows_there
+from virnucpro.training.forward import hidden_states, windows_with_bases
 from virnucpro.training.windows import Fragments, cut_windows, spans_of
 
-#: The tensor of a classifier that `Trainee.words` stands in for.
+#: Tensor of a classifier that `Trainee.words` replaces.
 WORD_VECTORS = "protein_encoder.frames.embedding.weight"
 
 
 @dataclass(frozen=True)
 class Losses:
-    """How the losses are weighed, and what is left out.
+    """Weights of the losses, and rates of dropout.
 
     Attributes:
-        mask_weight: of the hidden windows beside the classifier's loss.
-        class_weight: of the classes beside their labels; 0 for labels alone.
-        teacher_weight: of the teacher's answers beside the labels, from 0 to 1.
-        word_dropout: share of codons left out.
-        dropout: share left out of what blocks add, and of the means.
+        mask_weight: weight of the loss of hidden windows, relative to that of the labels.
+        class_weight: weight of the loss of classes, relative to that of the labels.
+        teacher_weight: share of the teacher's answers in the loss of the labels, from 0 to 1.
+        word_dropout: share of codons that is dropped.
+        dropout: rate of dropout of the outputs of blocks, and of the means.
     """
 
     mask_weight: float = 0.1
@@ -45,38 +45,38 @@ class Losses:
     word_dropout: float = 0.1
     dropout: float = 0.1
 
-    def together(self, restore: Tensor, decide: Tensor, sort: Tensor) -> Tensor:
-        """Return one loss of three; see `Found`."""
-        return decide + self.mask_weight * restore + self.class_weight * sort
+    def total(self, bases: Tensor, label: Tensor, kind: Tensor) -> Tensor:
+        """Return the weighted sum of the losses of a step; see `StepLosses`."""
+        return label + self.mask_weight * bases + self.class_weight * kind
 
 
-class Found(NamedTuple):
+class StepLosses(NamedTuple):
     """Losses of a step.
 
     Attributes:
-        restore: of hidden bases.
-        decide: of the classifier.
-        sort: of the classes.
+        bases: loss of the hidden bases.
+        label: loss of the classifier.
+        kind: loss of the classes.
     """
 
-    restore: Tensor
-    decide: Tensor
-    sort: Tensor
+    bases: Tensor
+    label: Tensor
+    kind: Tensor
 
 
 class Trainee(nn.Module):
-    """The classifier, and what only training needs.
-
-    Attributes:
-        residues: vectors of residues at each place, shape (CODONS * 21, E): codons of one residue
-            share them; `words` adds them to the codons' own.
-        guess: guesses hidden bases.
-        kind: guesses the class.
+    """A classifier with the layers that only training needs.
 
     Args:
         network: sizes of the classifier.
-        losses: how they are weighed.
+        losses: weights of the losses.
         classes: number of classes.
+
+    Attributes:
+        residues: vectors of the residues at each place, shape (CODONS * 21, E). The codons of a
+            residue share its vector; `words` adds it to the vectors of the codons.
+        guess: predicts hidden bases.
+        kind: predicts the class.
     """
 
     def __init__(self, network: ClassifierConfig, losses: Losses, classes: int) -> None:
@@ -101,17 +101,17 @@ class Trainee(nn.Module):
 
     @property
     def encoder(self) -> SixFrames:
-        """The classifier's."""
+        """The encoder of the classifier."""
         return cast("SixFrames", self.classifier.protein_encoder)
 
     @torch.no_grad()
     def start_from(self, classifier: FrameClassifier) -> None:
-        """Take the weights of a classifier."""
+        """Copy the weights of a classifier."""
         self.classifier.load_state_dict(classifier.state_dict())
         self.residues.zero_()
 
     def words(self) -> Tensor:
-        """Return the vectors of all words with their residues', the empty one's first and zero."""
+        """Return the vectors of all words, residues included; that of the empty word is zero."""
         own = self.encoder.frames.embedding.weight[1:]
         folded = own + self.residues[cast("Tensor", self.residue_of_word)]
         return torch.cat([torch.zeros_like(folded[:1]), folded])
@@ -122,15 +122,15 @@ class Trainee(nn.Module):
         hidden_share_B: Tensor,
         dtype: torch.dtype,
         *,
-        taught_B: Tensor | None = None,
-    ) -> Found:
-        """Return what was lost.
+        teacher_B: Tensor | None = None,
+    ) -> StepLosses:
+        """Return the losses of fragments.
 
         Args:
-            fragments: what to learn from.
+            fragments: fragments with labels and classes.
             hidden_share_B: share of the windows of each fragment that is hidden.
-            dtype: of the arithmetic within the encoder.
-            taught_B: the teacher's log odds, where there is one.
+            dtype: type of the arithmetic in the encoder.
+            teacher_B: log odds of the teacher; None without a teacher.
         """
         own_BPW = cut_windows(fragments.bases_BL)
         is_hidden_BP = (
@@ -138,32 +138,32 @@ class Trainee(nn.Module):
         )
         shown_BPW = torch.where(is_hidden_BP[:, :, None], OTHER_BASE, own_BPW)
         words = words_of(spans_of(shown_BPW).long())
-        gone = torch.rand(words.shape, device=words.device) < self.weights.word_dropout
-        words = torch.where(gone, 0, words)
-        left_out = self.weights.dropout if self.training else 0.0
+        is_dropped = torch.rand(words.shape, device=words.device) < self.weights.word_dropout
+        words = torch.where(is_dropped, 0, words)
+        rate = self.weights.dropout if self.training else 0.0
         hidden_BPD = hidden_states(
             self.encoder, words, fragments.lengths_B, self.words().to(dtype),
-            beside=is_hidden_BP[:, :, None] * self.encoder.windows.embedding.weight[0],
-            dropout=left_out,
+            added_BPD=is_hidden_BP[:, :, None] * self.encoder.windows.embedding.weight[0],
+            dropout=rate,
         )  # fmt: skip
-        restore = self._restore(hidden_BPD, own_BPW, is_hidden_BP)
-        means_BD = dropout(_means(hidden_BPD, fragments.lengths_B), left_out)
+        bases = self._bases_loss(hidden_BPD, own_BPW, is_hidden_BP)
+        means_BD = dropout(_means(hidden_BPD, fragments.lengths_B), rate)
         odds_B = _odds(self.classifier, means_BD)
-        decide = binary_cross_entropy_with_logits(odds_B, fragments.is_virus_B)
-        if taught_B is not None:
+        label = binary_cross_entropy_with_logits(odds_B, fragments.is_virus_B)
+        if teacher_B is not None:
             weight = self.weights.teacher_weight
-            learned = binary_cross_entropy_with_logits(odds_B, torch.sigmoid(taught_B))
-            decide = (1 - weight) * decide + weight * learned
-        return Found(restore, decide, cross_entropy(self.kind(means_BD), fragments.class_B))
+            answer = binary_cross_entropy_with_logits(odds_B, torch.sigmoid(teacher_B))
+            label = (1 - weight) * label + weight * answer
+        return StepLosses(bases, label, cross_entropy(self.kind(means_BD), fragments.class_B))
 
-    def _restore(self, hidden_BPD: Tensor, own_BPW: Tensor, is_hidden_BP: Tensor) -> Tensor:
+    def _bases_loss(self, hidden_BPD: Tensor, own_BPW: Tensor, is_hidden_BP: Tensor) -> Tensor:
         """Return the loss of the bases of hidden windows."""
         guess = self.guess
         guessed = linear(hidden_BPD, guess.weight.to(hidden_BPD.dtype)).float() + guess.bias
         own = own_BPW.flatten().long()
-        missed = cross_entropy(guessed.view(-1, 4), own, ignore_index=OTHER_BASE, reduction="none")
-        is_asked = (is_hidden_BP[:, :, None] & (own_BPW < OTHER_BASE)).flatten()
-        return (missed * is_asked).sum() / is_asked.sum().clamp(min=1)
+        losses = cross_entropy(guessed.view(-1, 4), own, ignore_index=OTHER_BASE, reduction="none")
+        counts = (is_hidden_BP[:, :, None] & (own_BPW < OTHER_BASE)).flatten()
+        return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
 def log_odds(classifier: FrameClassifier, fragments: Fragments, dtype: torch.dtype) -> Tensor:
@@ -176,10 +176,10 @@ def log_odds(classifier: FrameClassifier, fragments: Fragments, dtype: torch.dty
 
 
 def _means(hidden_BPD: Tensor, lengths_B: Tensor) -> Tensor:
-    """Return the mean over the windows that are there, in fp32."""
-    is_there_BP = windows_there(lengths_B, hidden_BPD.shape[1])
-    sums_BD = (hidden_BPD.float() * is_there_BP[:, :, None]).sum(1)
-    return sums_BD / is_there_BP.sum(1, keepdim=True)
+    """Return the mean over the windows that contain bases, in fp32."""
+    has_bases_BP = windows_with_bases(lengths_B, hidden_BPD.shape[1])
+    sums_BD = (hidden_BPD.float() * has_bases_BP[:, :, None]).sum(1)
+    return sums_BD / has_bases_BP.sum(1, keepdim=True)
 
 
 def _odds(classifier: FrameClassifier, means_BD: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training a network that reads six frames further, end to end, on labelled sequences."""
+"""Trains a network that reads six frames further, end to end, on labelled sequences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ from virnucpro.training.metrics import auroc
 from virnucpro.training.trainee import Trainee
 from virnucpro.training.windows import Library
 
-#: Tokens of a forward pass over what is held out.
+#: Number of tokens of a forward pass over held-out chunks.
 _BUDGET = 8192
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a network is trained further.
+    """Settings by which a network is trained further.
 
     Attributes:
-        steps: in all.
-        rounds: after each the network is tried on what is held out.
-        bases: of a step.
-        learning_rate: peak, after a warm-up and before a cosine.
-        average: how much of the average of the weights each step keeps.
-        seed: seed of fragments and what is hidden.
+        steps: number of steps.
+        rounds: number of rounds; after each, the network is evaluated on held-out chunks.
+        bases: bases of one step.
+        learning_rate: peak of the learning rate, after a warm-up and before a cosine.
+        average: decay of the moving average of the weights per step.
+        seed: seed of fragments and hidden windows.
     """
 
     steps: int = 400
@@ -50,22 +50,22 @@ class Tuning:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse steps that cannot be parted into rounds.
+        """Check that each round has a step.
 
         Raises:
-            SettingsError: when there are fewer.
+            SettingsError: there are fewer steps than rounds.
         """
         if self.rounds < 1 or self.steps < self.rounds:
             raise SettingsError(f"--steps {self.steps}: give {self.rounds} or more")
 
 
 class HeldOut(NamedTuple):
-    """Chunks that are not learned from, C in all.
+    """C chunks that are not trained on.
 
     Attributes:
-        record_C: index of each chunk's record.
-        is_virus_C: label of each.
-        tokens: of each.
+        record_C: index of the record of each chunk.
+        is_virus_C: label of each chunk.
+        tokens: tokens of each chunk.
     """
 
     record_C: NDArray[np.int64]
@@ -74,13 +74,13 @@ class HeldOut(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """A network and how it came about.
+    """A trained network.
 
     Attributes:
-        classifier: on the CPU, ready to predict.
-        epochs: what each round gave.
-        best: number of the round whose weights these are.
-        logits_C2: of the chunks held out, by these weights.
+        classifier: the classifier, on the CPU, ready to predict.
+        epochs: the losses of each round.
+        best: number of the round that the weights come from.
+        logits_C2: logits of the held-out chunks by these weights.
     """
 
     classifier: FrameClassifier
@@ -90,7 +90,7 @@ class Tuned(NamedTuple):
 
 
 def classes_of(records: list[LabelledRecord]) -> list[ClassData]:
-    """Return sequences to learn from, by class."""
+    """Return the sequences to train on, by class."""
     names = sorted({record.class_name for record in records})
     return [
         class_data(name, [r.letters for r in records if r.class_name == name]) for name in names
@@ -102,7 +102,7 @@ def held_out(
 ) -> HeldOut:
     """Cut the records `members` into chunks."""
     sequences = Nucleotides.join([records[i].letters for i in members.tolist()])
-    record, start, end = _drawn(sequences, chunk_length)
+    record, start, end = _scorable_chunks(sequences, chunk_length)
     tokens = window_tokens(sequences.letters_N, start, end)
     record_C = members[record]
     is_virus = np.array([record.is_virus for record in records])
@@ -112,20 +112,20 @@ def held_out(
 def count_chunks(
     records: list[LabelledRecord], members: NDArray[np.int64], chunk_length: int
 ) -> int:
-    """Return how many chunks of the records `members` can be scored."""
+    """Return the number of chunks of the records `members` that can be scored."""
     sequences = Nucleotides.join([records[i].letters for i in members.tolist()])
-    return len(_drawn(sequences, chunk_length)[0])
+    return len(_scorable_chunks(sequences, chunk_length)[0])
 
 
-def _drawn(
+def _scorable_chunks(
     sequences: Nucleotides, chunk_length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the record of each chunk that can be scored, and where it starts and ends."""
+    """Return the record, the start and the end of each chunk that can be scored."""
     chunks = chunk_records(np.diff(sequences.offsets), chunk_length)
     shift = sequences.offsets[:-1][chunks.record]
     start, end = chunks.start + shift, chunks.end + shift
-    drawn = find_frames(sequences, start, end, ALL_FRAMES).chunk
-    return chunks.record[drawn], start[drawn], end[drawn]
+    chosen = find_frames(sequences, start, end, ALL_FRAMES).chunk
+    return chunks.record[chosen], start[chosen], end[chosen]
 
 
 def tune(
@@ -138,19 +138,19 @@ def tune(
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tuned:
-    """Train a network further; the weights of the round with the least loss on `dev` are kept.
+    """Train a network further; keep the weights of the round with the lowest loss on `dev`.
 
-    A training that was interrupted goes on from its last round. The same data, settings, kind of
-    device and number of threads give the same weights.
+    An interrupted training resumes after its last round. The same data, settings, kind of device
+    and number of threads give the same weights.
 
     Args:
-        classifier: a network that reads six frames, on the CPU.
-        records: to learn from.
-        dev: chunks held out.
-        tuning: how.
-        device: where.
-        checkpoint: what is needed to go on.
-        on_epoch: is told of each round.
+        classifier: network that reads six frames, on the CPU.
+        records: records to train on.
+        dev: held-out chunks.
+        tuning: settings of the training.
+        device: device to train on.
+        checkpoint: file to resume from.
+        on_epoch: receives the losses of each round.
         on_step: called after each step.
     """
     torch.manual_seed(tuning.seed)
@@ -173,7 +173,7 @@ def tune(
         losses.clear()
         loop.run(until=(len(epochs) + 1) * tuning.steps // tuning.rounds)
         classifier.load_state_dict({k: x.cpu() for k, x in loop.averaged().items()})
-        epoch = _tried(classifier, dev, device, len(epochs) + 1, _mean(losses))
+        epoch = _evaluate(classifier, dev, device, len(epochs) + 1, _mean(losses))
         if all(epoch.dev_loss < before.dev_loss for before in epochs):
             loop.kept["best"] = {k: x.clone() for k, x in classifier.state_dict().items()}
         epochs.append(epoch)
@@ -199,10 +199,10 @@ def _mean(losses: list[Tensor]) -> float:
     return float(torch.stack(losses).double().mean())
 
 
-def _tried(
+def _evaluate(
     classifier: FrameClassifier, dev: HeldOut, device: torch.device, number: int, loss: float
 ) -> Epoch:
-    """Try the network on what is held out."""
+    """Evaluate the network on the held-out chunks."""
     logits_C2 = logits_of(classifier, dev.tokens, device).double()
     labels = torch.from_numpy(dev.is_virus_C.astype(np.int64))
     dev_loss = float(cross_entropy(logits_C2, labels))

@@ -1,4 +1,4 @@
-"""Labelled fragments cut at random, on the device that trains."""
+"""Cuts labelled fragments at random, on the device that trains."""
 
 from typing import Any, NamedTuple, cast
 
@@ -14,13 +14,13 @@ from virnucpro.training.classes import ClassData
 
 
 class Fragments(NamedTuple):
-    """Fragments of one length L, B in all.
+    """B fragments of one length L.
 
     Attributes:
-        bases_BL: 0 to 3 for A, C, G, T; 4 for others and behind the end of a shorter one.
-        lengths_B: bases of each.
-        is_virus_B: their labels, float32.
-        class_B: number of the class of each.
+        bases_BL: 0 to 3 for A, C, G, T; 4 for other letters and beyond the end of a short record.
+        lengths_B: number of bases of each fragment.
+        is_virus_B: label of each fragment, float32.
+        class_B: index of the class of each fragment.
     """
 
     bases_BL: Tensor
@@ -30,41 +30,41 @@ class Fragments(NamedTuple):
 
 
 class Library:
-    """All records of all classes on a device, to cut fragments from.
+    """All records of all classes on a device, from which fragments are cut.
 
-    Either label is half of the fragments; the classes of a label are alike, and so are strands.
+    Half of the fragments are viral. The classes of a label are equally likely, as are both strands.
 
     Args:
-        classes: what to cut from.
-        device: where to.
+        classes: records of each class.
+        device: device that holds the records.
 
     Attributes:
-        classes: how many there are.
+        classes: number of classes.
     """
 
     def __init__(self, classes: list[ClassData], device: torch.device) -> None:
         letters = np.concatenate([c.sequences.letters_N for c in classes])
-        moved = np.cumsum([0, *(len(c.sequences.letters_N) for c in classes)])[:-1]
-        borders = [c.sequences.offsets + by for c, by in zip(classes, moved, strict=True)]
+        shifts = np.cumsum([0, *(len(c.sequences.letters_N) for c in classes)])[:-1]
+        borders = [c.sequences.offsets + n for c, n in zip(classes, shifts, strict=True)]
         labels = np.array([c.is_virus for c in classes])
         shares = 0.5 / np.where(labels, labels.sum(), (~labels).sum())
         odds = [
             np.diff(c.cumulative_odds, prepend=0) * p for c, p in zip(classes, shares, strict=True)
         ]
 
-        def here(array: NDArray[Any]) -> Tensor:
+        def on_device(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        self._bases_N = here(BASE_NUMBERS[letters])
-        self._start_R = here(np.concatenate([x[:-1] for x in borders]))
-        self._end_R = here(np.concatenate([x[1:] for x in borders]))
-        self._cumulative_R = here(np.cumsum(np.concatenate(odds)))
-        self._class_R = here(np.repeat(np.arange(len(classes)), [len(x) for x in odds]))
-        self._is_virus_C = here(labels.astype(np.float32))
+        self._bases_N = on_device(BASE_NUMBERS[letters])
+        self._start_R = on_device(np.concatenate([x[:-1] for x in borders]))
+        self._end_R = on_device(np.concatenate([x[1:] for x in borders]))
+        self._cumulative_R = on_device(np.cumsum(np.concatenate(odds)))
+        self._class_R = on_device(np.repeat(np.arange(len(classes)), [len(x) for x in odds]))
+        self._is_virus_C = on_device(labels.astype(np.float32))
         self.classes = len(classes)
 
     def cut(self, count: int, length: int) -> Fragments:
-        """Return `count` fragments of `length` bases, or of a whole record that is shorter."""
+        """Return `count` fragments of `length` bases; a shorter record is a fragment as a whole."""
         device = self._bases_N.device
         drawn = torch.rand(count, dtype=torch.float64, device=device)
         record = torch.searchsorted(self._cumulative_R, drawn, right=True)
@@ -85,14 +85,14 @@ class Library:
 
 
 def substitute(bases_BL: Tensor, share_B: Tensor) -> Tensor:
-    """Replace a share of the bases of each fragment by any base."""
+    """Replace a share of the bases of each fragment by random bases."""
     replaced = torch.rand(bases_BL.shape, device=bases_BL.device) < share_B[:, None]
     other = torch.randint_like(bases_BL, 4)
     return torch.where(replaced & (bases_BL < OTHER_BASE), other, bases_BL)
 
 
 def cut_windows(bases_BL: Tensor) -> Tensor:
-    """Return the own bases of each window, shape (B, P, WINDOW)."""
+    """Return the bases of each window, shape (B, P, WINDOW)."""
     length = bases_BL.shape[1]
     most = -(-length // WINDOW)
     filled = pad(bases_BL, (0, most * WINDOW - length), value=OTHER_BASE)
@@ -100,6 +100,6 @@ def cut_windows(bases_BL: Tensor) -> Tensor:
 
 
 def spans_of(bases_BPW: Tensor) -> Tensor:
-    """Return the bases of each window and behind it, shape (B, P, SPAN)."""
+    """Return the bases of each window and those that follow it, shape (B, P, SPAN)."""
     filled = pad(bases_BPW.flatten(1), (0, SPAN - WINDOW), value=OTHER_BASE)
     return filled.unfold(1, SPAN, WINDOW)

@@ -1,4 +1,4 @@
-"""Extracts what a head is trained on: the embeddings of every open frame."""
+"""Extracts the features that a head is trained on: the embeddings of every open frame."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,13 +22,13 @@ from virnucpro.sequences.frames import codon_span
 
 
 class FeatureShard(NamedTuple):
-    """The frames of a block.
+    """Features of the frames of a block.
 
     Attributes:
-        frame_S6: number of the record and of its chunk, both from 0, start and end of the bases
-            that the codons cover on the record's forward strand, index of the frame, and
-            residues, int64.
-        features_SF: what the head takes, [DNA, protein], fp32.
+        frame_S6: place of each frame: index of the record; index of the chunk in the record; start
+            and end of the bases that its codons cover on the forward strand of the record; index
+            of the frame; number of residues; int64.
+        features_SF: features of each frame, [DNA, protein], fp32.
     """
 
     frame_S6: NDArray[np.int64]
@@ -40,13 +40,13 @@ class FeatureShard(NamedTuple):
 
     @classmethod
     def decode(cls, content: bytes) -> "FeatureShard":
-        """Return what was encoded."""
+        """Return the shard that `encode` made."""
         return cls(**safetensors.numpy.load(content))
 
 
 @dataclass(frozen=True)
 class Features(BundleTask):
-    """A `Task` whose shards hold features."""
+    """A `Task` that extracts features."""
 
     def worker(self, device: Device, budgets: Budgets) -> "FeatureWorker":
         """Load the networks of the bundle."""
@@ -54,7 +54,7 @@ class Features(BundleTask):
         return FeatureWorker(bundle, device, self.chunk_length, budgets, frames=self.frames)
 
     def unscored(self, block: Block, problem: str) -> bytes:
-        """Refuse, because training would silently miss the features of these records."""
+        """Raise an error, because the training would silently miss these records."""
         first = block.pieces[0].record + 1
         raise SettingsError(
             f"the block that begins with record {first} cannot be embedded: {problem}"

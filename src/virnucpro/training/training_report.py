@@ -1,4 +1,4 @@
-"""What a training says of itself: report, curves and the card of the bundle."""
+"""The report of a training, its table of epochs, and the card of the bundle."""
 
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ from virnucpro.training.metrics import auroc, threshold_at
 from virnucpro.training.tuning import HeldOut, Tuned, Tuning
 
 FORMAT = 1
-#: Share of false positives at which recall is said.
+#: Share of false positives at which recall is measured.
 _FALSE_POSITIVES = 0.05
-#: Frames that the head is asked about at a time.
-_BAND = 1 << 14
+#: Number of frames of a forward pass of the head.
+_BATCH = 1 << 14
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,13 +28,13 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         format: version of this format.
-        classes: sequences of each class to learn from, and held out.
-        frames: frames to learn from, and held out.
-        epochs: what each pass gave.
+        classes: number of training sequences and of held-out sequences of each class.
+        frames: number of training frames and of held-out frames.
+        epochs: the losses of each epoch.
         best: number of the epoch whose weights were kept.
-        recipe: of the head.
-        metrics: of the chunks held out, by class and in all.
-        notes: what the user should know of the data.
+        recipe: settings of the training.
+        metrics: measures of the held-out chunks, in all and by class.
+        notes: remarks on the data.
     """
 
     format: int
@@ -48,14 +48,14 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(NamedTuple):
-    """What a training gave.
+    """The outcome of a training.
 
     Attributes:
-        epochs: all of them.
+        epochs: the losses of each epoch.
         best: number of the epoch whose weights were kept.
-        frames: frames to learn from, and held out.
-        record_C: index of the record of each chunk held out.
-        scores: of these chunks.
+        frames: number of training frames and of held-out frames.
+        record_C: index of the record of each held-out chunk.
+        scores: scores of the held-out chunks.
     """
 
     epochs: list[Epoch]
@@ -65,16 +65,16 @@ class Outcome(NamedTuple):
     scores: ChunkScores
 
 
-def report_of(
+def training_report(
     outcome: Outcome, labelled: Labelled, parts: Split, recipe: HeadRecipe | Tuning
 ) -> Report:
-    """Put together what a training gave, and measure it on the sequences held out.
+    """Return the report of a training, with measures of the held-out sequences.
 
     Args:
-        outcome: what it gave.
-        labelled: the sequences.
-        parts: which of them were learned from, and which held out.
-        recipe: how it was trained.
+        outcome: outcome of the training.
+        labelled: the labelled sequences.
+        parts: which sequences were trained on, and which were held out.
+        recipe: settings of the training.
     """
     classes = {}
     for name in labelled.classes:
@@ -94,13 +94,13 @@ def report_of(
 
 
 def curves_csv(epochs: list[Epoch]) -> bytes:
-    """Return the passes as a table."""
+    """Return the epochs as a table."""
     rows = [",".join(f"{value:.6g}" for value in epoch) for epoch in epochs]
     return "\n".join([",".join(Epoch._fields), *rows, ""]).encode()
 
 
-def card_of(report: Report, name: str, how: str) -> str:
-    """Return the card of a trained bundle in Markdown; `how` says what was trained."""
+def bundle_card(report: Report, name: str, how: str) -> str:
+    """Return the card of a trained bundle in Markdown; `how` tells what was trained."""
     classes = "\n".join(f"| {c} | {a:,} | {b:,} |" for c, (a, b) in report.classes.items())
     keys = sorted({key for values in report.metrics.values() for key in values})
     metrics = "\n".join(
@@ -114,17 +114,17 @@ def card_of(report: Report, name: str, how: str) -> str:
 
 ## Data
 
-| class | sequences to learn from | held out |
+| class | training sequences | held-out sequences |
 |---|---|---|
 {classes}
 
-{report.frames[0]:,} frames to learn from, {report.frames[1]:,} held out. No group of sequences
-is on both sides.
+{report.frames[0]:,} frames to train on, {report.frames[1]:,} held out. No group of sequences is in
+both sets.
 {notes}
-## Measured on what was held out
+## Measures of the held-out sequences
 
-Chunks with a frame; a chunk's score is its largest P(virus) less its largest P(other). The epoch
-was chosen on these sequences, so the figures are a little too good.
+These are measures of chunks with a frame; the score of a chunk is its largest P(virus) minus its
+largest P(other). The epoch was chosen on these sequences, so the figures are a little too good.
 
 | | {" | ".join(keys)} |
 |---|{"---|" * len(keys)}
@@ -132,8 +132,8 @@ was chosen on these sequences, so the figures are a little too good.
 
 ## Limits
 
-Says nothing of kinds of sequences that are not among the classes above. Chunks without a frame
-are not scored. P(virus) is not calibrated: `virnucpro calibrate` does that.
+The measures do not apply to kinds of sequences that are not among the classes above. Chunks
+without a frame are not scored. P(virus) is not calibrated; `virnucpro calibrate` calibrates it.
 """
 
 
@@ -143,10 +143,10 @@ def _number(key: str, values: dict[str, float]) -> str:
     return f"{values[key]:,.0f}" if key == "chunks" else f"{values[key]:.3f}"
 
 
-def outcome_of_head(
+def head_outcome(
     fitted: FittedHead, features: FeatureSet, train: Examples, dev: Examples
 ) -> Outcome:
-    """Return what fitting a head gave, and the scores of the chunks held out."""
+    """Return the outcome of the training of a head."""
     frame_S6 = np.asarray(features.frame_S6[dev.rows])
     chunks, chunk_S = np.unique(frame_S6[:, :2], axis=0, return_inverse=True)
     scores = score_chunks(chunk_S.reshape(-1), _scores(fitted, dev), len(chunks))
@@ -154,16 +154,16 @@ def outcome_of_head(
     return Outcome(fitted.epochs, fitted.best, frames, chunks[:, 0], scores)
 
 
-def outcome_of_network(tuned: Tuned, dev: HeldOut, learned: int) -> Outcome:
-    """Return what training a network further gave; `learned` chunks were there to learn from."""
+def network_outcome(tuned: Tuned, dev: HeldOut, train_chunks: int) -> Outcome:
+    """Return the outcome of the training of a whole network on a number of chunks."""
     scores_C2 = torch.softmax(tuned.logits_C2, dim=1).numpy()
     each = np.arange(len(dev.record_C))
     scores = score_chunks(each, scores_C2, len(each))
-    return Outcome(tuned.epochs, tuned.best, (learned, len(each)), dev.record_C, scores)
+    return Outcome(tuned.epochs, tuned.best, (train_chunks, len(each)), dev.record_C, scores)
 
 
 def _metrics(outcome: Outcome, labelled: Labelled) -> dict[str, dict[str, float]]:
-    """Return measures of the chunks held out, in all and of each class."""
+    """Return measures of the held-out chunks, in all and of each class."""
     scores = outcome.scores
     delta = scores.p_virus - scores.p_other
     records = [labelled.records[i] for i in outcome.record_C.tolist()]
@@ -196,10 +196,10 @@ def _metrics(outcome: Outcome, labelled: Labelled) -> dict[str, dict[str, float]
 
 @torch.no_grad()
 def _scores(fitted: FittedHead, dev: Examples) -> NDArray[np.float32]:
-    """Return P(other) and P(virus) of the frames held out, by the weights that are kept."""
+    """Return P(other) and P(virus) of the held-out frames, by the kept weights."""
     hidden, width = fitted.state["hidden_layer.weight"].shape
     head = Head(width, hidden)
     head.load_state_dict(fitted.state)
     head.eval()
-    batches = dev.batches(np.arange(len(dev.rows)), _BAND, torch.device("cpu"))
+    batches = dev.batches(np.arange(len(dev.rows)), _BATCH, torch.device("cpu"))
     return torch.cat([torch.softmax(head(x_SF), dim=1) for x_SF, _ in batches]).numpy()

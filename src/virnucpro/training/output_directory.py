@@ -1,4 +1,4 @@
-"""What a training leaves in its output directory."""
+"""The output directory of a training: its lock, its settings and its files."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,29 +16,31 @@ from virnucpro.files import is_partial, remove_partial, write_json, write_once, 
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.frames import FrameKind
 from virnucpro.system.directories import Watch, busy, open_directory, own_directory
-from virnucpro.training.card import Report, card_of, curves_csv
 from virnucpro.training.curves import draw_curves
 from virnucpro.training.export import write_classifier
 from virnucpro.training.heads import FittedHead
 from virnucpro.training.labelled import Labelled, LabelledRecord
+from virnucpro.training.training_report import Report, bundle_card, curves_csv
 from virnucpro.training.tuning import Tuned
 
 BUNDLE, REPORT_FILE, SETTINGS_FILE = "bundle", "training.json", "settings.json"
 
 
 @contextmanager
-def bound(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -> Iterator[Watch]:
-    """Hold a directory to one training, of these sequences and settings, and others out of it.
+def locked_directory(
+    directory: Path, labelled: Labelled, settings: Mapping[str, object]
+) -> Iterator[Watch]:
+    """Lock a directory for one training with these sequences and settings.
 
     Yields:
-        what notices that the directory is gone.
+        a watch that checks that the directory still exists.
 
     Raises:
-        RunError: when it holds something else or another training, belongs to a running process,
+        RunError: the directory holds another training or other files, belongs to a running process,
             or cannot be written.
     """
-    content = msgspec.json.encode({**settings, "sequences": _summed(labelled.records)})
-    lock = open_directory(directory, lambda: _begin(directory, content))
+    content = msgspec.json.encode({**settings, "sequences": _count_and_digest(labelled.records)})
+    lock = open_directory(directory, lambda: _check_settings(directory, content))
     with lock:
         if not lock.take():
             raise busy(directory)
@@ -46,8 +48,8 @@ def bound(directory: Path, labelled: Labelled, settings: Mapping[str, object]) -
         yield Watch(directory)
 
 
-def _begin(directory: Path, content: bytes) -> None:
-    """Write the settings of a training into an empty directory, or compare them with its own."""
+def _check_settings(directory: Path, content: bytes) -> None:
+    """Write the settings into an empty directory, or compare them with the stored ones."""
     path = directory / SETTINGS_FILE
     if not path.exists():
         names = [file.name for file in directory.iterdir() if file.name != SETTINGS_FILE]
@@ -58,7 +60,9 @@ def _begin(directory: Path, content: bytes) -> None:
     try:
         before = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: is of no training ({error}); give a new directory") from error
+        raise RunError(
+            f"{path}: does not belong to a training ({error}); give a new directory"
+        ) from error
     differs = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
     if differs:
         raise RunError(
@@ -66,8 +70,8 @@ def _begin(directory: Path, content: bytes) -> None:
         )
 
 
-def _summed(records: Sequence[LabelledRecord]) -> str:
-    """Return how many sequences there are, and a digest of all that is known of them."""
+def _count_and_digest(records: Sequence[LabelledRecord]) -> str:
+    """Return the number of sequences, and a digest of their letters, labels and annotation."""
     digest = sha256()
     for record in records:
         digest.update(msgspec.json.encode(record))
@@ -75,7 +79,7 @@ def _summed(records: Sequence[LabelledRecord]) -> str:
 
 
 def write_records(path: Path, labelled: Labelled) -> None:
-    """Write the sequences as they are learned from; their names are their numbers."""
+    """Write the sequences as FASTA; their ids are their indices."""
     if path.exists():
         return
     with PartialFiles() as files:
@@ -94,23 +98,23 @@ def write_results(
     frames: FrameKind,
     chunk_length: int,
 ) -> None:
-    """Write curves, report and card, and at last the bundle.
+    """Write curves, report, bundle and card.
 
     Args:
-        directory: of the training.
-        encoders: the bundle whose encoders, or network, were used.
+        directory: output directory of the training.
+        encoders: bundle that the encoders, or the whole network, come from.
         trained: a head, or the whole network.
-        report: of the training.
-        name: of the new bundle.
-        frames: how they were drawn.
+        report: report of the training.
+        name: name of the new bundle.
+        frames: which frames were used.
         chunk_length: bases of a chunk.
     """
     write_whole(directory / "curves.csv", curves_csv(report.epochs))
     draw_curves(report.epochs, report.best, directory / "curves.png")
     write_json(directory / REPORT_FILE, report)
-    old, place = encoders.manifest, directory / BUNDLE
-    count = sum(learned + held for learned, held in report.classes.values())
-    said = f"trained on {count:,} sequences; see README.md"
+    old, bundle = encoders.manifest, directory / BUNDLE
+    count = sum(map(sum, report.classes.values()))
+    data = f"trained on {count:,} sequences; see README.md"
     description = msgspec.structs.replace(
         old, name=name, version="1", frames=frames, chunk_lengths=(chunk_length,),
         metrics=report.metrics, calibration=None,
@@ -120,21 +124,21 @@ def write_results(
             f"The network of {old.name} {old.version}, trained further by "
             "`virnucpro train --end-to-end`."
         )
-        origin = {"network": f"{old.name} {old.version}, {said}"}
+        origin = {"network": f"{old.name} {old.version}, {data}"}
     else:
         how = (
             f"A head trained by `virnucpro train` on the encoders of {old.name}, which were left "
             "as they are."
         )
-        origin = {"head": said}
+        origin = {"head": data}
     description = msgspec.structs.replace(description, provenance={**old.provenance, **origin})
-    if place.exists() or place.is_symlink():
-        own_directory(place)
-    for left in directory.glob(f".{BUNDLE}-*"):  # by one that was killed
-        shutil.rmtree(left)
-    if not (place / MANIFEST_FILE).exists():
+    if bundle.exists() or bundle.is_symlink():
+        own_directory(bundle)
+    for partial in directory.glob(f".{BUNDLE}-*"):  # of an attempt that was killed
+        shutil.rmtree(partial)
+    if not (bundle / MANIFEST_FILE).exists():
         if isinstance(trained, Tuned):
-            write_classifier(place, description, trained.classifier)
+            write_classifier(bundle, description, trained.classifier)
         else:
-            with_trained_head(encoders, trained.state, place, description)
-    write_whole(place / "README.md", card_of(report, name, how).encode())
+            with_trained_head(encoders, trained.state, bundle, description)
+    write_whole(bundle / "README.md", bundle_card(report, name, how).encode())
