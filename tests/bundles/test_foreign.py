@@ -94,17 +94,26 @@ def colliding() -> bytes:
 
 
 PROGRAMS = {
-    "a key of nested tuples": (b"\x80\x02}" + nested() + b"K\x01s.", "tuples within tuples"),
+    "a key of nested tuples": (b"\x80\x02}" + nested() + b"K\x01s.", "a tuple of more than 256"),
     "a set of nested tuples": (
         b"\x80\x02c__builtin__\nset\n]" + nested() + b"a\x85R.",
-        "tuples within tuples",
+        "a tuple of more than 256",
     ),
-    "100,000 dimensions": (shaped(*[1] * 100_000), "a tensor of 100,000 dimensions"),
+    "100,000 dimensions": (shaped(*[1] * 100_000), "a tuple of more than 256"),
+    "nine dimensions": (shaped(*[1] * 9), "a tensor of 9 dimensions"),
     "modules in modules": (modules(), "modules within modules without end"),
     "a million steps": (b"\x80\x02" + b"N" * 600_000 + b"}.", "steps"),
     "a number of a megabyte": (
         b"\x8b\x00\x00\x10\x00" + b"\x01" * (1 << 20) + b".",
         "a number that no size needs",
+    ),
+    "a key of tuples in tuples, the last": (
+        b"\x80\x02})" + b"\x85" * 260_000 + b"Ns.",
+        "a tuple of more than 256",
+    ),
+    "a key of tuples in tuples, the first": (
+        b"\x80\x02})" + b"N\x86" * 200_000 + b"Ns.",
+        "a tuple of more than 256",
     ),
     "keys of the same hash": (colliding(), "a number that no size needs"),
     "a memo beyond all": (b"\x80\x02}r\xff\xff\xff\x7fj\xff\xff\xff\x7f.", "holds no weights"),

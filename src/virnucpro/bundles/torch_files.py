@@ -32,9 +32,10 @@ _LEGACY_PICKLES = 4
 _LONGEST_PICKLE = 1 << 22
 #: Most instructions of a pickle; that of ESM-2 15B has 30,000.
 _MOST_STEPS = 1 << 19
-#: Most uses of a tuple beyond its first. Hashing a tuple that contains another twice, sixty times
-#: over, takes 2^60 steps; sixteen uses allow a factor of 3^5.
-_MOST_SHARED_TUPLES = 16
+#: Most parts of a tuple, with those of the tuples in it; arguments of a parameter have 30. Hashing
+#: one that contains another twice, sixty times over, takes 2^60 steps; one within another, a
+#: hundred thousand times over, overflows the C stack.
+_MOST_PARTS = 256
 #: Most bits of a number. Among longer ones, a million can have the same hash.
 _MOST_BITS = 64
 #: Deepest nesting of modules, and of dicts around the state dict.
@@ -64,6 +65,8 @@ _NAMES = {
     *_INERT,
 }
 _PUTS, _GETS = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
+#: Instructions that make a value that has what they take as its parts; containers have no hash.
+_COMPOUND = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ")
 #: Keys under which training scripts put the state dict: PyTorch Lightning, then others.
 _NESTS = ("state_dict", "model_state_dict", "model", "module")
 
@@ -171,8 +174,8 @@ def _check_start(archive: zipfile.ZipFile, size: int, tail: bytes) -> None:
 
 def _check_program(program: BinaryIO) -> None:
     """Check the names and instructions of a pickle; the file is then at the pickle's end."""
-    tuples: set[int] = set()  # places of the memo
-    is_tuple, shared = False, 0  # whether a tuple is on top of the stack
+    stacks: list[list[int]] = [[]]  # one per open mark; each value is counted by its parts
+    memo: dict[object, int] = {}
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(program)):
         if steps >= _MOST_STEPS:
             raise ValueError(f"a pickle of more than {_MOST_STEPS:,} steps")
@@ -182,16 +185,27 @@ def _check_program(program: BinaryIO) -> None:
         if isinstance(argument, int) and argument.bit_length() > _MOST_BITS:
             raise ValueError("a number that no size needs")
         if opcode.name in _PUTS:
-            if is_tuple:
-                tuples.add(int(argument or 0))
-            continue
-        if opcode.name in _GETS:
-            is_tuple = argument in tuples
-            shared += is_tuple
+            memo[argument] = stacks[-1][-1]
+        elif opcode.name in _GETS:
+            stacks[-1].append(memo.get(argument, 1))
+        elif opcode.name == "MARK":
+            stacks.append([])
         else:
-            is_tuple = opcode.name.startswith("TUPLE")
-        if shared > _MOST_SHARED_TUPLES:
-            raise ValueError("tuples within tuples, which weights do not need")
+            parts = 1 + sum(_popped(stacks, opcode))
+            if opcode.name not in _COMPOUND:
+                parts = 1
+            if parts > _MOST_PARTS:
+                raise ValueError(f"a tuple of more than {_MOST_PARTS} parts")
+            stacks[-1].extend(parts for _ in opcode.stack_after)
+
+
+def _popped(stacks: list[list[int]], opcode: pickletools.OpcodeInfo) -> list[int]:
+    """Take what an instruction takes from the stack."""
+    before, taken = opcode.stack_before, []
+    if pickletools.markobject in before:
+        taken = stacks.pop()
+        before = before[: before.index(pickletools.markobject)]
+    return taken + [stacks[-1].pop() for _ in before]
 
 
 def _state_of(found: object, depth: int = 0) -> dict[str, Tensor]:
