@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from virnucpro.bench import bench
 from virnucpro.bench.figures import BenchReport
-from virnucpro.bench.line import ahead
+from virnucpro.bench.prefetch import prefetch
 from virnucpro.bench.random_inputs import (
     SAMPLES,
     blocks_of,
@@ -105,21 +105,21 @@ def test_reads_have_the_lengths_they_say_and_an_open_frame(sample: str) -> None:
     assert [p.sequence for block in blocks for p in block.pieces] == reads
 
 
-def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
-    assert list(ahead([1, None, 0, "two"])) == [1, None, 0, "two"]
-    assert list(ahead([])) == []
+def test_prefetch_yields_every_item_in_order() -> None:
+    assert list(prefetch([1, None, 0, "two"])) == [1, None, 0, "two"]
+    assert list(prefetch([])) == []
 
 
-def test_a_failure_of_what_is_made_ahead_is_raised() -> None:
+def test_prefetch_raises_the_error_of_its_thread() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("no token")
 
     threads = threading.active_count()
-    line = ahead(items())
-    assert next(line) == 1
+    prefetched = prefetch(items())
+    assert next(prefetched) == 1
     with pytest.raises(ValueError, match="no token"):
-        next(line)
+        next(prefetched)
     assert threading.active_count() == threads
 
 

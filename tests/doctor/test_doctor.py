@@ -58,7 +58,7 @@ def test_a_damaged_bundle_is_named_and_does_not_stop_predict(home: Path) -> None
     found = doctor()
     (problem,) = [p for p in found.problems if "damaged" in p.what]
     assert "its sha256 is not the manifest's" in problem.what
-    assert problem.to_do == f"rm -r {home / 'damaged'}, then make it again"
+    assert problem.to_do == f"rm -r {home / 'damaged'}, then create it again"
     assert found.can_predict
     weights = {w.name: w for w in found.weights}
     assert weights["damaged"].fault == problem.what

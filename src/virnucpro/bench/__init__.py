@@ -1,4 +1,4 @@
-"""How fast this machine is, with random weights: `virnucpro bench`."""
+"""Measure the speed of this machine with random weights: `virnucpro bench`."""
 
 from virnucpro.bench.api import bench
 

@@ -1,4 +1,4 @@
-"""Timing of the encoders, their matrix products and the worker, with random weights."""
+"""Time the encoders, their matrix products and the worker, with random weights."""
 
 import platform
 import queue
@@ -21,7 +21,7 @@ from virnucpro.bench.figures import (
     WorkerRate,
 )
 from virnucpro.bench.floor import products_alone
-from virnucpro.bench.line import ahead
+from virnucpro.bench.prefetch import prefetch
 from virnucpro.bench.random_inputs import (
     PUBLISHED_SIZES,
     SAMPLES,
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
     from virnucpro.encoders import Esm2Config
     from virnucpro.runs.task import Result
 
-#: Forward passes of the protein encoder that one sample fills.
+#: Number of forward passes of the protein encoder in one sample.
 _PASSES = 2
-#: Blocks of the worker's sample, and passes of the protein encoder that each fills.
+#: Number of blocks in the worker's sample, and forward passes of the protein encoder per block.
 _BLOCKS, _BLOCK_PASSES = 2, 4
 _CHUNK_LENGTH = 500
 
-#: Makes the worker to time of a bundle, a device, the bases of a chunk, budgets and the network.
+#: Makes the timed worker from a bundle, a device, the chunk length, budgets and the network.
 MakeWorker = Callable[[Bundle, Device, int, Budgets, FrameClassifier], FrameScorer]
 
 
@@ -72,19 +72,23 @@ def bench(
     """Measure the encoders and the worker on this machine, with random weights.
 
     Args:
-        make_worker: makes the worker to time, for example that of `predict`.
+        make_worker: makes the worker to time, for example the worker of `predict`.
         sizes: `3b` (the published encoders), the name of an embedded bundle, or a bundle's
-            directory; by default 3b on a GPU and compact-pair on a CPU.
+            directory (default: `3b` on a GPU, `compact-pair` on a CPU).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precisions: by default all that the device computes fast.
-        samples: keys of `random_inputs.SAMPLES`; by default all.
-        seconds: for each thing timed.
-        on_progress: is told what is being measured.
-        on_measured: gets the report so far after each precision.
+        precisions: precisions to measure (default: all that the device computes fast).
+        samples: keys of `random_inputs.SAMPLES` (default: all).
+        seconds: duration of each measurement.
+        on_progress: called before each measurement with its name.
+        on_measured: called after each precision with the report so far.
+
+    Returns:
+        the rates in each precision.
 
     Raises:
-        BundleError: there is no such bundle.
-        SettingsError: the device does not have a precision, or too little memory.
+        BundleError: the bundle does not exist.
+        SettingsError: the device does not support a precision or has too little memory, a sample is
+            unknown, or the bundle does not have two encoders.
     """
     first = choose_device(device, precisions[0] if precisions else "auto")
     bundle = sizes_of(sizes or (PUBLISHED_SIZES if first.device.type == "cuda" else SMALL_SIZES))
@@ -118,7 +122,7 @@ def bench(
 
 
 class _Measured:
-    """One precision on one device."""
+    """Measurements in one precision on one device."""
 
     def __init__(
         self,
@@ -158,7 +162,7 @@ class _Measured:
         )
 
     def _protein(self, sample: str) -> ProteinRate:
-        """Time the protein encoder in turn with its matrix products."""
+        """Time the protein encoder, alternating with its matrix products."""
         self._tell(f"protein encoder, {sample}")
         budget, device = self._budgets.protein, self._device
         tokens = whole_packs(protein_sample(sample, (_PASSES + 1) * budget), budget)
@@ -180,7 +184,7 @@ class _Measured:
         )
 
     def _prepared(self, sample: str) -> list[Prepared]:
-        """Return blocks of a sample's reads that fill several forward passes each."""
+        """Return prepared blocks of random reads; each block fills several forward passes."""
         self._tell(f"reads, {sample}")
         tokens_a_read = sum(SAMPLES[sample]) // 6 + 2
         size = max(64, _BLOCK_PASSES * self._budgets.protein // tokens_a_read)
@@ -188,17 +192,17 @@ class _Measured:
         return [self._worker.prepare(block) for block in blocks]
 
     def _dna(self, sample: str, prepared: list[Prepared]) -> DnaRate:
-        """Time the DNA encoder, tokenizing in a thread beside it."""
+        """Time the DNA encoder while a second thread tokenizes."""
         self._tell(f"DNA encoder, {sample}")
         frames = [block.frames.dna for block in prepared]
 
         def seconds_of(passes: int) -> float:
-            line = ahead(self._worker.tokenize(dna) for _ in range(passes) for dna in frames)
-            following = next(line, None)
+            tokens = prefetch(self._worker.tokenize(dna) for _ in range(passes) for dna in frames)
+            following = next(tokens, None)
             started = time.perf_counter()
             while following is not None:
                 self._model.embed_dna(following, self._budgets.dna)
-                following = next(line, None)
+                following = next(tokens, None)
             wait_for(self._device.device)
             return time.perf_counter() - started
 
@@ -213,7 +217,10 @@ class _Measured:
         )
 
     def _whole_worker(self, sample: str, prepared: list[Prepared]) -> WorkerRate:
-        """Time reads in memory to shards, in turn with the encoders on tokens made before."""
+        """Time the way from reads in memory to shards, alternating with the encoders alone.
+
+        The encoders alone read tokens that were made before.
+        """
         self._tell(f"worker, {sample}")
         passes = max(1, round(self._seconds / 2))
         blocks = [block.block for block in prepared] * passes
@@ -241,7 +248,7 @@ class _Measured:
         )
 
     def _seconds_of(self, blocks: list[Block]) -> float:
-        """Return what a run's pipeline takes for these blocks, once it has given one before."""
+        """Return the seconds that a run's pipeline takes for these blocks after a warm-up."""
         results: queue.Queue[Result | BaseException] = queue.Queue()
         pipeline = Pipeline(self._worker, results.put)
         times = []

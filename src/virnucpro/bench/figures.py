@@ -1,4 +1,4 @@
-"""What a benchmark found."""
+"""The report of a benchmark."""
 
 import msgspec
 
@@ -6,17 +6,17 @@ FORMAT = 1
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of everything in a report."""
+    """Base of the parts of a report."""
 
 
 class ProteinRate(_Part, frozen=True, kw_only=True):
-    """The protein encoder on one sample.
+    """Speed of the protein encoder on one sample.
 
     Attributes:
-        sample: key of `samples.SAMPLES`.
-        tokens_per_second: of the encoder, padding not counted.
-        floor_tokens_per_second: of its matrix products alone, measured in turn with it.
-        share_of_floor: one over the other.
+        sample: key of `random_inputs.SAMPLES`.
+        tokens_per_second: tokens that the encoder computes per second, without padding.
+        floor_tokens_per_second: the same for its matrix products alone, measured alternately.
+        share_of_floor: `tokens_per_second` divided by `floor_tokens_per_second`.
     """
 
     sample: str
@@ -26,12 +26,12 @@ class ProteinRate(_Part, frozen=True, kw_only=True):
 
 
 class DnaRate(_Part, frozen=True, kw_only=True):
-    """The DNA encoder on one sample, tokenizing on the host included.
+    """Speed of the DNA encoder on one sample, including tokenizing on the host.
 
     Attributes:
-        sample: key of `samples.SAMPLES`.
-        sequences_per_second: frames.
-        tokens_per_sequence: mean.
+        sample: key of `random_inputs.SAMPLES`.
+        sequences_per_second: frames per second.
+        tokens_per_sequence: mean number of tokens of a frame.
     """
 
     sample: str
@@ -40,15 +40,16 @@ class DnaRate(_Part, frozen=True, kw_only=True):
 
 
 class WorkerRate(_Part, frozen=True, kw_only=True):
-    """The whole worker, reads in memory to scores.
+    """Speed of the whole worker, from reads in memory to scores.
 
     Attributes:
-        sample: key of `samples.SAMPLES`.
-        frames_per_second: open frames scored.
-        reads_per_second: reads they came from.
-        encoders_frames_per_second: of the two encoders alone, in turn with it.
-        share_of_encoders: one over the other.
-        hours_for_a_million_reads: what a million such reads would take.
+        sample: key of `random_inputs.SAMPLES`.
+        frames_per_second: open frames scored per second.
+        reads_per_second: reads scored per second.
+        encoders_frames_per_second: frames per second of the two encoders alone, measured
+            alternately.
+        share_of_encoders: `frames_per_second` divided by `encoders_frames_per_second`.
+        hours_for_a_million_reads: hours that a million reads of this sample would take.
     """
 
     sample: str
@@ -60,16 +61,16 @@ class WorkerRate(_Part, frozen=True, kw_only=True):
 
 
 class PrecisionReport(_Part, frozen=True, kw_only=True):
-    """Everything measured in one precision.
+    """All measurements in one precision.
 
     Attributes:
-        precision: the encoders' arithmetic.
-        notes: how the networks are computed, and why nothing faster.
-        start_seconds: choosing how and compiling, weights in memory.
-        protein: one entry a sample.
-        dna: one entry a sample.
-        worker: one entry a sample.
-        peak_memory_bytes: of the device; of the process on a CPU.
+        precision: name of the encoders' arithmetic.
+        notes: how the networks are computed, and why no faster backend is used.
+        start_seconds: seconds to choose backends and compile, with the weights already in memory.
+        protein: speed of the protein encoder, one entry per sample.
+        dna: speed of the DNA encoder, one entry per sample.
+        worker: speed of the whole worker, one entry per sample.
+        peak_memory_bytes: peak memory of a GPU, or of the process on a CPU.
     """
 
     precision: str
@@ -86,14 +87,14 @@ class BenchReport(_Part, frozen=True, kw_only=True):
 
     Attributes:
         format: version of this format.
-        date: when, UTC.
-        virnucpro: its version.
-        torch: its version.
-        python: its version.
+        date: start of the benchmark, in UTC.
+        virnucpro: version of virnucpro.
+        torch: version of PyTorch.
+        python: version of Python.
         device: kind of device.
-        sizes: whose networks' sizes; weights are random.
-        budgets: most tokens of a forward pass, by encoder.
-        precisions: one entry each.
+        sizes: name of the bundle with networks of these sizes; the weights are random.
+        budgets: largest number of tokens of a forward pass, by encoder.
+        precisions: measurements, one entry per precision.
     """
 
     format: int

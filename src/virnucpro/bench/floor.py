@@ -1,4 +1,4 @@
-"""The floor: the matrix products of a protein encoder alone, by the vendor's library."""
+"""The floor of an encoder's time: its matrix products alone, computed by the vendor's library."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +21,18 @@ def products_alone(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Callable[[], None]:
-    """Return a function that does the four products of every block of an ESM-2.
+    """Return a function that computes the four matrix products of every layer of an ESM-2.
 
-    As many passes go side by side on a CPU as the encoder's packs do.
+    On a CPU it computes as many passes at the same time as the encoder computes packs.
 
     Args:
-        config: its sizes.
-        tokens: rows of each product.
-        passes: how often.
-        precision: `fp8` multiplies rows of e4m3 with a scale each; others as they are.
-        device: where.
-        dtype: of operands, but for fp8.
+        config: sizes of the ESM-2.
+        tokens: number of rows of each product.
+        passes: number of passes through all layers.
+        precision: name of the precision. `fp8` multiplies e4m3 values with one scale per row; all
+            others multiply values of `dtype`.
+        device: device that computes.
+        dtype: type of the operands, except in fp8.
     """
     shapes = {
         "qkv": (3 * config.width, config.width),

@@ -1,4 +1,4 @@
-"""What the benchmark computes: published sizes, random weights, random reads of known lengths."""
+"""Inputs of the benchmark: networks of published sizes with random weights, and random reads."""
 
 from dataclasses import replace
 
@@ -21,15 +21,15 @@ from virnucpro.errors import SettingsError
 from virnucpro.runs.devices import Device
 from virnucpro.sequences.blocks import Block, Piece
 
-#: Name of the sizes of the published bundles: ESM-2 3B and DNABERT-S.
+#: Name of the sizes of the published encoders, ESM-2 3B and DNABERT-S.
 PUBLISHED_SIZES = "3b"
-#: The embedded bundle of the same two architectures.
+#: Name of the embedded bundle with the same two architectures.
 SMALL_SIZES = "compact-pair"
 _PROTEIN = Esm2Config(layers=36, width=2560, heads=40, vocabulary=33)
 _DNA = DnabertSConfig(layers=12, width=768, heads=12, feed_forward=3072, vocabulary=4096)
 _HEAD = HeadSize(hidden=512)
 
-#: Samples by name: bases of each read, or the shortest and the longest.
+#: Name of a sample -> lengths of its shortest and its longest read in bases.
 SAMPLES = {"150 bp": (150, 150), "300 bp": (300, 300), "500 bp": (500, 500), "mixed": (60, 500)}
 
 _CODONS = np.array(
@@ -39,11 +39,16 @@ _CODONS = np.array(
 
 
 def sizes_of(name: str) -> Bundle:
-    """Return a bundle's description; that of the published sizes borrows the embedded tokenizer.
+    """Return a bundle whose networks have the sizes that `name` stands for.
+
+    The bundle of the published sizes uses the tokenizer of the embedded bundle.
+
+    Args:
+        name: `PUBLISHED_SIZES`, the name of an embedded bundle, or a bundle's directory.
 
     Raises:
-        BundleError: when there is no such bundle.
-        SettingsError: when it does not have two encoders.
+        BundleError: the bundle does not exist.
+        SettingsError: the bundle does not have two encoders.
     """
     if name != PUBLISHED_SIZES:
         return _with_two_encoders(load_bundle(name))
@@ -65,7 +70,7 @@ def _with_two_encoders(bundle: Bundle) -> Bundle:
 
 
 def random_classifier(bundle: Bundle, device: Device) -> FrameClassifier:
-    """Build the network with random weights, the same every time."""
+    """Build the network with random weights that are the same in every call."""
     with torch.device("meta"):
         model = FrameClassifier(config_of(bundle.manifest))
     model = model.to(device.dtype).to_empty(device=device.device)
@@ -82,7 +87,7 @@ def random_classifier(bundle: Bundle, device: Device) -> FrameClassifier:
 
 
 def random_reads(sample: str, count: int) -> list[str]:
-    """Return reads whose first forward frame has no stop, as reads of genes do."""
+    """Return random reads that, like reads from genes, have no stop in the first forward frame."""
     random = np.random.default_rng(0)
     shortest, longest = SAMPLES[sample]
     lengths = random.integers(shortest, longest + 1, count)
@@ -91,14 +96,14 @@ def random_reads(sample: str, count: int) -> list[str]:
 
 
 def blocks_of(reads: list[str], size: int) -> list[Block]:
-    """Put reads into blocks of `size`."""
+    """Return blocks of `size` reads each; the last may be shorter."""
     pieces = [Piece(i, f"read{i}", len(s), 1, 0, 1, 0, s) for i, s in enumerate(reads)]
     starts = range(0, len(pieces), size)
     return [Block(i, pieces[start : start + size]) for i, start in enumerate(starts)]
 
 
 def protein_sample(sample: str, tokens: int) -> Tokens:
-    """Return about `tokens` tokens of the proteins of a sample's reads."""
+    """Return about `tokens` tokens of random proteins, as long as translated reads of a sample."""
     random = np.random.default_rng(0)
     shortest, longest = SAMPLES[sample]
     mean = (shortest + longest) // 6 + 2
@@ -109,6 +114,6 @@ def protein_sample(sample: str, tokens: int) -> Tokens:
 
 
 def whole_packs(tokens: Tokens, token_budget: int) -> Tokens:
-    """Return the sequences of all packs but the last, which is seldom full."""
+    """Return the sequences of all packs except the last, which is seldom full."""
     packs = [which for which, _ in pack_by_length(tokens, token_budget)]
     return tokens.choose(np.concatenate(packs[:-1])) if len(packs) > 1 else tokens

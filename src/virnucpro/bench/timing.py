@@ -1,4 +1,4 @@
-"""Times of variants in turn, since a GPU slows down as it gets warm."""
+"""Time variants alternately, because a GPU slows down as it warms up."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ _ROUNDS = 3
 def in_turn(
     variants: Mapping[str, Callable[[], object]], seconds: float, device: torch.device
 ) -> dict[str, float]:
-    """Run each variant again and again, one after the other, in several rounds.
+    """Time each variant repeatedly, one after the other, in several rounds.
 
     Args:
-        variants: each computes on `device`.
-        seconds: for each variant in all.
-        device: is waited for.
+        variants: functions that compute on `device`, by name.
+        seconds: total time for each variant.
+        device: device to wait for before the clock is read.
 
     Returns:
-        median seconds of one call of each.
+        the median seconds of one call of each variant, by name.
     """
     for run in variants.values():
         run()
@@ -32,7 +32,7 @@ def in_turn(
 
 
 def _seconds_a_call(run: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Call until the time is over; a GPU is kept busy and waited for now and then."""
+    """Call until the time is over; wait for a GPU only after batches of calls, to keep it busy."""
     wait_for(device)
     started = time.perf_counter()
     calls, batch = 0, 1
@@ -48,6 +48,6 @@ def _seconds_a_call(run: Callable[[], object], seconds: float, device: torch.dev
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from virnucpro.bench.figures import BenchReport, PrecisionReport
 
-#: Columns of the table where no terminal says how wide it is.
+#: Width of the table in columns if the output is not a terminal.
 _FILE_WIDTH = 110
 
 
@@ -20,27 +20,27 @@ def bench(
     sizes: Annotated[
         str | None,
         typer.Option(
-            help="3b (the published encoders), the name of a bundle, or a bundle's directory; "
-            "by default 3b on a GPU and compact-pair on a CPU."
+            help="3b (the published encoders), the name of a bundle, or a bundle's directory "
+            "(default: 3b on a GPU, compact-pair on a CPU)."
         ),
     ] = None,
     device: parameters.OneDevice = "auto",
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="fp32, bf16, fp16 or fp8; can be repeated. By default all fast ones.",
+            help="fp32, bf16, fp16 or fp8; can be repeated (default: all that are fast here).",
             autocompletion=completion.words("fp32", "bf16", "fp16", "fp8"),
         ),
     ] = None,
     sample: Annotated[
         list[str] | None,
-        typer.Option(help="150 bp, 300 bp, 500 bp or mixed; can be repeated. By default all."),
+        typer.Option(help="150 bp, 300 bp, 500 bp or mixed; can be repeated (default: all)."),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Seconds for each thing timed.", min=0.01)] = 3.0,
+    seconds: Annotated[float, typer.Option(help="Seconds for each measurement.", min=0.01)] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Also write all figures to this file.")] = None,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Measure how fast this machine is, with random weights."""
+    """Measure the speed of this machine with random weights."""
     from virnucpro.bench import bench as measure  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.files import check_place, write_json  # noqa: PLC0415
     from virnucpro.prediction.worker import Worker  # noqa: PLC0415

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
     from virnucpro.doctor import Report
 
-#: Columns of the tables where no terminal says how wide it is.
+#: Width of the tables in columns if the output is not a terminal.
 _FILE_WIDTH = 130
 _GIB = 2**30
 
 
 def doctor(
     json: Annotated[
-        bool, typer.Option("--json", help="Write all that was found in JSON instead.")
+        bool, typer.Option("--json", help="Print the whole report as JSON instead.")
     ] = False,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Say what of this machine and installation can be used, and what to do where it cannot.
+    """Check this machine and installation, and show how to fix problems.
 
-    Exit status 0 says that predict runs here with the bundle compact, 1 that it does not.
+    Exit status 0 means that predict runs here with the bundle compact, 1 that it does not.
     """
     from virnucpro.files import as_json  # noqa: PLC0415
     from virnucpro.system.terminal import Terminal  # noqa: PLC0415 (Rich, which --help does without)
@@ -59,16 +59,16 @@ def doctor(
 
 def _extras(report: "Report") -> str:
     return ", ".join(
-        name if is_there else f"{name} is not installed (pip install 'virnucpro[{name}]')"
-        for name, is_there in report.extras.items()
+        name if is_installed else f"{name} is not installed (pip install 'virnucpro[{name}]')"
+        for name, is_installed in report.extras.items()
     )
 
 
 def _packages(report: "Report") -> "Table":
     table = _table("", "version", "")
     for package in report.packages:
-        said = "" if package.is_supported else "too old"
-        table.add_row(package.name, package.version or "none", said)
+        verdict = "" if package.is_supported else "too old"
+        table.add_row(package.name, package.version or "none", verdict)
     return table
 
 

@@ -1,4 +1,4 @@
-"""What virnucpro can use on this machine: `virnucpro doctor`."""
+"""Check what virnucpro can use on this machine: `virnucpro doctor`."""
 
 from virnucpro.doctor.api import doctor
 from virnucpro.doctor.findings import Report

@@ -1,4 +1,4 @@
-"""Checks of this machine and this installation, with advice for each problem."""
+"""Check this machine and this installation, with advice for each problem."""
 
 import importlib.util
 import platform
@@ -27,17 +27,17 @@ from virnucpro.encoders.speed import backends_to_try
 from virnucpro.errors import VirnucproError
 from virnucpro.system.instructions import instructions
 
-#: Oldest versions that are supported, as in pyproject.toml.
+#: Oldest supported versions, as in pyproject.toml.
 _OLDEST = {"python": (3, 11), "torch": (2, 11)}
-#: Extra -> modules that it installs.
+#: Name of an extra -> modules that it installs.
 _EXTRAS = {"anndata": ("anndata",), "ray": ("ray",), "train": ("Bio",)}
-#: Bytes of a bundle whose digests are compared here; of larger ones the sizes are.
+#: Largest bundle in bytes whose digests are compared; for larger ones, only file sizes are.
 _QUICKLY_READ = 1 << 28
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 def doctor() -> Report:
-    """Look at this machine and this installation; takes seconds and changes nothing."""
+    """Check this machine and this installation. This takes seconds and changes nothing."""
     problems: list[Problem] = []
     return Report(
         format=FORMAT,
@@ -51,12 +51,12 @@ def doctor() -> Report:
         devices=_devices(problems),
         weights=_all_weights(problems),
         places=places(problems),
-        extras={name: all(map(_is_there, modules)) for name, modules in _EXTRAS.items()},
+        extras={name: all(map(_is_installed, modules)) for name, modules in _EXTRAS.items()},
         problems=problems,
     )
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
@@ -90,7 +90,7 @@ def _version(name: str) -> str:
 
 
 def _driver() -> str:
-    """Return the version of NVIDIA's driver, empty where there is none."""
+    """Return the version of NVIDIA's driver, or an empty string if it is not installed."""
     try:
         found = re.search(r"\d+\.\d[\d.]*", _DRIVER_FILE.read_text())
     except OSError:
@@ -101,31 +101,31 @@ def _driver() -> str:
 def _devices(problems: list[Problem]) -> list[DeviceReport]:
     count = torch.cuda.device_count()
     if not count and _DRIVER_FILE.exists():
-        what = f"there is an NVIDIA driver, but PyTorch {torch.__version__} finds no GPU"
+        what = f"an NVIDIA driver is installed, but PyTorch {torch.__version__} finds no GPU"
         problems.append(
-            Problem(what, "install PyTorch for CUDA (pytorch.org), or see what nvidia-smi says")
+            Problem(what, "install PyTorch for CUDA (pytorch.org), or check with nvidia-smi")
         )
-    if count and not _is_there("triton"):
-        problems.append(Problem("kernels for GPUs need Triton", "pip install triton"))
+    if count and not _is_installed("triton"):
+        problems.append(Problem("the GPU kernels need Triton", "pip install triton"))
     found = []
     for name in (*(f"cuda:{index}" for index in range(count)), "cpu"):
         try:
             found.append(_device(name))
         except Exception as error:  # noqa: BLE001 (whatever a driver may raise)
-            said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-            other = "give --device cpu, or see what nvidia-smi says"
+            reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            other = "give --device cpu, or check with nvidia-smi"
             to_do = "pip install --force-reinstall torch" if name == "cpu" else other
-            problems.append(Problem(f"{name} does not compute ({said})", to_do, is_fatal=True))
+            problems.append(Problem(f"{name} does not work ({reason})", to_do, is_fatal=True))
     return found
 
 
 def _device(name: str) -> DeviceReport:
-    """Describe a device; a small product proves that it computes."""
+    """Describe a device and check with a small matrix product that it works."""
     chosen = choose_device(name)
     device = chosen.device
     ones = torch.ones(64, 64, device=device)
     if float((ones @ ones).sum()) != 64**3:
-        raise RuntimeError("a product is wrong")
+        raise RuntimeError("a matrix product is wrong")
     if device.type == "cuda":
         free, memory = torch.cuda.mem_get_info(device)
     else:
@@ -149,7 +149,7 @@ def _all_weights(problems: list[Problem]) -> list[Weights]:
         elif weights.name in PUBLISHED or weights.name in ENCODERS:
             to_do = f"rm -r {weights.path}, then virnucpro models fetch {weights.name}"
         else:
-            to_do = f"rm -r {weights.path}, then make it again"
+            to_do = f"rm -r {weights.path}, then create it again"
         problems.append(Problem(weights.fault, to_do, is_fatal=weights.name == DEFAULT))
     return found
 
@@ -171,9 +171,9 @@ def _weights(name: str, *, is_bundle: bool) -> Weights:
 
 
 def _wrong_size(directory: Path, expected: Mapping[str, int]) -> str:
-    """Name a file that is not there or not as long as it should be; empty if there is none."""
+    """Return a message about the first missing file or wrong size, or an empty string."""
     for name, size in expected.items():
         path = directory / name
         if not path.is_file() or path.stat().st_size != size:
-            return f"{path}: is not the file of {size:,} bytes that the manifest says"
+            return f"{path}: is missing or does not have the {size:,} bytes that the manifest says"
     return ""

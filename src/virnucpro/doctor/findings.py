@@ -1,4 +1,4 @@
-"""What `doctor` finds."""
+"""The report of `doctor`."""
 
 from typing import Literal
 
@@ -8,7 +8,13 @@ FORMAT = 1
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A program that virnucpro stands on; its version is empty where it is missing."""
+    """A program that virnucpro depends on.
+
+    Attributes:
+        name: name of the program.
+        version: its version, or an empty string if it is not installed.
+        is_supported: whether virnucpro supports this version.
+    """
 
     name: str
     version: str
@@ -16,17 +22,17 @@ class Package(msgspec.Struct, frozen=True):
 
 
 class DeviceReport(msgspec.Struct, frozen=True):
-    """A device.
+    """A device that can compute.
 
     Attributes:
-        name: as `--device` takes it.
-        kind: what sort of device.
-        memory: its bytes.
-        free: bytes that nobody uses.
-        precisions: that it computes, or stores weights in.
-        default: what `--precision auto` takes; on a CPU int8, where it is among the precisions, for
-            networks that read six frames.
-        ways: how encoders would be computed so, the first that proves right.
+        name: name of the device, as `--device` takes it.
+        kind: model of a GPU, or maker and instruction sets of a CPU.
+        memory: total memory in bytes.
+        free: free memory in bytes.
+        precisions: precisions in which it computes or stores weights.
+        default: precision that `--precision auto` chooses. On a CPU, `auto` chooses int8 for
+            networks that read six frames, if `precisions` has it.
+        ways: backends for encoders in this precision. A run uses the first that computes correctly.
     """
 
     name: str
@@ -39,13 +45,13 @@ class DeviceReport(msgspec.Struct, frozen=True):
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """A bundle or a lone encoder.
+    """The weights of a bundle or of a separate encoder.
 
     Attributes:
-        name: as `--bundle` or `--model` takes it.
-        path: where it lies.
-        checked: what was compared with its manifest: `digests`, or `sizes` where it is large.
-        fault: what is wrong with it; empty if nothing.
+        name: name of the bundle or encoder, as `--bundle` or `--model` takes it.
+        path: its directory.
+        checked: what was compared with its manifest: `digests`, or only `sizes` of large files.
+        fault: what is wrong with it, or an empty string.
     """
 
     name: str
@@ -55,14 +61,14 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A directory that fills.
+    """A directory that virnucpro writes to.
 
     Attributes:
-        what: lies there.
-        path: of the directory.
-        bytes: that it holds; null where that is not virnucpro's alone.
-        is_partial: whether there was no time to count all of them.
-        free: bytes left on its disk.
+        what: kind of files in the directory.
+        path: path of the directory.
+        bytes: size of its files; null if other programs also write to it.
+        is_partial: whether counting ran out of time, so that `bytes` is too small.
+        free: free bytes on its disk.
     """
 
     what: str
@@ -73,7 +79,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong, what to do, and whether `predict` with `compact` can run all the same."""
+    """A problem of this machine or installation.
+
+    Attributes:
+        what: what is wrong.
+        to_do: how to fix it.
+        is_fatal: whether `predict` cannot run with the bundle `compact`.
+    """
 
     what: str
     to_do: str
@@ -81,21 +93,21 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `doctor` found.
+    """Everything that `doctor` finds.
 
     Attributes:
         format: version of this format.
-        virnucpro: its version.
+        virnucpro: version of virnucpro.
         platform: operating system and architecture.
-        cores: CPU cores that this process may use.
+        cores: number of CPU cores that this process may use.
         instructions: maker of the CPU, its instruction sets that results depend on, and what limits
             them.
-        packages: what it stands on.
-        devices: where it can compute.
-        weights: bundles and lone encoders.
-        places: directories that fill.
-        extras: optional dependencies, and whether they are installed.
-        problems: in the order of the above.
+        packages: programs that virnucpro depends on.
+        devices: devices that can compute.
+        weights: bundles and separate encoders.
+        places: directories that virnucpro writes to.
+        extras: name of each extra -> whether it is installed.
+        problems: all problems, in the order of the fields above.
     """
 
     format: int

@@ -1,4 +1,4 @@
-"""Directories that fill: bundles, caches, results."""
+"""Check the directories that virnucpro writes to: bundles, caches and results."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from virnucpro.doctor.findings import Place, Problem
 from virnucpro.files import home, user_home
 from virnucpro.system.caches import is_writable
 
-#: Seconds that measuring one directory may take.
+#: Longest time in seconds to measure the size of one directory.
 _SECONDS = 1.0
-#: Bytes that should be free where results and temporary files go.
+#: Bytes that should be free on the disk of each directory.
 _LEAST_FREE = 1 << 30
 
 
 def places(problems: list[Problem]) -> list[Place]:
-    """Describe them; what is wrong with them goes into `problems`."""
+    """Return the directories that virnucpro writes to, and add their problems to `problems`."""
     triton = os.environ.get("TRITON_CACHE_DIR") or user_home() / ".triton" / "cache"
     caches = {"bundles": home(), "downloads": Path(HF_HUB_CACHE), "compiled kernels": Path(triton)}
     shared = {"this directory": Path.cwd()}
@@ -34,10 +34,10 @@ def places(problems: list[Problem]) -> list[Place]:
     for place in found:
         if place.free < _LEAST_FREE:
             what = f"{place.what} ({place.path}): {place.free / 2**20:,.0f} MiB are free"
-            problems.append(Problem(what, "make room, or work on another disk"))
+            problems.append(Problem(what, "free some space, or use another disk"))
         if not is_writable(Path(place.path)):
             what = f"{place.what} ({place.path}): cannot be written"
-            problems.append(Problem(what, "get the right to write, or work elsewhere"))
+            problems.append(Problem(what, "get permission to write, or use another directory"))
     return found
 
 
@@ -47,12 +47,15 @@ def _place(what: str, path: Path, *, is_own: bool) -> Place:
 
 
 def _existing(path: Path) -> Path:
-    """Return a path, or the nearest directory above that is there."""
+    """Return a path, or its nearest parent that exists."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def _size(directory: Path) -> tuple[int, bool]:
-    """Return the bytes of a directory's files, linked ones once, and whether time ran out."""
+    """Return the bytes of a directory's files, and whether counting ran out of time.
+
+    A file with several hard links counts once.
+    """
     deadline = time.monotonic() + _SECONDS
     counted: dict[tuple[int, int], int] = {}
     for place, _, names in os.walk(directory):

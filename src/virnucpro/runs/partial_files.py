@@ -1,4 +1,4 @@
-"""Files that appear in the output directory only when all of them are whole."""
+"""Files that appear in the output directory only once all of them are complete."""
 
 import gzip
 import io
@@ -14,9 +14,10 @@ from virnucpro.files import naming, open_nameless, open_new, partial_path, sync
 
 
 class PartialFiles:
-    """A set of files written under other names and renamed together at the end.
+    """A set of files that are written under temporary names and renamed together at the end.
 
-    Use it as a context; leaving it without an error renames the files.
+    Use it as a context manager. Leaving it without an error renames the files; an error removes
+    them.
     """
 
     def __init__(self) -> None:
@@ -24,22 +25,22 @@ class PartialFiles:
         self._stack = ExitStack()
 
     def open(self, path: Path) -> BinaryIO:
-        """Open a file for writing, compressed when its name ends in .gz."""
+        """Open a file for writing, compressed if its name ends in .gz."""
         partial = partial_path(path)
         raw = self._stack.enter_context(open_new(partial, path))
         self._partial[path] = partial
         if path.suffix != ".gz":
             return raw
-        # Without name and time the same content gives the same bytes.
+        # Without a name and a time, the same content gives the same bytes.
         packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
         return cast("BinaryIO", self._stack.enter_context(packed))
 
     def scratch(self, path: Path) -> BinaryIO:
-        """Open a nameless file that helps to make another one and is gone at the end."""
+        """Open an unnamed scratch file on the disk of `path`; it is removed at the end."""
         return self._stack.enter_context(open_nameless(path))
 
     def at_end(self, act: Callable[[], None]) -> None:
-        """Do something before the files are closed, whether they are whole or not."""
+        """Call `act` before the files are closed, whether or not they are complete."""
         self._stack.callback(act)
 
     def __enter__(self) -> Self:
@@ -69,11 +70,13 @@ class PartialFiles:
 
 
 def append_rows(file: BinaryIO, rows: pl.DataFrame) -> None:
-    """Append rows to a table, through memory: Polars does not say which file it cannot write.
+    """Append rows to a table file.
+
+    The rows pass through memory, because the errors of Polars do not name the file.
 
     Args:
-        file: where to.
-        rows: numbers get 6 decimals, missing values stay empty.
+        file: open file of the table.
+        rows: rows to append; numbers get 6 decimals, missing values stay empty.
     """
     content = io.BytesIO()
     rows.write_csv(
