@@ -34,7 +34,7 @@ def test_a_line_is_chosen_by_scored_chunks_and_then_by_bases_of_a_chunk() -> Non
 
 
 def test_two_short_mates_are_not_taken_for_a_long_read() -> None:
-    """Lines for one chunk of three lengths, and for contigs, of which all chunks are long."""
+    """Curves for one chunk of three lengths, and for contigs, with long chunks only."""
     firsts = [(1, 0), (1, 225), (1, 400), (2, 400)]
     chunks, bases = np.array([1, 2, 2, 2, 9, 9]), np.array([500, 150, 300, 500, 150, 500])
     assert last_reached(firsts, chunks, bases).tolist() == [2, 0, 1, 3, 0, 3]

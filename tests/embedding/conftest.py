@@ -29,13 +29,13 @@ def small_bundle(
 
 @pytest.fixture(scope="session")
 def protein(small_bundle: Bundle) -> str:
-    """Return what `--model` takes for the small ESM-2."""
+    """Return the value of `--model` for the small ESM-2."""
     return f"{small_bundle.path}:protein"
 
 
 @pytest.fixture(scope="session")
 def dna(small_bundle: Bundle) -> str:
-    """Return what `--model` takes for the small DNABERT-S."""
+    """Return the value of `--model` for the small DNABERT-S."""
     return f"{small_bundle.path}:dna"
 
 

@@ -25,7 +25,7 @@ raggedness = pytest.mark.parametrize("is_ragged", [False, True], ids=["vectors",
 
 
 def refusal(path: Path) -> str:
-    """Return the line with which reading a file is refused."""
+    """Return the message with which a file is refused."""
     with pytest.raises(InputError) as refused:
         list(open_embeddings(path))
     assert str(refused.value).startswith(f"{path}: ")
@@ -57,7 +57,7 @@ def test_a_file_that_ends_early_is_refused(
 def test_changed_bytes_are_refused_or_read(
     tmp_path: Path, changes: list[tuple[int, int]], format_: str, *, is_ragged: bool
 ) -> None:
-    """HDF5 is left out: its library may crash on hostile bytes."""
+    """HDF5 is not tested, because its library may crash on hostile bytes."""
     content = bytearray(write(tmp_path, format_, *vectors(5, is_ragged=is_ragged)).read_bytes())
     for place, byte in changes:
         content[place % len(content)] = byte

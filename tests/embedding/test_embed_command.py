@@ -1,4 +1,4 @@
-"""`virnucpro embed` as a user meets it: real processes, real files."""
+"""`virnucpro embed` as users run it: real processes, real files."""
 
 import gzip
 import json
@@ -85,8 +85,8 @@ def test_every_format_holds_the_same_numbers(
         assert_same_values(out, same)
         found = virnucpro.read_embeddings(out)
         assert (found.format, found.width, found.is_ragged) == (format_, 16, pooling == "tokens")
-        told = {"model": protein, "letters": "protein", "layer": "2", "pooling": pooling}
-        assert told.items() <= found.metadata.items()
+        metadata = {"model": protein, "letters": "protein", "layer": "2", "pooling": pooling}
+        assert metadata.items() <= found.metadata.items()
 
 
 def test_half_precision_in_another_format_is_the_same_rounded(
@@ -125,7 +125,7 @@ def test_launched_ranks_give_the_same_bytes(
 
 @contextmanager
 def fed(pipe: Path, content: bytes, *, slowly: bool) -> Iterator[None]:
-    """Write into a named pipe; when slowly, two seconds pass from the middle to the end."""
+    """Write into a named pipe; `slowly` spreads the last third over seconds."""
 
     def feed() -> None:
         with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
@@ -177,7 +177,7 @@ def test_a_run_that_is_ended_midway_continues_to_the_same_bytes(
 def test_standard_input_and_gzip_give_the_same_bytes(
     finished: Path, proteins: Path, protein: str, tmp_path: Path
 ) -> None:
-    packed = tmp_path / "packed"  # told by its content
+    packed = tmp_path / "packed"  # recognised by its content
     packed.write_bytes(gzip.compress(proteins.read_bytes()))
     virnucpro.embed(packed, tmp_path / "zipped", model=protein, device="cpu")
     options = ["--model", protein, *CPU, "-q"]

@@ -1,4 +1,4 @@
-"""`embed` of what is long, what is much, and what goes wrong on the way."""
+"""`embed` with long records, with many records, and with failures during a run."""
 
 import random
 import subprocess
@@ -190,7 +190,7 @@ def assert_close(
 def change_forward(
     patched: pytest.MonkeyPatch, change: Callable[[Esm2, Pack, Tensor], Tensor]
 ) -> None:
-    """Have the hidden states of every ESM-2 go through a function."""
+    """Pass the hidden states of every ESM-2 through a function."""
     forward = Esm2.forward
     patched.setattr(Esm2, "forward", lambda self, pack: change(self, pack, forward(self, pack)))
 
@@ -215,10 +215,10 @@ def test_records_that_need_too_much_memory_are_named_and_the_rest_is_right(
     summary = virnucpro.embed(path, out, model=protein, pooling=pooling, device="cpu")
     assert (summary.records, summary.embedded) == (9, 7)
     assert computed.count(20 + 2) == 1  # a length that the trial has none of
-    told = "letters need more memory than the device has; embed it on a larger one"
+    message = "letters need more memory than the device has; embed it on a larger one"
     assert len(summary.problems) == 2
     for problem, said in zip(summary.problems, ("2 (r1): 3,000 ", "5 (r4): 2,000 "), strict=True):
-        assert f"record {said}{told}" in problem
+        assert f"record {said}{message}" in problem
     assert_close(values_in(out), {k: v for k, v in expected.items() if k not in ("r1", "r4")})
     with pytest.raises(InputError, match=r"record 2 \(r1\): 3,000 letters need more memory"):
         list(virnucpro.embed_sequences(RECORDS, model=protein, pooling=pooling, device="cpu"))
@@ -261,7 +261,7 @@ def test_a_pass_that_needs_too_much_memory_is_done_in_two(
 
 
 def with_nan(pack: Pack, hidden_TD: Tensor) -> Tensor:
-    """Spoil the last residue of proteins of 37 residues, which the trial has none of."""
+    """Set the last residue of proteins of 37 residues to NaN; the trial has no such protein."""
     ends_S, lengths_S = pack.cu_seqlens[1:].long(), pack.cu_seqlens.diff()
     hidden_TD = hidden_TD.clone()
     hidden_TD[ends_S[lengths_S == 37 + 2] - 2] = torch.nan
@@ -270,7 +270,7 @@ def with_nan(pack: Pack, hidden_TD: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("pooling", ["mean", "tokens"])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16"])
-def test_what_is_not_finite_is_computed_anew_in_fp32(
+def test_vectors_that_are_not_finite_are_recomputed_in_fp32(
     protein: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooling: Pooling, dtype: str
 ) -> None:
     path = written(tmp_path)
@@ -296,7 +296,7 @@ def test_what_is_not_finite_is_computed_anew_in_fp32(
         np.testing.assert_allclose(found[name], values, rtol=2e-3, atol=2e-3)
 
 
-def test_what_is_not_finite_in_fp32_either_ends_the_run_in_one_line(
+def test_vectors_that_are_not_finite_in_fp32_either_end_the_run_in_one_line(
     protein: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_forward(monkeypatch, lambda _, pack, hidden_TD: with_nan(pack, hidden_TD))

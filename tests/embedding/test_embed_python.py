@@ -104,9 +104,9 @@ BAD = {
 def test_a_sequence_that_cannot_be_embedded_is_named(
     small_bundle: Bundle, name: str, device: str
 ) -> None:
-    kind, records, told = BAD[name]
+    kind, records, message = BAD[name]
     stream = virnucpro.embed_sequences(records, model=f"{small_bundle.path}:{kind}", device=device)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         list(stream)
 
 
@@ -131,7 +131,7 @@ def test_what_the_callers_iterator_raises_is_raised_after_what_came_before(
 
 
 @pytest.mark.parametrize(
-    ("settings_", "error", "told"),
+    ("settings_", "error", "message"),
     [
         ({"pooling": "max"}, SettingsError, "--pooling max: give mean, cls, tokens"),
         ({"layer": 3}, SettingsError, "--layer 3: .* has layers 1 to 2"),
@@ -144,10 +144,10 @@ def test_what_the_callers_iterator_raises_is_raised_after_what_came_before(
     ],
 )
 def test_settings_that_do_not_fit(
-    protein: str, settings_: dict[str, Any], error: type[Exception], told: str
+    protein: str, settings_: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     given_ = {"model": protein, "device": "cpu", **settings_}
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         next(virnucpro.embed_sequences([("a", "MK")], **given_))
 
 

@@ -1,4 +1,4 @@
-"""`virnucpro embed` with what it cannot embed or must refuse."""
+"""`virnucpro embed` with records that it cannot embed, and commands that it must refuse."""
 
 import json
 import subprocess
@@ -42,17 +42,17 @@ def test_records_that_cannot_be_embedded_are_listed_and_left_out(
     assert done.returncode == 3
     said = done.stderr.splitlines()
     assert len(said) == len(BAD)
-    told = [
+    lines = [
         "record 2 (none), line 3: has no residues",
         "record 3 (digits), line 5: letters that are not residues ('12')",
         "record 4 (stops), line 7: has no residues",
         "record 5 (spaced), line 9: letters that are not residues (' ')",
     ]
-    assert said == [f"virnucpro: not processed: {path}: {line}" for line in told]
+    assert said == [f"virnucpro: not processed: {path}: {line}" for line in lines]
     assert vectors(out)[0] == ["first", "last"]
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["records"], summary["embedded"], summary["vectors"]) == (6, 2, 2)
-    assert summary["problems"] == [f"{path}: {line}" for line in told]
+    assert summary["problems"] == [f"{path}: {line}" for line in lines]
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -82,7 +82,7 @@ def test_dna_given_to_a_protein_encoder_is_read_as_residues(protein: str, tmp_pa
 
 
 class Places(NamedTuple):
-    """What refused commands are about."""
+    """The files that refused commands name."""
 
     protein: str
     dna: str
@@ -94,13 +94,13 @@ class Places(NamedTuple):
     whole: Path
 
     def embed(self, *options: object, of: object = None, model: object = None) -> list[str]:
-        """Return a command; what it leaves out is right."""
+        """Return a command with valid defaults."""
         words = ["embed", of or self.proteins, "--model", model or self.protein, *CPU, *options]
         where = [] if "-o" in options else ["-o", self.new]
         return [str(word) for word in (*words, *where)]
 
 
-#: Commands that are refused, and what each is told.
+#: Refused commands and their messages.
 REFUSED: dict[str, tuple[Callable[[Places], list[str]], str]] = {
     "layer 0": (lambda p: p.embed("--layer", "0"), "--layer 0: "),
     "layer -1": (lambda p: p.embed("--layer", "-1"), "has layers 1 to 2"),
@@ -211,12 +211,12 @@ def test_it_is_refused_in_one_line_and_leaves_nothing(
 ) -> None:
     for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"):
         monkeypatch.delenv(variable, raising=False)
-    command, told = REFUSED[name]
+    command, message = REFUSED[name]
     done = run(*command(places))
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("virnucpro: error: ")
-    assert told.format(places) in done.stderr
+    assert message.format(places) in done.stderr
     assert not places.new.exists()
 
 

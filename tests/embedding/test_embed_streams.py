@@ -1,4 +1,4 @@
-"""Streams of `embed_sequences`: left early, with slow workers, with blocks that kill."""
+"""Streams of `embed_sequences`: stopped early, with slow workers, with blocks that kill workers."""
 
 import itertools
 import os
@@ -114,7 +114,7 @@ def test_a_block_that_kills_its_workers_has_a_problem_for_each_record(
 
 
 class FakeConnection:
-    """A worker that gives each record the number of its block."""
+    """A worker whose vectors hold the index of the block."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""What `embed` writes, against transformers and the published DNABERT-S, on the same weights."""
+"""Vectors of `embed`, compared to transformers and the published DNABERT-S on equal weights."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ def esm_c_model(home: Path) -> str:
 
 @pytest.fixture(scope="module")
 def protein_states(reference: EsmForMaskedLM) -> list[list[Tensor]]:
-    """Return transformers' hidden states of each protein: one for each layer, 0 the embedding."""
+    """Return the hidden states of each protein by transformers, the embedding first."""
     alphabet = Alphabet.from_architecture("ESM-1b")
     states = []
     for _, _, residues in PROTEINS:
@@ -122,7 +122,7 @@ def protein_states(reference: EsmForMaskedLM) -> list[list[Tensor]]:
 
 
 def embedded(path: Path, out: Path, ids: list[str], **settings: Any) -> Values:  # noqa: ANN401
-    """Embed a file, and check the ids of what was written."""
+    """Embed a file, and check the written ids."""
     summary = virnucpro.embed(path, out, device="cpu", **settings)
     assert summary.embedded == summary.records == len(ids)
     found = list(virnucpro.read_embeddings(out))
@@ -191,7 +191,7 @@ def test_each_letter_between_the_ends_has_a_row(protein_model: str, tmp_path: Pa
 
 
 def dna_file(path: Path) -> list[str]:
-    """Write the sequences of the published outputs, some in small letters; return their ids."""
+    """Write the sequences of the published outputs, some in lower case; return their ids."""
     ids = [f"s{i}" for i in range(len(DNA))]
     cased = [letters.lower() if i % 3 == 1 else letters for i, letters in enumerate(DNA)]
     path.write_text("".join(f">{i}\n{s}\n" for i, s in zip(ids, cased, strict=True)))

@@ -1,4 +1,4 @@
-"""Files of embeddings: what goes in comes out, of ours and of each format's own library."""
+"""Files of embeddings: our reader and the library of each format return what was written."""
 
 import sys
 import tracemalloc
@@ -98,7 +98,7 @@ def test_the_same_parts_give_the_same_bytes(tmp_path: Path, format_: str) -> Non
 @every_format
 @raggedness
 def test_memory_stays_flat(tmp_path: Path, format_: str, *, is_ragged: bool) -> None:
-    """200 MB in 50 parts; NumPy's arrays count, Arrow's and HDF5's own memory does not."""
+    """200 MB in 50 parts. The memory of NumPy arrays is measured, that of Arrow and HDF5 is not."""
     count, width = 1000, 1024
     rows = 2 if is_ragged else 1
     values = np.random.default_rng(0).random((count, width), np.float32)

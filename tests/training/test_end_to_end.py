@@ -1,4 +1,4 @@
-"""`virnucpro train --end-to-end` as a user meets it: real processes, real files, `compact`."""
+"""`virnucpro train --end-to-end` as users run it: real processes, real files, `compact`."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Return the digest of each file that a training gives."""
+    """Return the digest of each file that a training writes."""
     paths = [out / "training.json", out / "curves.csv", *sorted((out / "bundle").iterdir())]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -94,7 +94,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_bytes(
     assert done.stdout.count("Epoch(") < SHORT.rounds  # those before it was killed stay
 
 
-def test_a_bundle_whose_writing_was_killed_is_written_anew(
+def test_a_bundle_whose_writing_was_killed_is_written_again(
     tuned: Path, data: Path, tmp_path: Path
 ) -> None:
     killed = tmp_path / "killed"

@@ -1,4 +1,4 @@
-"""GenBank files: exons against splicing by hand, frames in them against a search, damage."""
+"""GenBank files: exons compared to manual splicing, frames to a search; damaged files."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def feature(location: str, *qualifiers: str, kind: str = "CDS") -> str:
 
 
 def genbank(*features: str, name: str = "NC_1.2", letters: str = LETTERS, end: str = "//\n") -> str:
-    """Return one record as a GenBank flat file holds it."""
+    """Return one record in the format of GenBank flat files."""
     rows = (
         f"{i + 1:>9} "
         + " ".join(letters[j : j + 10] for j in range(i, min(i + 60, len(letters)), 10))
@@ -108,7 +108,7 @@ def test_only_coding_sequences_count(path: Path) -> None:
 
 
 class Spliced(NamedTuple):
-    """Where each base of a spliced sequence lies, and what it is to be joined from."""
+    """The place of each base of a spliced sequence, and the parts that it is joined from."""
 
     parts: list[tuple[int, int]]
     is_reverse: bool
@@ -121,7 +121,7 @@ class Spliced(NamedTuple):
         return f"complement({text})" if self.is_reverse else text
 
     def codons(self) -> set[tuple[int, int]]:
-        """Return leftmost bases and strands of the codons of adjoining bases of one part."""
+        """Return the leftmost bases and the strands of the codons within one part."""
         places = [(p, n) for n, (a, b) in enumerate(self.parts) for p in range(a, b)]
         places = (places[::-1] if self.is_reverse else places)[self.codon_start - 1 :]
         codons = (places[i : i + 3] for i in range(0, len(places) - 2, 3))
@@ -186,7 +186,7 @@ def test_frames_lie_in_coding_as_a_search_finds(
 
 
 def test_part_of_a_frame_may_be_asked_for() -> None:
-    """Of 30 bases the codons from the third on, or the two there, lie in the exon."""
+    """Of 30 bases, the codons from the third on lie in the exon, or only two of them."""
     index = CodingIndex([[Exon(6, 12, 1, 0), Exon(18, 24, -1, 0)]], [30])
     zero, frame = np.zeros(4, dtype=np.int64), np.array([0, 0, 3, 3])
     first, codons = np.array([2, 2, 2, 1]), np.array([2, 3, 2, 2])
@@ -263,12 +263,12 @@ def test_hostile_bytes_give_records_or_one_line(
     try:
         found = list(read_genbank(str(path)))
     except InputError as error:
-        told = str(error)
+        text = str(error)
         found = []
     else:
-        told = "hostile.gb: "
-    assert "hostile.gb: " in told
-    assert len(told.splitlines()) == 1
+        text = "hostile.gb: "
+    assert "hostile.gb: " in text
+    assert len(text.splitlines()) == 1
     assert all(0 <= e.start <= e.end <= len(r.sequence) for r in found for e in r.exons)
 
 

@@ -1,4 +1,4 @@
-"""Groups and splits: what is alike stays together, and every class that can be is on both sides."""
+"""Groups and splits: similar sequences stay together; both sides have every class if possible."""
 
 import doctest
 from itertools import combinations
@@ -45,7 +45,7 @@ def together(labels: Int64) -> set[frozenset[int]]:
 
 
 def slow_clusters(sequences: list[str], containment: float) -> set[frozenset[int]]:
-    """Return single linkage by the k-mers that two sequences share, all counted."""
+    """Return single linkage by all k-mers that two sequences share."""
     kmers = [
         {
             min(word, turned(word))
@@ -67,7 +67,7 @@ def slow_clusters(sequences: list[str], containment: float) -> set[frozenset[int
 
 @st.composite
 def relatives(draw: st.DrawFn) -> list[str]:
-    """Draw pieces of a few sequences, some turned, changed, or with letters that are no base."""
+    """Draw parts of a few sequences, some reversed, mutated, or with letters that are not bases."""
     origins = [random_letters(150, seed) for seed in range(3)]
     pieces = []
     for _ in range(draw(st.integers(1, NEIGHBOURS))):
@@ -126,7 +126,7 @@ def test_what_has_no_kmer_stands_alone() -> None:
     assert clusters(["A" * 21, "T" * 21, "C" * 21]).tolist() == [0, 0, 2]
 
 
-def test_genomes_told_by_ids() -> None:
+def test_genomes_by_ids() -> None:
     assert doctest.testmod(groups).failed == 0
     expected = {
         "gi|506495645|ref|NZ_ASMI01000017.1|:c8722-8147": "NZ_ASMI01",
@@ -163,7 +163,7 @@ def test_groups_of_what_is_alike() -> None:
 
 @st.composite
 def grouped_records(draw: st.DrawFn, *, shared: bool) -> tuple[list[LabelledRecord], Int64]:
-    """Draw records in groups, each of one class, or of any where groups may be `shared`."""
+    """Draw records in groups, each of one class, or of any classes if `shared`."""
     names = draw(st.sampled_from([("other", "virus"), ("other", "virus_a", "virus_b", "virus_c")]))
     drawn = draw(
         st.lists(
@@ -253,7 +253,7 @@ def test_of_many_groups_each_class_gives_its_share() -> None:
 
 
 def test_groups_of_many_records_are_held_back_as_often_as_others() -> None:
-    """A group of many records has many digests, and must not come first for that."""
+    """A group of many records has many digests, but must not come first because of that."""
     records = [record(f"r{i}", "A" if i < 20 else "A" * 20) for i in range(40)]
     labels = np.array([0] * 20 + list(range(1, 21)))
     seeds = range(60)

@@ -1,4 +1,4 @@
-"""Labelled input: every way to give it, and all that can be wrong with it."""
+"""Labelled input: all its forms, and the errors in it."""
 
 import re
 from collections.abc import Callable
@@ -54,7 +54,7 @@ Write = Callable[[str, str], str]
 
 
 def held(labelled: Labelled) -> dict[str, str]:
-    """Return for each class the ids of its records."""
+    """Return the ids of the records of each class."""
     return {
         name: "".join(r.id for r in labelled.records if r.class_name == name)
         for name in labelled.classes

@@ -1,4 +1,4 @@
-"""Measures against counts of pairs and of false positives."""
+"""Measures compared to counts of pairs and of false positives."""
 
 import math
 from itertools import product

@@ -1,4 +1,4 @@
-"""The recipe on a very small network: it learns, it repeats, and `predict` takes its bundle."""
+"""The recipe with a very small network: it learns, is reproducible and gives a bundle."""
 
 import shutil
 import subprocess
@@ -39,7 +39,7 @@ QUICK = replace(TINY, pretrain_steps=1, train_steps=40, bases=6000, learning_rat
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let PyTorch compute in one thread: threads that wait for each other are slow here."""
+    """Let PyTorch compute in one thread; several threads are slower for small networks."""
     with one_thread_an_operation():
         yield
 
@@ -136,7 +136,7 @@ def learned(classes: list[ClassData]) -> FrameClassifier:
 
 
 def share_right(classifier: FrameClassifier, classes: list[ClassData]) -> float:
-    """Return how often a classifier is right on fragments of the training's records."""
+    """Return the accuracy of a classifier on fragments of the training records."""
     torch.manual_seed(3)
     fragments = Library(classes, CPU).cut(300, 200)
     with torch.inference_mode():
@@ -199,7 +199,7 @@ def add_dna_encoder(manifest: Json) -> None:
 
 UNFIT: dict[str, tuple[Callable[[Json], object], str]] = {
     "open frames": (lambda m: m.update(frames="open"), "frames open do not fit its encoders"),
-    "a DNA encoder beside": (add_dna_encoder, "frames all do not fit its encoders"),
+    "a DNA encoder as well": (add_dna_encoder, "frames all do not fit its encoders"),
     "a wider head": (set_in("protein_encoder", head_width=64), "width 32 does not fit heads of 64"),
     "a head left over": (set_in("protein_encoder", head_width=20), "does not fit heads of 20"),
     "an odd head": (set_in("protein_encoder", head_width=1), "width 32 does not fit heads of 1"),
@@ -212,9 +212,9 @@ UNFIT: dict[str, tuple[Callable[[Json], object], str]] = {
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_a_manifest_that_does_not_fit_is_refused_in_one_line(copy: Path, name: str) -> None:
-    edit, told = UNFIT[name]
+    edit, message = UNFIT[name]
     rewrite_manifest(copy, edit)
-    assert told in refusal(copy)
+    assert message in refusal(copy)
 
 
 def test_two_encoders_cannot_read_all_frames(tiny_bundle: Bundle, tmp_path: Path) -> None:

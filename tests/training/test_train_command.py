@@ -1,4 +1,4 @@
-"""`virnucpro train` as a user meets it: real processes, real files, the embedded encoders."""
+"""`virnucpro train` as users run it: real processes, real files, the embedded encoders."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Return the digest of each file that a training gives."""
+    """Return the digest of each file that a training writes."""
     names = ["training.json", "curves.csv", "curves.png", "records.fasta", "features/features.npy"]
     paths = [*(out / name for name in names), *sorted((out / "bundle").iterdir())]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
@@ -52,7 +52,7 @@ def digests(out: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["compact", "compact-pair"])
 def options(request: pytest.FixtureRequest) -> list[str]:
-    """Return the options of a training: on one network that reads all frames, on two encoders."""
+    """Return the options of a training with one network for all frames, or with two encoders."""
     return ["--encoders", request.param, "--device", "cpu", "--group", "record"]
 
 

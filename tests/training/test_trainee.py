@@ -1,4 +1,4 @@
-"""Fragments and the network in training, against strings and loops."""
+"""Fragments and the network in training, compared to strings and loops."""
 
 from pathlib import Path
 

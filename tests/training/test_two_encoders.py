@@ -52,12 +52,12 @@ def test_a_head_is_trained_on_them_and_predicts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoders", "told"),
+    ("encoders", "message"),
     [
         ("esmc-300m+small-esm2", "give a protein encoder and a DNA encoder"),
         ("esmc-300m+esmc-600m", "esmc-600m: is not here; type virnucpro models fetch esmc-600m"),
     ],
 )
-def test_encoders_that_are_no_pair(tmp_path: Path, encoders: str, told: str) -> None:
-    with pytest.raises(BundleError, match=told):
+def test_encoders_that_are_no_pair(tmp_path: Path, encoders: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
         virnucpro.train(tmp_path, tmp_path / "out", encoders=encoders, device="cpu")
