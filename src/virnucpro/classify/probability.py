@@ -39,7 +39,7 @@ def line_numbers(calibration: Calibration, chunks: Int64, bases: Int64) -> Int64
 
 
 def last_reached(firsts: Iterable[tuple[int, int]], chunks: Int64, bases: Int64) -> Int64:
-    """Return the last curve of which each record reaches the minima.
+    """Return for each record the last curve with minima that the record reaches.
 
     Args:
         firsts: minimum number and mean length of chunks of each curve, rising.
