@@ -263,12 +263,12 @@ def test_hostile_bytes_give_records_or_one_line(
     try:
         found = list(read_genbank(str(path)))
     except InputError as error:
-        text = str(error)
+        refusal = str(error)
         found = []
     else:
-        text = "hostile.gb: "
-    assert "hostile.gb: " in text
-    assert len(text.splitlines()) == 1
+        refusal = "hostile.gb: "
+    assert "hostile.gb: " in refusal
+    assert len(refusal.splitlines()) == 1
     assert all(0 <= e.start <= e.end <= len(r.sequence) for r in found for e in r.exons)
 
 
