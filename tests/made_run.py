@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from virnucpro.classify.segments import LEAST_CHUNKS
 from virnucpro.files import write_json
 from virnucpro.prediction.outputs.columns import TABLES_VERSION
-from virnucpro.prediction.outputs.regions import Region, bed_line, region_name
+from virnucpro.prediction.outputs.region_files import bed_line, region_name
+from virnucpro.prediction.outputs.regions import Region
 from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.runs.binding import Binding, Input
 from virnucpro.runs.devices import Budgets

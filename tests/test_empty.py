@@ -17,7 +17,7 @@ from virnucpro.prediction.outputs.columns import TABLES
 from virnucpro.prediction.outputs.paths import Outputs
 from virnucpro.runs.job import Silence
 
-NOTE = "the input has no records: tables have their headers alone"
+NOTE = "the input has no records: tables contain only their headers"
 
 
 def empty(folder: Path, name: str) -> Path:

@@ -16,9 +16,9 @@ from made_embeddings import METADATA, shape_of
 from virnucpro.embedding.formats.any_format import FORMATS, Part, write_embeddings
 from virnucpro.errors import RunError, SettingsError
 from virnucpro.files import remove_partial, write_once, write_whole
-from virnucpro.prediction.outputs.reads import TaggedReads
-from virnucpro.prediction.outputs.reads_bam import BamWriter
-from virnucpro.runs.partial_files import PartialFiles, append_rows
+from virnucpro.prediction.outputs.reads_bam import BamWriter, TaggedReads
+from virnucpro.prediction.outputs.tables import append_rows
+from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.fragments import PLAIN
 from virnucpro.system.directories import Lock, Watch, checked_out, own_directory
 

@@ -25,11 +25,6 @@ COMMANDS = (
 LAST = ("cli", "__main__")
 #: Names that several folders use for the same thing.
 SHARED_NAMES = {"__init__", "api", "job", "worker", "shard"}
-#: Files that still import another command's folder.
-LEFT_IMPORTS = {
-    "embedding/outputs.py": {"prediction"},
-    "prediction/outputs/schemas.py": {"embedding"},
-}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 
@@ -64,8 +59,7 @@ def test_every_folder_has_its_place() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
-    left = LEFT_IMPORTS.get(str(path.relative_to(PACKAGE)), set())
-    assert imported_folders(path) <= allowed(folder_of(path)) | left
+    assert imported_folders(path) <= allowed(folder_of(path))
 
 
 def test_no_two_files_have_the_same_name() -> None:

@@ -36,7 +36,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "virnucpro/bundles/compact/README.md",
         "virnucpro/bundles/compact/bundle.json",
         "virnucpro/bundles/compact/protein_encoder.safetensors",
-        "virnucpro/prediction/outputs/schemas/tables.json",
+        "virnucpro/cli/schemas/tables.json",
     } <= names
 
 

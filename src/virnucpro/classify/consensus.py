@@ -98,22 +98,33 @@ def frame_calls(scores_S2: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def score_chunks(chunk_of_frame: Int64, scores_S2: NDArray[np.float32], chunks: int) -> ChunkScores:
-    """Take the maxima over the frames of each chunk.
-
-    Virus when max P(virus) >= max P(other); but a single frame's tie is other.
+    """Take the maxima over the frames of each chunk, and call the chunks.
 
     Args:
-        chunk_of_frame: index of each frame's chunk.
+        chunk_of_frame: index of the chunk of each frame.
         scores_S2: P(other) and P(virus) of each frame.
-        chunks: how many chunks there are.
+        chunks: number of chunks.
     """
     frames = np.bincount(chunk_of_frame, minlength=chunks)
-    best = np.full((chunks, 2), -np.inf)
-    np.maximum.at(best, chunk_of_frame, scores_S2)
-    is_virus = (best[:, 1] > best[:, 0]) | ((best[:, 1] == best[:, 0]) & (frames > 1))
+    maxima_C2 = np.full((chunks, 2), -np.inf)
+    np.maximum.at(maxima_C2, chunk_of_frame, scores_S2)
+    maxima_C2[frames == 0] = np.nan
+    return call_chunks(frames, maxima_C2)
+
+
+def call_chunks(frames: Int64, maxima_C2: Float64) -> ChunkScores:
+    """Call chunks by their maxima.
+
+    A chunk is a virus if max P(virus) >= max P(other), but the tie of a single frame is other.
+
+    Args:
+        frames: number of open frames of each chunk.
+        maxima_C2: largest P(other) and P(virus) of each chunk, NaN if it has no open frame.
+    """
+    p_other, p_virus = maxima_C2.T
+    is_virus = (p_virus > p_other) | ((p_virus == p_other) & (frames > 1))
     call = np.where(frames == 0, UNSCORED, np.where(is_virus, VIRUS, OTHER))
-    best[frames == 0] = np.nan
-    return ChunkScores(frames, best[:, 0], best[:, 1], call.astype(np.uint8))
+    return ChunkScores(frames, p_other, p_virus, call.astype(np.uint8))
 
 
 def score_records(

@@ -26,5 +26,5 @@ def schema(
     """
     if name not in _FILES:
         raise typer.BadParameter(f"{name}: give one of {_NAMES}", param_hint="NAME")
-    folder = files("virnucpro.prediction.outputs") / "schemas"
+    folder = files("virnucpro.cli") / "schemas"
     say((folder / _FILES[name]).read_text(encoding="utf-8"), end="")

@@ -10,14 +10,19 @@ import numpy as np
 
 from virnucpro.embedding.formats.any_format import FORMATS, Part, Shape, write_embeddings
 from virnucpro.embedding.shard import EmbeddingShard
-from virnucpro.errors import RunError, shortened
-from virnucpro.prediction.outputs.merge import PROBLEMS_LISTED
-from virnucpro.prediction.outputs.names import NAMED, UInt64, hashes_of, not_unique, repeated
-from virnucpro.prediction.outputs.record_scores import lines
+from virnucpro.errors import RunError
 from virnucpro.runs.binding import Binding
 from virnucpro.runs.block_loop import Progress
 from virnucpro.runs.run import RunManifest
 from virnucpro.runs.shard_store import ShardStore
+from virnucpro.runs.shard_text import PROBLEMS_LISTED, lines_of
+from virnucpro.sequences.repeated_ids import (
+    UInt64,
+    id_hashes,
+    id_in_note,
+    repeated_hashes,
+    repeated_ids_note,
+)
 
 FORMAT = 1
 _NO_RECORDS = "the input has no records: no vector is written"
@@ -114,9 +119,9 @@ class EmbeddingCounts:
         self.records += len(rows_P)
         self.letters += int(letters_P.sum())
         self.vectors += int(rows_P.sum())
-        problems = lines(shard.problems)
+        problems = lines_of(shard.problems)
         self.embedded += problems.count("")
-        self.longest_id = max([self.longest_id, *map(len, lines(shard.ids))])
+        self.longest_id = max([self.longest_id, *map(len, lines_of(shard.ids))])
         listed = [problem for problem in problems if problem]
         self.problems += listed[: PROBLEMS_LISTED - len(self.problems)]
 
@@ -145,10 +150,10 @@ class EmbeddingFiles:
         counts, hashes = EmbeddingCounts(), []
         for shard in _shards(store, shards):
             counts.add(shard)
-            hashes.append(hashes_of(lines(shard.ids)))
-        again, further = repeated(hashes)
+            hashes.append(id_hashes(lines_of(shard.ids)))
+        again, further = repeated_hashes(hashes)
         if further:
-            counts.notes.append(not_unique(further, self._first_of(again, store, shards)))
+            counts.notes.append(repeated_ids_note(further, self._first_of(again, store, shards)))
         if not counts.records:
             counts.notes.append(_NO_RECORDS)
         shape = Shape(
@@ -166,10 +171,10 @@ class EmbeddingFiles:
     def _first_of(self, again: UInt64, store: ShardStore, shards: int) -> str:
         """Return the first id with one of the repeated hashes."""
         for shard in _shards(store, shards):
-            ids = lines(shard.ids)
-            places = np.flatnonzero(np.isin(hashes_of(ids), again))
+            ids = lines_of(shard.ids)
+            places = np.flatnonzero(np.isin(id_hashes(ids), again))
             if len(places):
-                return shortened(ids[places[0]], NAMED)
+                return id_in_note(ids[places[0]])
         raise RunError(f"{store.directory}: damaged since it was written; run again")
 
     def summary(
@@ -207,8 +212,8 @@ class EmbeddingFiles:
 
 def part_of(shard: EmbeddingShard) -> Part:
     """Return the records of a shard that have an embedding."""
-    has_one = [not problem for problem in lines(shard.problems)]
-    ids = [id_ for id_, is_there in zip(lines(shard.ids), has_one, strict=True) if is_there]
+    has_one = [not problem for problem in lines_of(shard.problems)]
+    ids = [id_ for id_, is_there in zip(lines_of(shard.ids), has_one, strict=True) if is_there]
     lengths_S, counts_S = shard.record_P2[has_one].T
     return Part(ids, lengths_S, counts_S, shard.values_RD)
 

@@ -6,6 +6,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from virnucpro.runs.shard_text import lines_array
 from virnucpro.sequences.blocks import Block
 from virnucpro.sequences.records import record_id
 
@@ -42,15 +43,11 @@ def make_embedding_shard(
     values_RD: NDArray[np.floating],
 ) -> EmbeddingShard:
     """Put the embeddings of the records of a block into a shard."""
-    ids = "\n".join(record_id(piece.header) for piece in block.pieces)
+    ids = [record_id(piece.header) for piece in block.pieces]
     lengths = [piece.length for piece in block.pieces]
     return EmbeddingShard(
-        _text(ids),
-        _text("\n".join(problems)),
+        lines_array(ids),
+        lines_array(problems),
         np.column_stack([lengths, rows]).astype(np.int64),
         values_RD,
     )
-
-
-def _text(content: str) -> NDArray[np.uint8]:
-    return np.frombuffer(content.encode(), dtype=np.uint8)

@@ -18,8 +18,9 @@ from virnucpro.errors import SettingsError
 from virnucpro.prediction.options import PredictOptions, Share, share_to_text
 from virnucpro.prediction.outputs.paths import Outputs, ReadFiles
 from virnucpro.prediction.outputs.probabilities import Calibrating
-from virnucpro.prediction.outputs.reads import TaggedReads
-from virnucpro.prediction.outputs.summary import PredictionFiles, Summary
+from virnucpro.prediction.outputs.product import PredictionFiles
+from virnucpro.prediction.outputs.reads_bam import TaggedReads
+from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.prediction.report.api import check_show, show
 from virnucpro.prediction.shard import encode_shard, unscored_shard
 from virnucpro.prediction.worker import Worker
@@ -107,14 +108,13 @@ def prediction_job(
     weights = f"{manifest.name} {manifest.version}"
     input_notes = found.repeat_notes() + ([] if options.interleaved else found.mate_notes())
     tagged = TaggedReads(tuple(sources), options.reading, weights) if options.bam else None
+    threshold, notes = manifest.thresholds.virus, (*chosen.notes, *input_notes)
+    product = PredictionFiles(outputs, threshold, chosen.calibrating, tagged, notes)
     return Job(
         command="predict",
         inputs=sources,
         task=_task(bundle, chosen, options),
-        product=PredictionFiles(
-            outputs, manifest.thresholds.virus, chosen.calibrating, tagged,
-            (*chosen.notes, *input_notes),
-        ),
+        product=product,
         weights=weights,
         weights_sha256=bundle.loaded.sha256,
         check=partial(_check, bundle.loaded, outputs),
@@ -122,7 +122,7 @@ def prediction_job(
         how=f"chunks of {chosen.chunk_length} bp, {chosen.frames} frames",
         notes=chosen.notes,
         input_notes=input_notes,
-        show=partial(show, outputs, bundle.loaded),
+        show=partial(show, outputs, bundle.loaded, product.findings),
     )  # fmt: skip
 
 

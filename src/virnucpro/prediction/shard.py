@@ -8,8 +8,9 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from virnucpro.classify import CALL_NAMES, ChunkScores, score_chunks, score_records
+from virnucpro.classify import CALL_NAMES, ChunkScores, call_chunks, score_chunks, score_records
 from virnucpro.classify.consensus import UNSCORED
+from virnucpro.runs.shard_text import lines_array, text_array
 from virnucpro.sequences import Chunks, Frames
 from virnucpro.sequences.blocks import Block, Piece, chunks_of
 from virnucpro.sequences.chunking import chunk_start
@@ -17,37 +18,48 @@ from virnucpro.sequences.nucleotides import base_counts
 
 
 class Shard(NamedTuple):
-    """Scores of a block. P pieces, C chunks, S open frames.
+    """Scores of a block with P pieces, C chunks and S open frames.
 
-    The letters of a piece are those that its chunks cover, without those that the next piece
-    repeats, so that the pieces of a record have all of its letters once.
+    The letters of a piece are those that its chunks cover, without the letters that the next piece
+    repeats: together, the pieces of a record have each of its letters once.
 
     Attributes:
-        ids: record ids, one a line.
-        problems: why a piece cannot be processed, one a line, empty where it can.
-        piece_P9: record number, length and chunks of the record or mate, first chunk and one past
-            the last chunk on it, mate (0 where the record is no pair), how many of its letters are
-            G or C and how many A, C, G or T, and letters kept, of each piece, int64.
-        chunk_C4: index of the piece, number on the record from 1, start and end on the record or
-            mate of each chunk, int64.
-        frame_S5: index of the chunk, frame, protein length, first codon and codons of each frame,
-            int32.
+        ids: record ids, one line each.
+        problems: why a piece cannot be processed, one line each; empty if it can.
+        piece_P9: int64, for each piece: number of the record from 0; length of the record or mate;
+            number of chunks of the record or mate; index of the first chunk of the piece; one past
+            the index of its last chunk; mate (0 if the record is not a pair); number of its letters
+            that are G or C; number that are A, C, G or T; number of letters that the shard keeps.
+        chunk_C4: int64, for each chunk: index of its piece; number on the record, from 1; start
+            and end on the record or mate.
+        maxima_C2: largest P(other) and P(virus) of each chunk, fp32; NaN if no frame is open.
+        frame_S5: int32, for each frame: index of its chunk, frame, protein length, first codon and
+            number of codons.
         scores_S2: P(other) and P(virus) of each open frame, fp32.
-        headers: whole headers of the pieces that letters are kept of, one a line; empty of others
-            and of those that do not begin their record or mate.
-        letters: of the pieces whose record is wanted, or may turn out to be, end to end.
-        qualities: of these letters; empty where none are kept.
+        headers: one line for each piece: the whole header if the shard keeps letters of the piece
+            and the piece begins its record or mate, otherwise empty.
+        letters: letters of the pieces whose record is wanted in a file of reads, or may be, end to
+            end.
+        qualities: qualities of these letters; empty if the inputs have none or none are wanted.
     """
 
     ids: NDArray[np.uint8]
     problems: NDArray[np.uint8]
     piece_P9: NDArray[np.int64]
     chunk_C4: NDArray[np.int64]
+    maxima_C2: NDArray[np.float32]
     frame_S5: NDArray[np.int32]
     scores_S2: NDArray[np.float32]
     headers: NDArray[np.uint8]
     letters: NDArray[np.uint8]
     qualities: NDArray[np.uint8]
+
+    @property
+    def begins(self) -> NDArray[np.bool_]:
+        """Whether each piece begins its record."""
+        _, _, _, first_chunk, _, mate, *_ = self.piece_P9.T
+        begins: NDArray[np.bool_] = (first_chunk == 0) & (mate != 2)
+        return begins
 
     @property
     def ends(self) -> NDArray[np.bool_]:
@@ -58,18 +70,17 @@ class Shard(NamedTuple):
 
     def chunk_scores(self) -> ChunkScores:
         """Return scores and calls of the shard's chunks."""
-        return score_chunks(
-            self.frame_S5[:, 0].astype(np.int64), self.scores_S2, len(self.chunk_C4)
-        )
+        frames = np.bincount(self.frame_S5[:, 0], minlength=len(self.chunk_C4))
+        return call_chunks(frames, self.maxima_C2.astype(np.float64))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Which records shards keep the letters of; where a record goes on, they always do.
+    """The records whose letters shards keep; those of records that go on are always kept.
 
     Attributes:
-        calls: of these records.
-        threshold: a record is virus above this p_virus.
+        calls: calls of these records.
+        threshold: a record is a virus if its p_virus is above this.
     """
 
     calls: tuple[str, ...]
@@ -84,7 +95,7 @@ def make_shard(
     chunk_length: int,
     kept: Kept,
 ) -> Shard:
-    """Put a block's scores, and the letters of the records that are kept, into a shard."""
+    """Put the scores of a block, and the letters of the records that are kept, into a shard."""
     chunk_scores = score_chunks(frames.chunk, scores_S2, len(chunks.record))
     _, record_P = np.unique([piece.record for piece in block.pieces], return_inverse=True)
     records = int(record_P[-1]) + 1
@@ -94,40 +105,47 @@ def make_shard(
     frame_S5 = np.column_stack(
         [frames.chunk, frames.frame.astype(np.int64), lengths, frames.first_codon, frames.codons]
     ).astype(np.int32)
+    maxima_C2 = np.column_stack([chunk_scores.p_other, chunk_scores.p_virus]).astype(np.float32)
     is_kept = [call in kept.calls for call in calls]
-    chunk_C4 = np.column_stack(chunks)
-    return _shard(block.pieces, "", chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
+    scored = (np.column_stack(chunks), maxima_C2, frame_S5, scores_S2)
+    return _shard(block.pieces, "", scored, is_kept, chunk_length)
 
 
 def unscored_shard(block: Block, chunk_length: int, problem: str, calls: tuple[str, ...]) -> Shard:
-    """Return a shard that says of each record of a block why it was not scored.
+    """Return a shard that says for each record of a block why it was not scored.
 
-    Its chunks are listed without a score, so that tables have a line for every chunk.
+    It lists the chunks without a score, so that tables have a line for every chunk.
 
     Args:
         block: the records.
         chunk_length: bases of a chunk.
-        problem: of all of them.
-        calls: of the records that letters are kept of.
+        problem: the reason, the same for all of them.
+        calls: calls of the records whose letters shards keep.
     """
     chunk_C4 = np.column_stack(chunks_of(block.pieces, chunk_length))
-    frame_S5 = np.empty((0, 5), np.int32)
+    maxima_C2 = np.full((len(chunk_C4), 2), np.nan, np.float32)
+    scored = (chunk_C4, maxima_C2, np.empty((0, 5), np.int32), np.empty((0, 2), np.float32))
     is_kept = [CALL_NAMES[UNSCORED] in calls] * len(block.pieces)
-    scores_S2 = np.empty((0, 2), np.float32)
-    return _shard(block.pieces, problem, chunk_C4, frame_S5, scores_S2, is_kept, chunk_length)
+    return _shard(block.pieces, problem, scored, is_kept, chunk_length)
 
 
 def _shard(
     pieces: list[Piece],
     problem: str,
-    chunk_C4: NDArray[np.int64],
-    frame_S5: NDArray[np.int32],
-    scores_S2: NDArray[np.float32],
+    scored: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]],
     is_kept: list[bool],
     chunk_length: int,
 ) -> Shard:
-    """Put the parts together; `problem` is that of pieces without one of their own."""
-    own = [_own(piece, chunk_length) for piece in pieces]
+    """Put the parts of a shard together.
+
+    Args:
+        pieces: the pieces of the block.
+        problem: the problem of pieces without one of their own.
+        scored: `chunk_C4`, `maxima_C2`, `frame_S5` and `scores_S2`.
+        is_kept: whether the letters of each piece are wanted.
+        chunk_length: bases of a chunk.
+    """
+    own = [_own_letters(piece, chunk_length) for piece in pieces]
     letters = [
         piece.sequence[part].encode("latin-1") for piece, part in zip(pieces, own, strict=True)
     ]
@@ -139,15 +157,13 @@ def _shard(
     piece_P6 = [(p.record, p.length, p.chunks, p.first_chunk, p.last_chunk, p.mate) for p in pieces]
     sizes = [len(text) * keep for text, keep in zip(letters, chosen, strict=True)]
     return Shard(
-        _text("\n".join(p.id for p in pieces).encode()),
-        _text("\n".join(p.problem or problem for p in pieces).encode()),
+        lines_array(p.id for p in pieces),
+        lines_array(p.problem or problem for p in pieces),
         np.column_stack([np.array(piece_P6, dtype=np.int64), base_counts(letters), sizes]),
-        chunk_C4,
-        frame_S5,
-        scores_S2,
-        _text("\n".join(head * keep for head, keep in zip(headers, chosen, strict=True)).encode()),
-        _text(b"".join(compress(letters, chosen))),
-        _text(b"".join(compress(qualities, chosen))),
+        *scored,
+        lines_array(head * keep for head, keep in zip(headers, chosen, strict=True)),
+        text_array(b"".join(compress(letters, chosen))),
+        text_array(b"".join(compress(qualities, chosen))),
     )
 
 
@@ -157,16 +173,12 @@ def encode_shard(shard: Shard) -> bytes:
 
 
 def decode_shard(content: bytes) -> Shard:
-    """Return what `encode_shard` was given."""
+    """Return the shard that `encode_shard` encoded."""
     return Shard(**safetensors.numpy.load(content))
 
 
-def _own(piece: Piece, chunk_length: int) -> slice:
-    """Return which of the piece's letters the record's next piece does not repeat."""
+def _own_letters(piece: Piece, chunk_length: int) -> slice:
+    """Return the part of the piece's letters that the record's next piece does not repeat."""
     if piece.last_chunk == piece.chunks:
         return slice(None)
     return slice(chunk_start(piece.last_chunk, piece.length, chunk_length) - piece.offset)
-
-
-def _text(content: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(content, dtype=np.uint8)

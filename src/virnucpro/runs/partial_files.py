@@ -1,14 +1,11 @@
 """Files that appear in the output directory only once all of them are complete."""
 
 import gzip
-import io
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
-
-import polars as pl
 
 from virnucpro.files import naming, open_nameless, open_new, partial_path, sync
 
@@ -67,19 +64,3 @@ class PartialFiles:
                 partial.replace(path)
         for directory in {path.parent for path in self._partial}:
             sync(directory)
-
-
-def append_rows(file: BinaryIO, rows: pl.DataFrame) -> None:
-    """Append rows to a table file.
-
-    The rows pass through memory, because the errors of Polars do not name the file.
-
-    Args:
-        file: open file of the table.
-        rows: rows to append; numbers get 6 decimals, missing values stay empty.
-    """
-    content = io.BytesIO()
-    rows.write_csv(
-        content, separator="\t", include_header=False, float_precision=6, quote_style="never"
-    )
-    file.write(content.getbuffer())

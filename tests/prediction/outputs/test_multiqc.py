@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from made_shards import Chunk, Frame, Piece, merge
-from virnucpro.prediction.outputs.multiqc import multiqc_files
+from virnucpro.prediction.outputs.multiqc import bar_graph, general_stats
 from virnucpro.prediction.outputs.paths import Outputs
 
 
@@ -43,10 +43,9 @@ def test_a_run_is_a_sample_by_the_name_of_its_directory(
 
 
 def test_runs_differ_in_their_data_only() -> None:
-    one = multiqc_files("one", {"virus": 1, "other": 2, "unscored": 3})
-    two = multiqc_files("two", {"virus": 0, "other": 0, "unscored": 0})
-    for name in one:
-        a, b = json.loads(one[name]), json.loads(two[name])
+    for content in (general_stats, bar_graph):
+        a = content("one", {"virus": 1, "other": 2, "unscored": 3})
+        b = content("two", {"virus": 0, "other": 0, "unscored": 0})
         assert a.pop("data").keys() == {"one"}
         assert b.pop("data").keys() == {"two"}
         assert a == b

@@ -6,7 +6,7 @@ import pytest
 
 from made_shards import LEGACY_CHUNKS, LEGACY_FRAMES, Chunk, Frame, Piece, merge
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.report.aggregate import aggregate
+from virnucpro.prediction.report.finished_runs import read_findings
 
 
 def contig(number: int, name: str, p_virus: float, header: str = "") -> Piece:
@@ -55,7 +55,8 @@ def test_records_of_one_id_are_told_apart_by_name(tmp_path: Path, shards: str) -
         assert len(chunks) == 6 * 30, "a chunk's id is that of no other"
     records = first_cells(tmp_path / "records.tsv")
     assert records == ["record", "a", "same", "b", "whole"], "tables keep ids as they are"
-    scores = {r.record: {p.p_virus for p in r.track} for r in aggregate(Outputs(tmp_path)).regions}
+    found = read_findings(Outputs(tmp_path))
+    scores = {r.record: {p.p_virus for p in r.track} for r in found.regions}
     assert scores == {"a": {0.1, 0.9}, "same": {0.2, 0.9}, "b": {0.1, 0.9}}
 
 
@@ -79,7 +80,7 @@ def test_notes_problems_and_pages_show_long_ids_without_their_middle(tmp_path: P
     lost = Piece(2, name, 0, [], "", problem=f"reads.fa: record 3 ({name}): has no bases")
     counts = merge([[contig(0, name, 0.1), contig(1, name, 0.9), lost]], Outputs(tmp_path))
     texts = [*counts.notes, *counts.problems]
-    found = aggregate(Outputs(tmp_path))
+    found = read_findings(Outputs(tmp_path))
     texts += [viral.record for viral in found.viral]
     texts += [region.record for region in found.regions]
     assert len(texts) == 4
@@ -95,4 +96,4 @@ def test_ids_that_begin_a_comment_in_bed_are_escaped_there(tmp_path: Path, name:
     assert first_cells(tmp_path / "regions.bed") == [escaped]
     assert first_cells(tmp_path / "scores.bedgraph") == [escaped]
     assert first_cells(tmp_path / "records.tsv") == ["record", name]
-    assert aggregate(Outputs(tmp_path)).regions[0].record == name
+    assert read_findings(Outputs(tmp_path)).regions[0].record == name

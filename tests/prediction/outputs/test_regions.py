@@ -12,7 +12,8 @@ from made_shards import REGIONS, Chunk, Frame, Piece, merge
 from virnucpro.bundles.manifest import Calibration, CalibrationLine
 from virnucpro.classify import ChunkScores
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.outputs.regions import bed_line, gff3_line, gff3_name, regions_of
+from virnucpro.prediction.outputs.region_files import bed_line, gff3_line, gff3_name
+from virnucpro.prediction.outputs.regions import regions_of
 
 #: Letters that a name may hold in GFF3 as they are.
 PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|")

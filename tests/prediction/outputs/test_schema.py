@@ -13,9 +13,10 @@ import pytest
 from made_shards import Chunk, Frame, Piece, merge
 from processes import EXAMPLES, ROOT, run
 from virnucpro.cli import schema as command
+from virnucpro.cli.schema_files import SCHEMAS, documents
 from virnucpro.prediction.outputs.columns import TABLES, TABLES_VERSION, Column
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.outputs.schemas import SCHEMAS, documents
+from virnucpro.prediction.outputs.scored_shards import ScoredShard
 from virnucpro.sequences.records import printable_id
 
 OUTPUTS = (ROOT / "docs" / "outputs.md").read_text()
@@ -44,9 +45,7 @@ def of_embed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_committed_schemas_are_what_the_code_says() -> None:
     committed = {path.name: path.read_bytes() for path in SCHEMAS.iterdir()}
-    assert committed == documents(), (
-        "python -m virnucpro.prediction.outputs.schemas writes them anew"
-    )
+    assert committed == documents(), "python -m virnucpro.cli.schema_files writes them again"
 
 
 def test_the_command_prints_each_of_them() -> None:
@@ -87,12 +86,16 @@ def assert_fits(column: Column, texts: pl.Series) -> None:
         assert column.type == "number" or numbers.is_between(0, 1).all()
 
 
+def _values(part: ScoredShard) -> pl.Series:
+    return part.records.ids
+
+
 def test_values_that_do_not_fit_are_found() -> None:
     for column, text in (
-        (Column("a", "count", ""), "1.5"),
-        (Column("a", "share", ""), "1.000001"),
-        (Column("a", "text", ""), None),
-        (Column("a", "text", "", words=("virus",)), "Virus"),
+        (Column("a", "count", "", _values), "1.5"),
+        (Column("a", "share", "", _values), "1.000001"),
+        (Column("a", "text", "", _values), None),
+        (Column("a", "text", "", _values, words=("virus",)), "Virus"),
     ):
         with pytest.raises((AssertionError, pl.exceptions.InvalidOperationError)):
             assert_fits(column, pl.Series([text], dtype=pl.String))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_shards import Chunk, Frame, Piece, merge, shard_of
+from made_shards import Chunk, Frame, Piece, merge, scored
 from virnucpro.prediction.outputs.paths import Outputs
 from virnucpro.prediction.outputs.tracks import ScoreTrack
 from virnucpro.sequences import chunk_records
@@ -21,9 +21,8 @@ def lines_of(shards: list[list[Piece]]) -> list[Line]:
     """Return the lines of the track of some shards."""
     file = io.BytesIO()
     track = ScoreTrack(file)
-    for pieces in shards:
-        shard = shard_of(pieces)
-        track.add(shard, shard.chunk_scores(), [piece.id for piece in pieces])
+    for part in scored(shards):
+        track.add(part)
     track.finish()
     rows = [line.split("\t") for line in file.getvalue().decode().splitlines()]
     return [(record, int(start), int(end), float(score)) for record, start, end, score in rows]

@@ -18,8 +18,8 @@ from made_run import write_regions
 from prediction.report.conftest import RunOf
 from processes import EXAMPLES, run
 from virnucpro.errors import RunError, SettingsError
+from virnucpro.prediction.report.explanations import share
 from virnucpro.prediction.report.page import _json
-from virnucpro.prediction.report.words import share
 
 
 def test_predict_announces_and_draws_it_unless_told_not_to(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def _of_embed(out: Path) -> None:
 REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no run": (lambda out: (out / "run.json").unlink(), "holds no run of virnucpro"),
     "damaged": (lambda out: (out / "run.json").write_text("{"), "run.json: cannot be read"),
-    "unfinished": (_unfinished, "is not finished; the command that made it continues it"),
-    "embed": (_of_embed, "a run of virnucpro embed, of which there is no report"),
+    "unfinished": (_unfinished, "is not finished; rerun the command that made it to continue"),
+    "embed": (_of_embed, "a run of virnucpro embed, which has no report"),
     "summary": (lambda out: (out / "summary.json").write_text("{}"), "summary.json: cannot be"),
     "tables": (lambda out: (out / "chunks.tsv").unlink(), "chunks.tsv: cannot be read"),
 }

@@ -13,7 +13,7 @@ import pytest
 
 from processes import EXAMPLES, Forked, assert_same_files, contents, run, start
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.report.aggregate import aggregate
+from virnucpro.prediction.report.finished_runs import read_findings
 
 ROUNDS = int(os.environ.get("VIRNUCPRO_KILL_ROUNDS", "2"))
 OPTIONS = ["--block-chunks", "4", "--device", "cpu,cpu"]
@@ -165,7 +165,7 @@ def test_a_block_that_kills_its_workers_is_set_aside_and_all_else_is_told_of_the
         row[1:4] for row in chunks if row[0] == "after"
     ]
     assert {row[7] for row in chunks if row[0] == "deadly"} == {"unscored"}
-    drawn = {viral.record: viral for viral in aggregate(Outputs(out)).viral}
+    drawn = {viral.record: viral for viral in read_findings(Outputs(out)).viral}
     scores = [float(row[6]) for row in chunks if row[0] == "after"]
     assert [point.p_virus for point in drawn["after"].track] == pytest.approx(scores, abs=6e-4)
 

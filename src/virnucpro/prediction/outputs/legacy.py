@@ -1,25 +1,26 @@
-"""The original VirNucPro's two files, to the letter (docs/outputs.md).
+"""The two files of the original VirNucPro, exactly as it writes them (docs/outputs.md).
 
-Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` are columns that a
-later peer added and that contig roll-ups downstream read.
+Scores are printed as numpy prints a float32. `max_score_0` and `max_score_1` are columns that
+viral-ngs added and that its roll-up of contigs reads.
 """
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from virnucpro.classify import ChunkScores, frame_calls
+from virnucpro.classify import frame_calls
 from virnucpro.classify.consensus import UNSCORED, VIRUS
+from virnucpro.prediction.outputs.columns import words_of
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.outputs.tables import names
-from virnucpro.prediction.shard import Shard
-from virnucpro.runs.partial_files import PartialFiles, append_rows
+from virnucpro.prediction.outputs.scored_shards import ScoredShard
+from virnucpro.prediction.outputs.tables import append_rows
+from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences import FRAME_NAMES
 
 FRAME_HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 CHUNK_HEADER = "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1\n"
 _LEGACY_CALLS = ("others", "virus")
-#: What follows a chunk's id: its frame; nothing where the six were read as one.
+#: What follows the id of a chunk: the frame, or nothing if the six were scored together.
 _FRAME_ENDS = (*FRAME_NAMES, "")
 
 
@@ -27,19 +28,19 @@ def _printed(values: NDArray[np.floating]) -> pl.Series:
     return pl.Series(values.astype(np.float32).astype(str).tolist(), dtype=pl.String)
 
 
-def _chunk_ids(shard: Shard, records: list[str], chunk: NDArray[np.integer]) -> pl.Series:
-    piece, number = shard.chunk_C4[chunk, 0], shard.chunk_C4[chunk, 1]
-    ids = pl.Series(records, dtype=pl.String).gather(piece)
+def _chunk_ids(part: ScoredShard, chunk: NDArray[np.integer]) -> pl.Series:
+    piece, number, _, _ = part.shard.chunk_C4[chunk].T
+    ids = pl.Series(part.names, dtype=pl.String).gather(piece)
     columns = pl.DataFrame({"id": ids, "number": number})
     return columns.select(pl.format("{}_chunk_{}", "id", "number")).to_series()
 
 
 class LegacyFiles:
-    """Writes both files.
+    """A sink that writes both files.
 
     Args:
-        files: where they are opened.
-        outputs: where they lie.
+        files: opens the files.
+        outputs: paths of the files.
     """
 
     def __init__(self, files: PartialFiles, outputs: Outputs) -> None:
@@ -48,13 +49,14 @@ class LegacyFiles:
         self._frames.write(FRAME_HEADER.encode())
         self._unsorted = files.scratch(outputs.path("legacy_chunks"))
 
-    def add(self, shard: Shard, scores: ChunkScores, records: list[str]) -> None:
-        """Append a shard; `records` are the names of its pieces, which differ where records do."""
+    def add(self, part: ScoredShard) -> None:
+        """Append the rows of a shard."""
+        shard, scores = part.shard, part.chunk_scores
         frame = shard.frame_S5[:, 1].astype(np.uint8)
-        chunk_ids = _chunk_ids(shard, records, shard.frame_S5[:, 0])
+        chunk_ids = _chunk_ids(part, shard.frame_S5[:, 0])
         frame_table = {
-            "Sequence_ID": chunk_ids + names(frame, _FRAME_ENDS),
-            "Prediction": names(frame_calls(shard.scores_S2), _LEGACY_CALLS),
+            "Sequence_ID": chunk_ids + words_of(frame, _FRAME_ENDS),
+            "Prediction": words_of(frame_calls(shard.scores_S2), _LEGACY_CALLS),
             "score1": _printed(shard.scores_S2[:, 0]),
             "score2": _printed(shard.scores_S2[:, 1]),
         }
@@ -62,15 +64,15 @@ class LegacyFiles:
         scored = np.flatnonzero(scores.call != UNSCORED)
         is_virus = (scores.call[scored] == VIRUS).astype(np.uint8)
         chunk_table = {
-            "Modified_ID": _chunk_ids(shard, records, scored),
-            "Is_Virus": names(is_virus, ("False", "True")),
+            "Modified_ID": _chunk_ids(part, scored),
+            "Is_Virus": words_of(is_virus, ("False", "True")),
             "max_score_0": _printed(scores.p_other[scored]),
             "max_score_1": _printed(scores.p_virus[scored]),
         }
         append_rows(self._unsorted, pl.DataFrame(chunk_table))
 
     def finish(self) -> None:
-        """Sort the chunks by id, as text, and write them."""
+        """Write the chunks, sorted by id as text."""
         self._chunks.write(CHUNK_HEADER.encode())
         if not self._unsorted.tell():
             return

@@ -1,15 +1,11 @@
-"""methods.txt: what a run did, in words for a paper."""
-
-from typing import TYPE_CHECKING
+"""methods.txt: what a run did, as a paragraph for a paper."""
 
 from virnucpro.errors import printable
 from virnucpro.prediction.options import share_of_text
+from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.runs.run import RunManifest
 
-if TYPE_CHECKING:
-    from virnucpro.prediction.outputs.summary import Summary
-
-#: How frames are drawn -> what that says of the six.
+#: Rule for frames -> clause about the six translations of a chunk.
 _FRAMES = {
     "open": "each of whose six translations without a stop codon was scored",
     "segments": "of each of whose six translations the longest stretch without a stop codon was "
@@ -19,12 +15,12 @@ _FRAMES = {
 }
 
 
-def methods(manifest: RunManifest, summary: "Summary") -> str:
-    """Return one plain paragraph, without a line break.
+def methods(manifest: RunManifest, summary: Summary) -> str:
+    """Return one paragraph without line breaks.
 
     Args:
-        manifest: of a run of `predict`.
-        summary: of the same run.
+        manifest: manifest of a run of `predict`.
+        summary: summary of the same run.
     """
     bound = manifest.binding
     settings = bound.settings
@@ -38,8 +34,8 @@ def methods(manifest: RunManifest, summary: "Summary") -> str:
     )
 
 
-def _rule(manifest: RunManifest, summary: "Summary") -> str:
-    """Say what a record had to have to be called a virus."""
+def _rule(manifest: RunManifest, summary: Summary) -> str:
+    """Return the rule by which records were called viral."""
     max_fdr = share_of_text(manifest.binding.settings["max_fdr"])
     if max_fdr is None:
         what = "probability" if summary.calibrated else "score"
@@ -60,7 +56,7 @@ def _rule(manifest: RunManifest, summary: "Summary") -> str:
     )
 
 
-def _counts(summary: "Summary") -> str:
+def _counts(summary: Summary) -> str:
     calls = summary.calls
     reasons = ", ".join(f"{count:,} {why}" for why, count in summary.unscored.items() if count)
     return (

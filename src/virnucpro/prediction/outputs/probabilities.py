@@ -1,8 +1,8 @@
-"""What the scores of a whole run mean: probabilities, and the share of false viruses above each.
+"""What the scores of a whole run mean: probabilities and false discovery rates.
 
-p_virus is printed with 6 decimals and a calibration has a few lines, so that a run of any size has
-a limited number of different *kinds* of records: line and p_virus in millionths, as one number.
-How often each kind occurs is all that is held.
+p_virus is printed with 6 decimals and a calibration has a few lines, so a run of any size has a
+limited number of different *kinds* of records. A kind is a calibration line and a p_virus in
+millionths, combined into one number. Only the number of records of each kind is held in memory.
 """
 
 import math
@@ -21,13 +21,10 @@ from virnucpro.classify.probability import (
     line_numbers,
     probabilities,
 )
-from virnucpro.prediction.outputs.record_scores import RecordAssembler, lines
-from virnucpro.prediction.shard import decode_shard
-from virnucpro.runs.shard_store import ShardStore
 
 _DECIMALS = 6
 _MILLION = 10**_DECIMALS
-#: Different p_virus, from 0.000000 to 1.000000.
+#: Number of different p_virus, from 0.000000 to 1.000000.
 _SCORES = _MILLION + 1
 
 
@@ -36,9 +33,10 @@ class Calibrating:
     """How the scores of a run become probabilities.
 
     Attributes:
-        calibration: of the bundle.
+        calibration: calibration of the bundle.
         prevalence: share of viruses among the scored records; None to estimate it.
-        max_fdr: a record is virus up to this false discovery rate; None to go by probability.
+        max_fdr: records are called virus up to this false discovery rate; None to call them by
+            probability.
     """
 
     calibration: Calibration
@@ -50,15 +48,15 @@ class Probabilities(NamedTuple):
     """What the scores of a run mean.
 
     Attributes:
-        calibration: of the bundle.
-        prevalence: share of viruses that the probabilities are for.
-        is_estimated: whether it was estimated from the run.
-        expected: viruses among the scored records, the sum of their probabilities.
-        thresholds: for each line, the p_virus above which a record is virus.
-        kinds: of records that there are, rising.
+        calibration: calibration of the bundle.
+        prevalence: share of viruses that the probabilities assume.
+        is_estimated: whether the prevalence was estimated from the run.
+        expected: expected number of viruses, the sum of the probabilities.
+        thresholds: for each calibration line, the p_virus above which a record is a virus.
+        kinds: the kinds that occur in the run, sorted.
         probability: P(virus) of each kind.
-        fdr: expected share of false viruses among the records of each kind and all with a higher
-            probability, with 6 decimals.
+        fdr: false discovery rate of each kind with 6 decimals: the expected share of false viruses
+            among its records and all records with a higher probability.
     """
 
     calibration: Calibration
@@ -72,12 +70,12 @@ class Probabilities(NamedTuple):
 
     @classmethod
     def of(cls, records: Int64, wanted: Calibrating, threshold: float) -> "Probabilities":
-        """Turn the number of records of each kind into what their scores mean.
+        """Work out what the scores of a run mean.
 
         Args:
-            records: how many there are of each kind.
+            records: number of records of each kind.
             wanted: how scores become probabilities.
-            threshold: the probability above which a record is virus, where no `max_fdr` says it.
+            threshold: without a `max_fdr`, the probability above which a record is a virus.
         """
         calibration, prevalence = wanted.calibration, wanted.prevalence
         kinds = np.flatnonzero(records)
@@ -106,9 +104,9 @@ class Probabilities(NamedTuple):
         """Return probability and false discovery rate of records; NaN where p_virus is.
 
         Args:
-            p_virus: of each record.
-            chunks: scored chunks of each record.
-            bases: of a chunk of each record, the mean.
+            p_virus: score of each record.
+            chunks: number of scored chunks of each record.
+            bases: mean bases of a chunk of each record.
         """
         scored = np.flatnonzero(~np.isnan(p_virus))
         kinds = _kinds(self.calibration, p_virus[scored], chunks[scored], bases[scored])
@@ -118,23 +116,26 @@ class Probabilities(NamedTuple):
         return columns[0], columns[1]
 
     def threshold_of(self, chunks: Int64, bases: Int64) -> Float64:
-        """Return the p_virus above which records are virus; arguments are as of `columns`."""
+        """Return the p_virus above which records are viruses; arguments as for `columns`."""
         return self.thresholds[line_numbers(self.calibration, chunks, bases)]
 
 
-def count_kinds(store: ShardStore, shards: int, calibration: Calibration) -> Int64:
-    """Return how many records of each kind there are, reading the first `shards` shards."""
-    assembler = RecordAssembler(lambda *_: math.inf)  # no calls are asked for
-    records = np.zeros(len(calibration.lines) * _SCORES, np.int64)
-    for index in range(shards):
-        shard = decode_shard(store.load(index))
-        finished = assembler.add(shard, shard.chunk_scores(), lines(shard.ids))
-        p_virus = finished.scores.p_virus
+class KindCounts:
+    """Counts the records of each kind.
+
+    Args:
+        calibration: calibration of the bundle.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self.records = np.zeros(len(calibration.lines) * _SCORES, np.int64)
+
+    def add(self, p_virus: Float64, chunks: Int64, bases: Int64) -> None:
+        """Count records; arguments as for `Probabilities.columns`."""
         scored = ~np.isnan(p_virus)
-        chunks, bases = finished.scored_chunks[scored], finished.chunk_bases[scored]
-        kinds = _kinds(calibration, p_virus[scored], chunks, bases)
-        np.add.at(records, kinds, 1)
-    return records
+        kinds = _kinds(self._calibration, p_virus[scored], chunks[scored], bases[scored])
+        np.add.at(self.records, kinds, 1)
 
 
 def _kinds(calibration: Calibration, p_virus: Float64, chunks: Int64, bases: Int64) -> Int64:

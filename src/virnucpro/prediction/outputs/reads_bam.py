@@ -1,11 +1,12 @@
 """reads.bam: every read of the input, with the call of its record in tags.
 
-The input is read a second time, in step with the records of the run, so that whatever BAM says of
-a read is kept.
+The input is read a second time, in step with the records of the run, to keep everything that a BAM
+file says about a read.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import BinaryIO
 
@@ -14,31 +15,47 @@ import pysam
 from virnucpro.classify import CALL_NAMES, TIER_NAMES
 from virnucpro.classify.consensus import UNSCORED
 from virnucpro.errors import InputError, printable
-from virnucpro.prediction.outputs.reads import TaggedReads
-from virnucpro.prediction.outputs.record_scores import FinishedRecords
+from virnucpro.prediction.outputs.paths import Outputs
+from virnucpro.prediction.outputs.scored_shards import ScoredShard
+from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.sequences.bam import is_extra, mate_number, name_of, set_qualities
-from virnucpro.sequences.fragments import FragmentReader, Mate, paths_of
+from virnucpro.sequences.fragments import FragmentReader, Mate, ReadOptions, Source, paths_of
 from virnucpro.sequences.mates import pair_name
 from virnucpro.sequences.reader import SequenceFile
 
-#: The tags of the record's call, score and tier: small letters are free for anyone's use.
+#: Tags for call, score and tier of the record; lower-case tags are reserved for local use.
 CALL, SCORE, TIER = "vc", "vp", "vt"
-#: Flags of an unaligned read that is no mate, mate 1, mate 2.
+#: Flags of an unaligned read: not a mate, mate 1, mate 2.
 _FLAGS = (0x4, 0x4D, 0x8D)
-#: Bytes that are written to learn why others were not.
+#: Bytes to write after a failure, so that the system gives the reason.
 _PROBE = 1 << 16
 _NEW_HEADER = "@HD\tVN:1.6\tSO:unsorted\tGO:query"
 
-#: A record's id and its lines, further alignments among them included.
+#: Id of a record and its lines, including secondary and supplementary alignments.
 _Lines = tuple[str, list[pysam.AlignedSegment]]
 
 
+@dataclass(frozen=True)
+class TaggedReads:
+    """What `reads.bam` is made from.
+
+    Attributes:
+        sources: the inputs of the run: one BAM file, or files of other formats.
+        options: how they are read.
+        weights: name and version of the weights, for the header.
+    """
+
+    sources: tuple[Source, ...]
+    options: ReadOptions
+    weights: str
+
+
 class BamWriter:
-    """Writes `reads.bam`.
+    """A sink that writes `reads.bam`.
 
     Args:
-        file: where to; must have a file descriptor.
-        wanted: what it is made of.
+        file: the file; it must have a file descriptor.
+        wanted: what the file is made from.
     """
 
     def __init__(self, file: BinaryIO, wanted: TaggedReads) -> None:
@@ -52,9 +69,9 @@ class BamWriter:
         self._out = self._open.enter_context(pysam.AlignmentFile(file, "wb", header=header))
         self._records = _kept(first) if is_bam else _made(wanted, header)
 
-    def add(self, finished: FinishedRecords) -> None:
-        """Write the reads of the records that come next in the input."""
-        scores = finished.scores
+    def add(self, part: ScoredShard) -> None:
+        """Write the reads of the records that end in a shard, which come next in the input."""
+        finished, scores = part.records, part.records.scores
         tiers = [TIER_NAMES[tier] for tier in scores.tier.tolist()]
         columns = (finished.ids.to_list(), finished.calls, scores.p_virus.tolist(), tiers)
         for name, call, p_virus, tier in zip(*columns, strict=True):
@@ -75,7 +92,7 @@ class BamWriter:
 
     @contextmanager
     def _saying_why(self) -> Iterator[None]:
-        """Let the system say why htslib cannot write, which keeps that for itself."""
+        """Let the system give the reason for a failed write, which htslib does not pass on."""
         try:
             yield
         except OSError:
@@ -84,12 +101,12 @@ class BamWriter:
             raise
 
     def abandon(self) -> None:
-        """Let go of the file, whether it is whole or not."""
+        """Close the file, complete or not."""
         with suppress(OSError):
             self._open.close()
 
     def finish(self) -> None:
-        """Write what follows the last record, and close the file."""
+        """Write the lines after the last record, and close the file."""
         for name, alignments in self._records:
             if name:
                 raise self._changed()
@@ -100,11 +117,18 @@ class BamWriter:
 
     def _changed(self) -> InputError:
         paths = ", ".join(paths_of(self._sources))
-        return InputError(f"{paths}: changed while the run went on; give a new output directory")
+        return InputError(f"{paths}: changed during the run; give a new output directory")
+
+
+def bam_writer(files: PartialFiles, outputs: Outputs, wanted: TaggedReads) -> BamWriter:
+    """Return the sink of a run; whatever happens, it is closed before the other files."""
+    writer = BamWriter(files.open(outputs.path("bam")), wanted)
+    files.at_end(writer.abandon)
+    return writer
 
 
 def _with_program(header: str, weights: str) -> str:
-    """Return a header with a line that says what wrote the file."""
+    """Return a header with a line for the program that wrote the file."""
     lines = [line for line in header.split("\n") if line]
     programs = [line.split("\t") for line in lines if line.startswith("@PG\t")]
     names = [part[3:] for fields in programs for part in fields if part.startswith("ID:")]
@@ -119,7 +143,7 @@ def _with_program(header: str, weights: str) -> str:
 
 
 def _kept(file: SequenceFile) -> Iterator[_Lines]:
-    """Yield the lines of each record of a BAM file; at the end, with no id, those that are left."""
+    """Yield the lines of each record of a BAM file, and at the end, without an id, the rest."""
     lines: list[pysam.AlignedSegment] = []
     names: dict[int, str] = {}
     for alignment in file.alignments():
@@ -135,7 +159,7 @@ def _kept(file: SequenceFile) -> Iterator[_Lines]:
 
 
 def _made(wanted: TaggedReads, header: pysam.AlignmentHeader) -> Iterator[_Lines]:
-    """Yield unaligned lines made of each record of other files."""
+    """Yield unaligned lines for each record of files of other formats."""
     for fragment in FragmentReader(wanted.sources, "dna", wanted.options):
         yield fragment[0].id, [_unaligned(mate, header) for mate in fragment]
 

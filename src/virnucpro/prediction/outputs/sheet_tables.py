@@ -13,7 +13,7 @@ from virnucpro.classify import CALL_NAMES
 from virnucpro.errors import RunError, one_line
 from virnucpro.files import remove_partial
 from virnucpro.prediction.outputs.columns import TABLES
-from virnucpro.prediction.outputs.merge import NO_OPEN_FRAME, NOT_PROCESSED
+from virnucpro.prediction.outputs.counts import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.prediction.outputs.paths import SheetOutputs
 from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.runs.partial_files import PartialFiles

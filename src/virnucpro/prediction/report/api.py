@@ -10,6 +10,8 @@ from virnucpro.bundles.foreign import read_short
 from virnucpro.errors import BundleError, RunError, SettingsError, require
 from virnucpro.files import as_text, check_place, write_whole
 from virnucpro.prediction.outputs.paths import Outputs, SheetOutputs
+from virnucpro.prediction.report.finished_runs import read_sample
+from virnucpro.prediction.report.run_findings import Findings
 from virnucpro.runs.run import MANIFEST_FILE, read_run
 from virnucpro.sequences.inputs import AnyPath
 from virnucpro.system.directories import checked_out
@@ -74,11 +76,17 @@ def check_show() -> None:
     require("the report", to_do, "virnucpro.prediction.report.page")
 
 
-def show(outputs: Outputs, bundle: Bundle) -> None:
-    """Draw the report of a run that is finished, where it is wanted and missing."""
+def show(outputs: Outputs, bundle: Bundle, found: Findings) -> None:
+    """Draw the report of a finished run, if it is wanted and missing.
+
+    Args:
+        outputs: files of the run.
+        bundle: bundle of the run.
+        found: filled by the merge, if this process has merged the run.
+    """
     page = outputs.path("report")
     if outputs.report and not page.is_file():
-        _draw(page, [outputs.directory], bundle)
+        _draw(page, [outputs.directory], bundle, found=found if found.is_complete else None)
 
 
 def show_samples(
@@ -90,16 +98,26 @@ def show_samples(
 
 
 def _draw(
-    page: Path, directories: Sequence[Path], bundle: Bundle | None, damaged: Sequence[str] = ()
+    page: Path,
+    directories: Sequence[Path],
+    bundle: Bundle | None,
+    damaged: Sequence[str] = (),
+    found: Findings | None = None,
 ) -> None:
-    """Draw a page; `bundle` is one that is known to be that of some runs."""
-    # Loads Altair, which nothing else needs.
-    from virnucpro.prediction.report.page import page_of  # noqa: PLC0415
-    from virnucpro.prediction.report.sample_pages import read_sample  # noqa: PLC0415
+    """Draw a page.
+
+    Args:
+        page: the file.
+        directories: output directories of the runs.
+        bundle: a bundle that some of the runs may have used.
+        damaged: names of samples that are left out, because their files are damaged.
+        found: what the merge found, if there is one run and this process has merged it.
+    """
+    from virnucpro.prediction.report.page import page_of  # noqa: PLC0415 (loads Altair)
 
     names = _names(directories)
     samples = [
-        read_sample(directory, name, _card(directory, bundle))
+        read_sample(directory, name, _card(directory, bundle), found)
         for directory, name in zip(directories, names, strict=True)
     ]
     content = page_of(samples, methods=_methods(directories), damaged=damaged)

@@ -15,8 +15,8 @@ import numpy as np
 import vl_convert
 from markupsafe import Markup, escape
 
-from virnucpro.prediction.report.aggregate import GC_BINS, OCTAVE_BINS, SCORE_BINS, Int64
-from virnucpro.prediction.report.words import share
+from virnucpro.prediction.report.explanations import share
+from virnucpro.prediction.report.run_findings import GC_BINS, OCTAVE_BINS, SCORE_BINS, Int64
 
 #: Pixels of a picture's plot; pages show three of them side by side, a telephone one.
 _WIDTH, _HEIGHT = 320, 190

@@ -14,10 +14,15 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from virnucpro.classify.segments import LEAST_CHUNKS
-from virnucpro.prediction.report import charts, words
-from virnucpro.prediction.report.aggregate import LISTED
-from virnucpro.prediction.report.listed import Point, Region, Spans, Viral
-from virnucpro.prediction.report.sample_pages import Sample
+from virnucpro.prediction.report import charts, explanations
+from virnucpro.prediction.report.finished_runs import Sample
+from virnucpro.prediction.report.run_findings import (
+    LISTED,
+    ListedRecord,
+    ListedRegion,
+    Point,
+    Spans,
+)
 
 _PLACE = Path(__file__).parent
 #: The card's headings stand below those of the page.
@@ -25,7 +30,7 @@ _CARD_LEVEL = 3
 #: Stages of a run that follow one another; the others go on side by side within the scoring.
 _IN_TURN = ("start-up", "scoring", "tables")
 
-Entry = TypeVar("Entry", Viral, Region)
+Entry = TypeVar("Entry", ListedRecord, ListedRegion)
 #: A track's points and the regions on it.
 _Drawn: TypeAlias = tuple[tuple[Point, ...], Spans]
 
@@ -48,7 +53,7 @@ def page_of(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": words.share, "bytes": _bytes, "day": _day}
+    environment.filters |= {"share": explanations.share, "bytes": _bytes, "day": _day}
     listed = _listed({sample.name: sample.found.viral for sample in samples})
     regions = _listed({sample.name: sample.found.regions for sample in samples})
     tracks = _tracks([*(viral for _, viral in listed), *(region for _, region in regions)])
@@ -56,12 +61,12 @@ def page_of(
         samples=samples,
         one=samples[0] if len(samples) == 1 else None,
         title="Which records are viral" + (f": {samples[0].name}" if len(samples) == 1 else ""),
-        verdict=words.verdict(samples[0]) if len(samples) == 1 else words.verdict_of_all(samples),
-        doubt=words.doubt(samples, damaged),
-        meanings=words.meanings(samples),
-        reasons=words.REASONS,
-        settings={sample.name: words.settings(sample) for sample in samples},
-        differing=words.differing(samples),
+        verdict=explanations.verdict(samples),
+        doubt=explanations.doubt(samples, damaged),
+        meanings=explanations.meanings(samples),
+        reasons=explanations.REASONS,
+        settings={sample.name: explanations.settings(sample) for sample in samples},
+        differing=explanations.differing(samples),
         pictures=_pictures(samples),
         listed=listed,
         has=_columns(listed),
@@ -126,7 +131,7 @@ def _listed(entries: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
     return sorted(listed, key=lambda named: named[1].confidence, reverse=True)
 
 
-def _columns(listed: Sequence[tuple[str, Viral]]) -> dict[str, bool]:
+def _columns(listed: Sequence[tuple[str, ListedRecord]]) -> dict[str, bool]:
     """Tell which columns of the table hold anything."""
     return {
         name: any(getattr(viral, name) is not None for _, viral in listed)
@@ -134,7 +139,7 @@ def _columns(listed: Sequence[tuple[str, Viral]]) -> dict[str, bool]:
     } | {"track": any(viral.track for _, viral in listed)}
 
 
-def _tracks(entries: Sequence[Viral | Region]) -> dict[_Drawn, int]:
+def _tracks(entries: Sequence[ListedRecord | ListedRegion]) -> dict[_Drawn, int]:
     """Number what is drawn along records, each once."""
     drawn = [(entry.track, entry.regions) for entry in entries if entry.track]
     return {track: i for i, track in enumerate(dict.fromkeys(drawn))}

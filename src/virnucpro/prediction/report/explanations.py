@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from virnucpro.prediction.outputs.merge import NO_OPEN_FRAME, NOT_PROCESSED
-from virnucpro.prediction.report.aggregate import SHORT
-from virnucpro.prediction.report.sample_pages import Sample
+from virnucpro.prediction.outputs.counts import NO_OPEN_FRAME, NOT_PROCESSED
+from virnucpro.prediction.report.finished_runs import Sample
+from virnucpro.prediction.report.run_findings import SHORT
 
 #: Why a record has no score, for people.
 REASONS = {
@@ -67,8 +67,12 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f}\u00a0%"
 
 
-def verdict(sample: Sample) -> str:
-    """Return what was found, in a sentence."""
+def verdict(samples: Sequence[Sample]) -> str:
+    """Return what was found, in one sentence."""
+    return _verdict_of_one(samples[0]) if len(samples) == 1 else _verdict_of_several(samples)
+
+
+def _verdict_of_one(sample: Sample) -> str:
     calls, records = sample.summary.calls, sample.summary.records
     if not records:
         return "The input holds no records"
@@ -87,8 +91,7 @@ def doubt(samples: Sequence[Sample], damaged: Sequence[str] = ()) -> str:
     return found + "Scores are not calibrated, and some calls are false: they are leads to confirm."
 
 
-def verdict_of_all(samples: Sequence[Sample]) -> str:
-    """Return what was found in several samples, in a sentence."""
+def _verdict_of_several(samples: Sequence[Sample]) -> str:
     shares = [s.summary.calls["virus"] / max(1, s.summary.records) for s in samples]
     low, high = min(shares), max(shares)
     names = [samples[shares.index(value)].name for value in (low, high)]

@@ -1,46 +1,31 @@
-"""The input's reads once more: sorted by call into viral.fasta and its like, or tagged."""
+"""viral.fasta and similar files: the reads of the input, sorted by call."""
 
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from virnucpro.prediction.outputs.paths import Outputs
-from virnucpro.prediction.outputs.record_scores import lines
+from virnucpro.prediction.outputs.scored_shards import ScoredShard
 from virnucpro.prediction.shard import Shard, decode_shard
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.runs.shard_store import ShardStore
-from virnucpro.sequences.fragments import ReadOptions, Source
-
-
-@dataclass(frozen=True)
-class TaggedReads:
-    """What `reads.bam` is made of.
-
-    Attributes:
-        sources: the inputs of the run: one BAM file, or others.
-        options: how they are read.
-        weights: name and version, for the header.
-    """
-
-    sources: tuple[Source, ...]
-    options: ReadOptions
-    weights: str
+from virnucpro.runs.shard_text import lines_of
 
 
 @dataclass
 class _Read:
-    """A record or mate, and where its letters lie: shard and place in it."""
+    """A record or mate, and the places of its letters: index of a shard and slice of its text."""
 
     header: str
     mate: int
     places: list[tuple[int, slice]] = field(default_factory=list)
 
 
-class ReadWriter:
-    """Writes the reads of the records whose calls are wanted.
+class SortedReads:
+    """A sink that writes the reads of the records with the wanted calls.
 
     Args:
-        files: where files are opened.
-        outputs: which, and where they lie.
+        files: opens the files.
+        outputs: which reads are wanted, and paths of the files.
         store: the shards, which are read again for records that go on over several.
     """
 
@@ -48,34 +33,31 @@ class ReadWriter:
         self._wanted, self._store = outputs.reads, store
         names = outputs.reads.described()
         self._files = {name: files.open(outputs.path(name)) for name in names}
-        self._reads: list[_Read] = []  # of the record at hand
+        self._reads: list[_Read] = []  # of the current record
 
-    def add(self, index: int, shard: Shard, calls: list[str], names: list[str]) -> None:
-        """Write the records that end in shard `index`.
-
-        Args:
-            index: of the shard.
-            shard: comes next.
-            calls: of the records that end in it.
-            names: of its pieces, which differ where records do; FASTA is indexed by them.
-        """
+    def add(self, part: ScoredShard) -> None:
+        """Write the records that end in a shard; FASTA gets unique names, for indexes."""
+        shard = part.shard
         first_chunk, mate, size = shard.piece_P9[:, [3, 5, 8]].T.tolist()
-        call_of, stop = iter(calls), 0
-        headers = lines(shard.headers)
+        call_of, stop = iter(part.records.calls), 0
+        headers = lines_of(shard.headers)
         if self._wanted.file_format == "fasta":
-            headers = [*map(_renamed, headers, lines(shard.ids), names)]
+            headers = [*map(_renamed, headers, part.ids, part.names)]
         pieces = zip(headers, first_chunk, mate, size, shard.ends.tolist(), strict=True)
         for header, first, of_mate, letters, ends in pieces:
             if first == 0:
                 self._reads.append(_Read(header, of_mate))
-            self._reads[-1].places.append((index, slice(stop, stop + letters)))
+            self._reads[-1].places.append((part.index, slice(stop, stop + letters)))
             stop += letters
             if ends:
-                self._write(next(call_of), index, shard)
+                self._write(next(call_of), part.index, shard)
                 self._reads.clear()
 
+    def finish(self) -> None:
+        """Do nothing: all files are complete."""
+
     def _write(self, call: str, index: int, shard: Shard) -> None:
-        """Write the record at hand, which ends in shard `index`, where its call is wanted."""
+        """Write the current record, which ends in shard `index`, if its call is wanted."""
         if call not in self._wanted.calls:
             return
         is_fastq = self._wanted.file_format == "fastq"
@@ -96,14 +78,14 @@ class ReadWriter:
         index: int,
         shard: Shard,
     ) -> None:
-        """Write a read's letters or qualities, one shard at a time."""
+        """Write the letters or qualities of a read, one shard at a time."""
         for place, part in read.places:
             source = shard if place == index else decode_shard(self._store.load(place))
             file.write(getattr(source, what)[part].tobytes())
 
 
 def _renamed(header: str, record: str, name: str) -> str:
-    """Return a header that begins with the record's name, where that is not its id."""
+    """Return a header that begins with the name of the record instead of its id."""
     word = header.split(maxsplit=1)[0] if record != name and header else ""
     if not word:
         return header

@@ -1,8 +1,8 @@
-"""Descriptions of the output files for machines, made from what writes the files.
+"""Descriptions of the output files for programs, made from the code that writes the files.
 
-    python -m virnucpro.prediction.outputs.schemas
+    python -m virnucpro.cli.schema_files
 
-writes them anew into `schemas/` beside this file, from where `virnucpro schema` prints them.
+writes them into the folder `schemas/`, from which `virnucpro schema` prints them.
 """
 
 import inspect

@@ -1,22 +1,32 @@
 """What the report counts is what the tables hold, however they are read."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from made_run import write_regions
+from made_shards import Chunk, Frame, Piece, merge
+from prediction.outputs.test_probabilities import CALIBRATION
 from prediction.report.conftest import RunOf
+from virnucpro.bundles.manifest import Calibration
 from virnucpro.errors import RunError
 from virnucpro.prediction.outputs.paths import Outputs
+from virnucpro.prediction.outputs.probabilities import Calibrating
 from virnucpro.prediction.outputs.regions import Region
-from virnucpro.prediction.report import reading
-from virnucpro.prediction.report.aggregate import LISTED, POINTS, Found, aggregate
+from virnucpro.prediction.outputs.tables import append_rows
+from virnucpro.prediction.report import finished_runs, run_findings
+from virnucpro.prediction.report.finished_runs import read_findings
+from virnucpro.prediction.report.run_findings import LISTED, POINTS, Findings, as_printed
 
 
-def found_of(out: Path) -> Found:
-    return aggregate(Outputs(out))
+def found_of(out: Path) -> Findings:
+    return read_findings(Outputs(out))
 
 
 def test_counts_are_those_of_the_table(metagenome: Path) -> None:
@@ -42,7 +52,8 @@ def test_batches_of_another_size_give_the_same(
     metagenome: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = found_of(metagenome)
-    monkeypatch.setattr(reading, "_BATCH", 1 << 19)
+    monkeypatch.setattr(finished_runs, "_BATCH", 1 << 19)
+    monkeypatch.setattr(finished_runs, "_CHUNKS", 1 << 10)
     parts = found_of(metagenome)
     assert parts.viral == whole.viral
     assert parts.regions == whole.regions
@@ -121,7 +132,7 @@ def test_regions_of_one_id_are_drawn_on_their_own_record(run_of: RunOf) -> None:
     three = ([0.9] * 3, [0.8] * 12, [0.7] * 12)
     out = run_of(*({"record": "same", "scores": scores} for scores in three))
     write_regions(
-        out, (3, Region("same.record_3", 500, 3000, 0.9, 5)), (2, Region("same", 0, 500, 0.8, 5))
+        out, (2, Region("same", 0, 500, 0.8, 5)), (3, Region("same.record_3", 500, 3000, 0.9, 5))
     )
     found = found_of(out)
     assert [{p.p_virus for p in region.track} for region in found.regions] == [{0.7}, {0.8}]
@@ -129,14 +140,18 @@ def test_regions_of_one_id_are_drawn_on_their_own_record(run_of: RunOf) -> None:
     assert spans == {0.9: (), 0.8: ((0, 500),), 0.7: ((500, 3000),)}
 
 
-@pytest.mark.parametrize("left", [(1, 2, 3, 4, 5), (4, 5, 6), (1, 2, 3, 3, 4, 5)])
+@pytest.mark.parametrize(
+    ("left", "record"), [((1, 2, 3, 4, 5), "a"), ((4, 5, 6), "lost"), ((1, 2, 3, 3, 4, 5), "a")]
+)
 def test_chunks_that_are_missing_or_of_another_record_are_refused(
-    run_of: RunOf, left: tuple[int, ...]
+    run_of: RunOf, left: tuple[int, ...], record: str
 ) -> None:
     out = run_of({"record": "lost", "scores": [None] * 3}, {"record": "a", "scores": [0.9] * 3})
     lines = (out / "chunks.tsv").read_text().splitlines(keepends=True)
     (out / "chunks.tsv").write_text("".join(lines[line] for line in (0, *left)))
-    with pytest.raises(RunError, match=r"chunks.tsv: has not the chunks of a in their place"):
+    with pytest.raises(
+        RunError, match=rf"chunks.tsv: has not the chunks of {record} in their place"
+    ):
         found_of(out)
 
 
@@ -193,8 +208,9 @@ def test_columns_are_read_by_name(run_of: RunOf) -> None:
 @pytest.mark.parametrize("records", [[], [{"record": "closed", "scores": [None]}]])
 def test_a_run_may_have_found_nothing(run_of: RunOf, records: list[dict[str, object]]) -> None:
     out = run_of({"record": "one"}, *records)
-    lines = (out / "records.tsv").read_text().splitlines(keepends=True)
-    (out / "records.tsv").write_text("".join([lines[0], *lines[2:]]))
+    for name in ("records.tsv", "chunks.tsv"):
+        lines = (out / name).read_text().splitlines(keepends=True)
+        (out / name).write_text("".join([lines[0], *lines[2:]]))
     found = found_of(out)
     assert found.viral == []
     assert found.scores_CB.sum() == 0
@@ -213,10 +229,63 @@ def test_a_run_may_have_found_nothing(run_of: RunOf, records: list[dict[str, obj
     ],
 )
 def test_a_damaged_table_is_one_line(run_of: RunOf, content: bytes, said: str) -> None:
-    out = run_of({"record": "one"})
+    out = run_of({"record": "a"})
     (out / "records.tsv").write_bytes(content)
     with pytest.raises(RunError, match=said):
         found_of(out)
     (out / "records.tsv").unlink()
     with pytest.raises(RunError, match=r"records.tsv: cannot be read \(No such file"):
         found_of(out)
+
+
+def contig(number: int, scores: NDArray[np.float32], first: int = 0, of: int = 0) -> Piece:
+    """Return some chunks of a record; a score of NaN has no frame."""
+    chunks = [
+        Chunk(500 * k, 500 * k + 500, [] if np.isnan(p) else [Frame("F1", 9, 1 - p, p)])
+        for k, p in enumerate(scores.tolist(), first)
+    ]
+    total = of or len(chunks)
+    gc = (number % 7 * len(chunks), 9 * len(chunks))
+    return Piece(
+        number, f"r{number % 90}", 500 * total, chunks, "", first, chunks_of_record=total, gc=gc
+    )
+
+
+@pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["scores", "probabilities"])
+def test_the_merge_finds_what_its_tables_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calibration: Calibration | None
+) -> None:
+    monkeypatch.setattr(run_findings, "LISTED", 30)
+    monkeypatch.setattr(run_findings, "_CHUNKS_AT_ONCE", 200)
+    random = np.random.default_rng(1)
+    shards: list[list[Piece]] = [[]]
+    for number in range(160):
+        scores = random.beta(0.5, 0.5, int(random.choice([1, 2, 12, 40]))).astype(np.float32)
+        scores[random.random(len(scores)) < 0.2] = np.nan
+        scores[len(scores) // 2 :] = np.round(scores[len(scores) // 2 :] * 128) / 128
+        if len(scores) == 40:
+            scores[:20], scores[20:] = scores[:20] * 0.2, 1 - scores[20:] * 0.2
+        for first in range(0, len(scores), 15):  # a shard ends in each of a long record's pieces
+            shards[-1].append(contig(number, scores[first : first + 15], first, len(scores)))
+            if len(scores) > first + 15 or len(shards[-1]) == 8:
+                shards.append([])
+    out, merged = Outputs(tmp_path), Findings()
+    wanted = None if calibration is None else Calibrating(calibration, None)
+    merge([pieces for pieces in shards if pieces], out, wanted, merged)
+    read = read_findings(out)
+    assert len(read.regions) == len(read.viral) == 30
+    assert len({len(viral.track) for viral in read.viral}) >= 3
+    for name, value in vars(read).items():
+        if name.endswith("B"):
+            assert np.array_equal(getattr(merged, name), value), name
+        elif not name.startswith("_") and name != "is_complete":
+            assert getattr(merged, name) == value, name
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.integers(0, 1 << 20).map(lambda k: k / (1 << 20)))))
+@example([(k + 0.5) / 1e6 for k in range(2000)])
+def test_numbers_are_rounded_as_the_tables_are(values: list[float]) -> None:
+    file = io.BytesIO()
+    append_rows(file, pl.DataFrame({"value": pl.Series(values, dtype=pl.Float64)}))
+    printed = [float(line) for line in file.getvalue().decode().split()]
+    assert as_printed(np.array(values, np.float64)).tolist() == printed
