@@ -183,8 +183,9 @@ class Embedder(NetworkWorker[Transformer]):
         """Return vectors on the host, and which are finite; a GPU may still be writing both."""
         with clock.timed("encoder"):
             found = self._encoded(network, tokens, too_long)
-        if found is None:
-            nothing = torch.empty(0, self._model.config.width, dtype=self._dtype)
-            return nothing, torch.empty(0, dtype=torch.bool)
-        values_RD = found.to(self._dtype)
-        return to_host(values_RD), to_host(values_RD.isfinite().all(dim=1))
+            if found is None:
+                nothing = torch.empty(0, self._model.config.width, dtype=self._dtype)
+                return nothing, torch.empty(0, dtype=torch.bool)
+            values_RD = found.to(self._dtype)
+            # Within the stage: the clock then waits for these copies of a GPU, too.
+            return to_host(values_RD), to_host(values_RD.isfinite().all(dim=1))

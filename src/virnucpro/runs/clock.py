@@ -25,7 +25,7 @@ class StageClock:
         if not self._is_gpu:
             started = time.perf_counter()
             yield
-            self._seconds[stage] = time.perf_counter() - started
+            self._add(stage, time.perf_counter() - started)
             return
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -41,5 +41,9 @@ class StageClock:
         """
         for stage, begin, end in self._events:
             end.synchronize()
-            self._seconds[stage] = begin.elapsed_time(end) / 1000
+            self._add(stage, begin.elapsed_time(end) / 1000)
+        self._events.clear()
         return self._seconds
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds

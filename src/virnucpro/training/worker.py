@@ -75,7 +75,8 @@ class FeatureWorker(FrameWorker):
         self, model: FrameClassifier, protein: Tokens, dna: Tokens, clock: StageClock
     ) -> Tensor:
         protein_SD, dna_SD = self._embed(model, protein, dna, clock)
-        return to_host(torch.cat([dna_SD, protein_SD], dim=1))
+        with clock.timed("DNA encoder"):  # the clock then waits for the copy of a GPU, too
+            return to_host(torch.cat([dna_SD, protein_SD], dim=1))
 
     def finish(self, pending: Pending) -> tuple[int, bytes]:
         """Wait for the features of a block and put them into a shard."""
