@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,15 +33,20 @@ def folder_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_folders(path: Path) -> set[str]:
-    """Return the folders, or modules beside them, of the package that a file imports from."""
+def imported(path: Path) -> list[str]:
+    """Return the full names that a file imports."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    parts = [name.split(".") for name in names]
+    return names
+
+
+def imported_folders(path: Path) -> set[str]:
+    """Return the folders and top-level modules of the package that a file imports from."""
+    parts = [name.split(".") for name in imported(path)]
     return {p[1] for p in parts if p[0] == "virnucpro" and len(p) > 1}
 
 
@@ -60,6 +66,19 @@ def test_every_folder_has_its_place() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
     assert imported_folders(path) <= allowed(folder_of(path))
+
+
+def test_no_files_import_each_other() -> None:
+    names = {
+        ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in MODULES
+    }
+
+    def module_of(name: str) -> str:
+        return name if name in names else name.rpartition(".")[0]
+
+    graph = {name: {module_of(n) for n in imported(path)} - {name} for name, path in names.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError and names the cycle
 
 
 def test_no_two_files_have_the_same_name() -> None:

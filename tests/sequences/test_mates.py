@@ -1,8 +1,9 @@
 """Names of mates, as sequencers and archives write them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from virnucpro.sequences.ids import printable_id
 
 from virnucpro.sequences.mates import name_and_mate, pair_name, pairing_advice, say_they_are_mates
 
@@ -31,10 +32,12 @@ STYLES = st.one_of(
 
 
 @given(NAMES, STYLES)
+@example("\\x00", "{name}/{mate}")
 def test_what_says_which_mate_it_is_is_understood(name: str, style: str) -> None:
     first, second = (style.format(name=name, mate=mate) for mate in (1, 2))
-    assert (name_and_mate(first), name_and_mate(second)) == ((name, 1), (name, 2))
-    assert pair_name(first, second) == name
+    id_ = printable_id(name)
+    assert (name_and_mate(first), name_and_mate(second)) == ((id_, 1), (id_, 2))
+    assert pair_name(first, second) == id_
     assert say_they_are_mates(first, second)
     assert not pair_name(second, first)
     assert not pair_name(first, first)
@@ -43,8 +46,9 @@ def test_what_says_which_mate_it_is_is_understood(name: str, style: str) -> None
 @given(NAMES, st.lists(WORDS, max_size=3))
 def test_equal_names_may_be_mates_but_do_not_say_so(name: str, words: list[str]) -> None:
     header = " ".join([name, *(f"x{word}" for word in words)])
-    assert name_and_mate(header) == (name, 0)
-    assert pair_name(header, name) == name
+    id_ = printable_id(name)
+    assert name_and_mate(header) == (id_, 0)
+    assert pair_name(header, name) == id_
     assert not say_they_are_mates(header, header)
 
 
