@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from virnucpro.sequences.ids import printable_id
 
 from virnucpro.sequences.mates import name_and_mate, pair_name, pairing_advice, say_they_are_mates
+from virnucpro.sequences.records import printable_id
 
 #: Ends of names of mates that tell by themselves, and of those that only tell together.
 SURE = [("/1", "/2"), ("/f", "/r"), ("/F", "/R")]
