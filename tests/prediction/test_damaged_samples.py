@@ -82,7 +82,7 @@ def test_the_others_are_done(device: str, sheet: Path, tiny_bundle: Bundle) -> N
 def test_the_terminal_and_the_report_name_it(sheet: Path) -> None:
     out = sheet.parent / "out"
     virnucpro.predict_samples(sheet, out, device="cpu")
-    said = "Left out, since their files are damaged: s2, s3."
+    said = "Left out, because their files are damaged: s2, s3."
     assert said in (out / "report.html").read_text()
     assert "damaged: s3." in virnucpro.report(out).read_text()
     done = run("predict", "--samples", sheet, "-o", out, "--device=cpu", report=True)

@@ -43,7 +43,7 @@ def _calls(summary: Summary | SampleSummaries) -> str:
 
 
 def _expected(summary: Summary) -> str:
-    """Say what probabilities say of all records; nothing without a calibration."""
+    """Return the expected number of viruses; empty without a calibration."""
     if summary.records_expected_viral is None or summary.prevalence is None:
         return ""
     origin = "estimated from the scores" if summary.prevalence_estimated else "as you said"

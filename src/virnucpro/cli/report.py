@@ -15,7 +15,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Output directories of virnucpro predict, or a directory of them.",
+            help="Output directories of virnucpro predict, or of a sample sheet.",
         ),
     ],
     out: Annotated[
@@ -25,12 +25,12 @@ def report(
             "--out",
             parser=checked_out,
             metavar="FILE",
-            help="The page; by default report.html of the one run.",
+            help="Page to write (default: report.html in the directory, if there is only one).",
         ),
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Where the bundle lies whose card is shown, if not known by name."),
+        typer.Option(help="Directory of the bundle for its card, if it cannot be found by name."),
     ] = None,
     quiet: parameters.Quiet = False,
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from virnucpro.cli.console import say
 
-#: What can be asked for -> the file that says it.
+#: Name -> file in the folder `schemas/`.
 _FILES = {
     "tables": "tables.json",
     "summary": "summary.schema.json",
@@ -20,9 +20,9 @@ _NAMES = ", ".join(_FILES)
 def schema(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_NAMES}.")],
 ) -> None:
-    """Print what an output file holds, for programs that check it.
+    """Print the schema of an output file, for programs that check it.
 
-    The tables are a Frictionless Data Package, the others JSON Schemas.
+    Tables are described by a Frictionless Data Package, other files by JSON Schemas.
     """
     if name not in _FILES:
         raise typer.BadParameter(f"{name}: give one of {_NAMES}", param_hint="NAME")

@@ -20,7 +20,7 @@ from virnucpro.runs.run import RunManifest
 
 SCHEMAS = Path(__file__).with_name("schemas")
 
-#: File name of a JSON Schema -> the file it is for, and what writes that file.
+#: File name of a JSON Schema -> the file that it describes, and the type of its content.
 _STRUCTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "summary.schema.json": ("summary.json of predict", Summary),
     "embed-summary.schema.json": ("summary.json of embed", EmbeddingSummary),
@@ -32,9 +32,9 @@ _TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": "number"},
     "share": {"type": "number", "minimum": 0, "maximum": 1},
 }
-#: A character that no table holds: the format has no other way to say that there are no quotes.
+#: A character that no table contains: the format cannot say that there are no quotes.
 _NO_QUOTE = "\1"
-#: `name: what it is`, over several lines where the next ones are indented further.
+#: `name: meaning`, on several lines if the next ones are indented further.
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
@@ -81,13 +81,13 @@ def _field(column: Column) -> dict[str, Any]:
 
 
 def json_schema(title: str, struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the JSON Schema of a file, with the words of the docstrings.
+    """Return the JSON Schema of a file, with the texts of the docstrings.
 
-    Fields that it does not name are allowed, so that a file with further ones fits it too.
+    Other fields are allowed, so that files of later versions with more fields fit the schema.
 
     Args:
-        title: the file.
-        struct: what writes it.
+        title: title of the schema.
+        struct: type of the content of the file.
     """
     (schema,), parts = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
     written_as = {field.name: field.encode_name for field in msgspec.structs.fields(struct)}

@@ -48,7 +48,7 @@ def test_it_says_what_the_run_found(examples: Path) -> None:
     assert f"{summary['calls']['virus']} of {summary['records']} records" in page
     for words in (
         "Some calls are false; how many to expect is said below",
-        "% of the scored records are viral, as estimated from the run.",
+        "% of the scored records are viral (estimated from the run).",
         f"bundle {summary['bundle']}", "reads.fastq.gz", "contigs.fasta",
         "has not been validated as a diagnostic method",
         "One bacterial or eukaryotic gene in seven is called virus",
@@ -95,7 +95,7 @@ def test_probabilities_and_gc_are_shown_where_there_are_some(run_of: RunOf) -> N
     for words in ("probability</button>", "FDR", "G and C"):
         assert words not in without.replace("<span", "</button><span")
         assert words in full.replace("<span", "</button><span")
-    assert "It holds if 5.0\u00a0% of the scored records are viral, as estimated" in full
+    assert "It holds if 5.0\u00a0% of the scored records are viral (estimated" in full
     assert "About 13.0\u00a0% of those called virus are expected to be false" in full
     assert "A score is not a probability" in without
 
@@ -185,7 +185,7 @@ def test_refusals_on_the_command_line(run_of: RunOf, tmp_path: Path) -> None:
     mine = tmp_path / "thesis.html"
     mine.write_text("<p>mine")
     for arguments, said in {
-        (out, "-o", mine): f"{mine}: is there and is no report of virnucpro",
+        (out, "-o", mine): f"{mine}: exists and is not a report of virnucpro",
         (out, out): "several runs: give -o FILE",
         (tmp_path / "none",): "holds no run of virnucpro",
         (out, "--bundle", tmp_path): "bundle",

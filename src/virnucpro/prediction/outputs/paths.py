@@ -6,63 +6,63 @@ from typing import Literal
 
 from virnucpro.files import as_text
 
-#: Attribute of `Outputs` -> (file name, what is in it). Order is the order of announcement.
+#: Short name -> (file name, content). The order is that of the announcement.
 _TABLES = {
-    "records": ("records.tsv", "one line a record: its call"),
-    "chunks": ("chunks.tsv", "one line a chunk"),
-    "frames": ("frames.tsv", "one line an open frame"),
+    "records": ("records.tsv", "one line per record, with its call"),
+    "chunks": ("chunks.tsv", "one line per chunk"),
+    "frames": ("frames.tsv", "one line per open frame"),
 }
 _TRACK_FILES = {
-    "track": ("scores.bedgraph", "score along each record of several chunks"),
+    "track": ("scores.bedgraph", "score along each record with several chunks"),
     "regions": ("regions.gff3", "viral regions inside records"),
-    "regions_bed": ("regions.bed", "the same regions as BED"),
+    "regions_bed": ("regions.bed", "the same regions in BED format"),
 }
-_BAM_FILES = {"bam": ("reads.bam", "all reads of the input, with their call")}
+_BAM_FILES = {"bam": ("reads.bam", "all reads of the input, with their calls")}
 _STATE_FILES = {
     "multiqc_calls": ("virnucpro_calls_mqc.json", "calls of the run, for MultiQC"),
     "multiqc_stats": ("virnucpro_stats_mqc.json", "shares of the run, for MultiQC"),
     "summary": ("summary.json", "counts, calls and speed"),
-    "run": ("run.json", "what was run, with what"),
-    "methods": ("methods.txt", "a paragraph for a paper's methods"),
+    "run": ("run.json", "inputs, settings and software of the run"),
+    "methods": ("methods.txt", "a paragraph for the methods section of a paper"),
 }
-_REPORT_FILES = {"report": ("report.html", "what was found, as a page for the browser")}
+_REPORT_FILES = {"report": ("report.html", "the findings, as a page for the browser")}
 _LEGACY_FILES = {
-    "legacy_frames": ("prediction_results.txt", "frames, as the original VirNucPro writes them"),
+    "legacy_frames": ("prediction_results.txt", "frames, in the format of the original VirNucPro"),
     "legacy_chunks": (
         "prediction_results_highestscore.csv",
-        "chunks, as the original VirNucPro writes them",
+        "chunks, in the format of the original VirNucPro",
     ),
 }
-#: The command line, with the values that were used; only commands write it, after all others.
+#: Only commands write this file, after all others.
 CONFIG_FILE = "config.toml"
 _COMMAND_FILES = {"config": (CONFIG_FILE, "the command line, with the values that were used")}
-#: The files of a sample sheet, beside a folder for each sample.
+#: The files of a sample sheet; each sample also has a folder.
 _SHEET_FILES = {
-    "records": ("records.tsv", "records.tsv of all samples, after the sample's name"),
-    "samples": ("samples.tsv", "one line a sample: counts, calls and speed"),
+    "records": ("records.tsv", "records.tsv of all samples, with the sample in the first column"),
+    "samples": ("samples.tsv", "one line per sample: counts, calls and speed"),
 }
 _SHEET_REPORT = {"report": ("report.html", "all samples side by side, for the browser")}
-#: Call -> how the files of its reads begin, and what is in them.
+#: Call -> beginning of the file names of its reads, and their content.
 _READS = {
     "virus": ("viral", "the records called virus"),
     "other": ("other", "the records called other"),
     "unscored": ("unscored", "the records without a score"),
 }
-#: Calls whose reads can be written, in the order of the files.
+#: Calls with files of reads, in the order of the files.
 READ_CALLS = tuple(_READS)
-#: How reads are written.
+#: Format of the files of reads.
 ReadFormat = Literal["fasta", "fastq"]
 
 
 @dataclass(frozen=True)
 class ReadFiles:
-    """Which reads are written, and into which files.
+    """The reads that are written, and their files.
 
     Attributes:
-        calls: of their records.
-        file_format: of the files.
-        has_singles: whether a file is there for what is no pair, or stays interleaved.
-        has_pairs: whether two files are there for the mates of pairs.
+        calls: calls of the records whose reads are written.
+        file_format: format of the files.
+        has_singles: whether there is a file for reads that are single or stay interleaved.
+        has_pairs: whether there are two files for the mates of pairs.
     """
 
     calls: tuple[str, ...] = ("virus",)
@@ -71,11 +71,11 @@ class ReadFiles:
     has_pairs: bool = False
 
     def name_of(self, call: str, mate: int) -> str:
-        """Return the short name of the file for a read; `mate` is 1 or 2 of a pair, else 0."""
+        """Return the short name of the file for a read; `mate` is 0 for a single read."""
         return f"{_READS[call][0]}{f'_{mate}' if mate and self.has_pairs else ''}"
 
     def described(self) -> dict[str, tuple[str, str]]:
-        """Return file name and content of every file by its short name."""
+        """Return short name -> (file name, content) of every file."""
         mates = [0] * self.has_singles + [1, 2] * self.has_pairs
         return {
             self.name_of(call, mate): (
@@ -93,11 +93,11 @@ class Outputs:
 
     Attributes:
         directory: the output directory.
-        legacy: whether the original's files are written too.
+        legacy: whether the files of the original VirNucPro are written.
         compressed: whether tables and sequences are gzip-compressed.
-        reads: which reads are written.
-        bam: whether all reads are written as BAM too.
-        report: whether the report is drawn too.
+        reads: the reads that are written.
+        bam: whether all reads are also written as BAM.
+        report: whether the report is drawn.
     """
 
     directory: Path
@@ -109,11 +109,11 @@ class Outputs:
 
     @property
     def sample(self) -> str:
-        """What programs that read many runs call this one: the directory's name."""
+        """Name of the run in programs that read many runs: the name of its directory."""
         return as_text(self.directory.resolve().name)
 
     def path(self, name: str) -> Path:
-        """Return where one file lies, by its short name."""
+        """Return the path of one file, by its short name."""
         reads = self.reads.described()
         files = _TABLES | _TRACK_FILES | reads | _BAM_FILES | _STATE_FILES | _LEGACY_FILES
         file_name = (files | _REPORT_FILES | _COMMAND_FILES)[name][0]
@@ -122,12 +122,12 @@ class Outputs:
         return self.directory / (file_name + suffix)
 
     def described(self) -> list[tuple[Path, str]]:
-        """Return every file of the run and what is in it."""
+        """Return every file of the run and its content."""
         files = self._results() | (_REPORT_FILES if self.report else {})
         return [(self.path(name), text) for name, (_, text) in files.items()]
 
     def are_complete(self) -> bool:
-        """Tell whether every file is there, but the report, which is drawn from the others."""
+        """Return whether every file exists, except the report, which needs only the others."""
         return all(self.path(name).is_file() for name in self._results())
 
     def _results(self) -> dict[str, tuple[str, str]]:
@@ -138,7 +138,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class SheetOutputs:
-    """The files that all samples of a sheet have together.
+    """The files for all samples of a sheet together.
 
     Attributes:
         directory: the output directory.
@@ -151,15 +151,15 @@ class SheetOutputs:
     report: bool = False
 
     def path(self, name: str) -> Path:
-        """Return where one file lies, by its short name."""
+        """Return the path of one file, by its short name."""
         suffix = ".gz" if self.compressed and name in _TABLES else ""
         return self.directory / ((_SHEET_FILES | _SHEET_REPORT)[name][0] + suffix)
 
     def described(self) -> list[tuple[Path, str]]:
-        """Return every file and what is in it."""
+        """Return every file and its content."""
         files = _SHEET_FILES | (_SHEET_REPORT if self.report else {})
         return [(self.path(name), text) for name, (_, text) in files.items()]
 
     def are_complete(self) -> bool:
-        """Tell whether every file is there."""
+        """Return whether every file exists."""
         return all(path.is_file() for path, _ in self.described())

@@ -1,4 +1,4 @@
-"""What the samples of a sheet came to: a table of them, and of all their records."""
+"""The results of the samples of a sheet: one table of samples and one of all their records."""
 
 import gzip
 import os
@@ -19,7 +19,7 @@ from virnucpro.prediction.outputs.summary import Summary
 from virnucpro.runs.partial_files import PartialFiles
 from virnucpro.system.directories import Lock
 
-#: How the tables of a sheet begin.
+#: Beginning of each table of a sheet.
 _BEGINNINGS = {"records": b"sample\trecord\tlength\t", "samples": b"sample\trecords\tbases\t"}
 #: Seconds that a launched process waits for the one that writes the tables.
 _WRITING_SECONDS = 600.0
@@ -32,11 +32,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class SampleSummaries:
-    """What the samples of a sheet came to.
+    """The results of the samples of a sheet.
 
     Attributes:
-        samples: the summary of each, by name, in the order of the sheet.
-        damaged: what is wrong with each whose files cannot be read to their end, by name.
+        samples: summary of each sample by name, in the order of the sheet.
+        damaged: problem of each sample whose files cannot be read to the end, by name.
     """
 
     samples: Mapping[str, Summary]
@@ -44,23 +44,23 @@ class SampleSummaries:
 
     @property
     def records(self) -> int:
-        """Of all samples."""
+        """Number of records of all samples."""
         return sum(summary.records for summary in self.samples.values())
 
     @property
     def calls(self) -> dict[str, int]:
-        """Records of all samples by call."""
+        """Number of records of all samples by call."""
         return _sums(CALL_NAMES, [summary.calls for summary in self.samples.values()])
 
     @property
     def unscored(self) -> dict[str, int]:
-        """Unscored records of all samples by reason."""
+        """Number of unscored records of all samples by reason."""
         reasons = (NO_OPEN_FRAME, NOT_PROCESSED)
         return _sums(reasons, [summary.unscored for summary in self.samples.values()])
 
     @property
     def problems(self) -> list[str]:
-        """A line for each sample, and the first 1,000 records of others, not processed."""
+        """A line for each damaged sample, and for up to 1,000 unprocessed records of each other."""
         return [f"{name}: {problem}" for name, problem in self.damaged.items()] + [
             f"{name}: {problem}"
             for name, summary in self.samples.items()
@@ -68,7 +68,7 @@ class SampleSummaries:
         ]
 
     def table(self) -> bytes:
-        """Return the content of `samples.tsv`; those that are damaged come last."""
+        """Return the content of `samples.tsv`; damaged samples come last."""
         rows = [_COLUMNS, *(_row(name, summary) for name, summary in self.samples.items())]
         nothing = [""] * (len(_COLUMNS) - 2)
         rows += [[name, *nothing, one_line(why)] for name, why in self.damaged.items()]
@@ -101,15 +101,15 @@ def _row(name: str, summary: Summary) -> list[str]:
 
 
 def check_directory(outputs: SheetOutputs, samples: Iterable[str]) -> None:
-    """See that nothing of another origin would be written over.
+    """Refuse to replace files that no sheet wrote.
 
     Args:
-        outputs: the files of all samples.
-        samples: their names.
+        outputs: the files of the sheet.
+        samples: names of the samples.
 
     Raises:
-        RunError: when the directory holds a run of its own, or tables that no sheet wrote, or a
-            sample's folder would be elsewhere.
+        RunError: the directory holds a run of its own, or tables that no sheet wrote, or the folder
+            of a sample is a link.
     """
     directory = outputs.directory
     if (directory / "run.json").is_file():
@@ -124,7 +124,7 @@ def check_directory(outputs: SheetOutputs, samples: Iterable[str]) -> None:
 
 
 def _begins(path: Path, beginning: bytes) -> bool:
-    """Tell whether a file, perhaps compressed, begins so; a link does not."""
+    """Return whether a file, compressed or not, begins with these bytes; a link does not count."""
     if path.is_symlink() or not path.is_file():
         return False
     try:
@@ -141,14 +141,14 @@ def _opened(path: Path) -> BinaryIO:
 def write_tables(
     outputs: SheetOutputs, summaries: SampleSummaries, tables: Mapping[str, Path]
 ) -> bool:
-    """Write the tables of all samples, unless they are there and of these samples.
+    """Write the tables of all samples, unless they exist for the same samples.
 
-    `samples.tsv` comes last, so that it tells of what samples both tables are.
+    `samples.tsv` comes last, so it says which samples both tables describe.
 
     Args:
-        outputs: where to.
-        summaries: of all samples.
-        tables: `records.tsv` of each sample.
+        outputs: the files of the sheet.
+        summaries: results of all samples.
+        tables: path of `records.tsv` of each sample.
 
     Returns:
         whether they were written.
@@ -175,7 +175,7 @@ def write_tables(
 
 
 def _append_records(file: BinaryIO, sample: str, path: Path) -> None:
-    """Copy a sample's table of records line by line, with its name before each."""
+    """Copy the lines of a sample's table of records, each after the name of the sample."""
     with _opened(path) as table:
         next(table, b"")  # the header
         name = sample.encode() + b"\t"

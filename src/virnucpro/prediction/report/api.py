@@ -1,4 +1,4 @@
-"""report.html of finished runs, at the end of a run or later."""
+"""report.html of finished runs, drawn at the end of a run or later."""
 
 import os
 from collections import Counter
@@ -18,11 +18,11 @@ from virnucpro.system.directories import checked_out
 from virnucpro.system.forking import check_fork
 
 _CARD_FILE = "README.md"
-#: Most bytes of a card that is shown, which a hostile one makes slow; that of `compact` has 9 kB.
+#: Largest card that is shown, in bytes; a hostile one would make drawing slow. `compact` has 9 kB.
 _LONGEST_CARD = 1 << 15
-#: A directory of runs holds this beside them.
+#: A file in the directory of the runs of a sheet.
 _SHEET_FILE = "samples.tsv"
-#: How a report that virnucpro has drawn begins.
+#: A report drawn by virnucpro has this mark in its first bytes.
 _BEGINNING, _MADE_BY = 4096, b'<meta name="generator" content="virnucpro '
 
 
@@ -35,18 +35,18 @@ def report(
     """Draw the report of a finished run of `predict`, or of several side by side.
 
     Args:
-        runs: output directories, or a directory of such that has a `samples.tsv`.
-        out: the page; by default `report.html` in the one directory that is given.
-        bundle: where the bundle lies whose card is shown, if its name does not say it.
+        runs: output directories, or the output directory of a sheet, with a `samples.tsv`.
+        out: the page (default: `report.html` in the directory, if there is only one).
+        bundle: directory of the bundle whose card is shown, if it cannot be found by name.
 
     Returns:
         the page.
 
     Raises:
-        RunError: when a directory holds no finished run of `predict`, or `out` is something else
-            than a report.
-        SettingsError: when several runs are given and no `out`.
-        BundleError: when `bundle` is none.
+        RunError: a directory holds no finished run of `predict`, or `out` exists and is not a
+            report.
+        SettingsError: there are several runs and no `out`.
+        BundleError: `bundle` is not a bundle.
     """
     check_fork()
     given = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(run) for run in runs]
@@ -59,7 +59,7 @@ def report(
     directories = [directory for whole, _ in runs_in for directory in whole]
     damaged = [directory.name for _, others in runs_in for directory in others]
     asked_for = None if bundle is None else load_bundle(bundle, is_checked=True)
-    if out is not None or given[0].is_dir():  # else there is no run, which is said below
+    if out is not None or given[0].is_dir():  # else there is no run, and reading it fails below
         check_place(page)
     check_page(page)
     _draw(page, directories, asked_for, damaged)
@@ -67,10 +67,10 @@ def report(
 
 
 def check_show() -> None:
-    """Load what draws a report.
+    """Load the code that draws a report.
 
     Raises:
-        SettingsError: when it cannot be loaded.
+        SettingsError: it cannot be loaded.
     """
     to_do = "pip install --force-reinstall virnucpro, or give --no-report"
     require("the report", to_do, "virnucpro.prediction.report.page")
@@ -92,7 +92,7 @@ def show(outputs: Outputs, bundle: Bundle, found: Findings) -> None:
 def show_samples(
     outputs: SheetOutputs, samples: Iterable[str], damaged: Iterable[str], bundle: Bundle
 ) -> None:
-    """Draw the page that compares the samples of a sheet, and names those that are damaged."""
+    """Draw the page that compares the samples of a sheet and names the damaged ones."""
     runs = [outputs.directory / name for name in samples]
     _draw(outputs.path("report"), runs, bundle, list(damaged))
 
@@ -125,13 +125,13 @@ def _draw(
 
 
 def _methods(directories: Sequence[Path]) -> str | None:
-    """Return the paragraph of a run for a paper's methods; none for several."""
+    """Return the methods paragraph of a run; None for several runs."""
     path = Outputs(directories[0]).path("methods")
     return path.read_text("utf-8") if len(directories) == 1 and path.is_file() else None
 
 
 def _runs_in(place: Path) -> tuple[list[Path], list[Path]]:
-    """Return a run's directory, or those of a sheet's samples: whole ones, and damaged ones."""
+    """Return the directory of a run, or those of the samples of a sheet: whole and damaged ones."""
     if (place / MANIFEST_FILE).exists() or not (place / _SHEET_FILE).is_file():
         return [place], []
     found: tuple[list[Path], list[Path]] = [], []
@@ -144,7 +144,7 @@ def _runs_in(place: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """Return the name of each directory, or its whole path where another has the same name."""
+    """Return the name of each directory, or its path if another has the same name."""
     short = [as_text(directory.resolve().name) for directory in directories]
     counts = Counter(short)
     return [
@@ -154,7 +154,7 @@ def _names(directories: Sequence[Path]) -> list[str]:
 
 
 def _card(directory: Path, bundle: Bundle | None) -> str:
-    """Return what a run's bundle says of itself; empty when it is not on this machine."""
+    """Return the card of the bundle of a run; empty if it is not on this machine."""
     manifest = read_run(directory)
     if manifest is None:
         return ""
@@ -174,10 +174,10 @@ def _card(directory: Path, bundle: Bundle | None) -> str:
 
 
 def check_page(page: Path) -> None:
-    """Refuse to write over what is no report.
+    """Refuse to replace a file that is not a report.
 
     Raises:
-        RunError: when there is something else.
+        RunError: there is another file.
     """
     if page.is_file():
         with page.open("rb") as file:
@@ -186,5 +186,5 @@ def check_page(page: Path) -> None:
         is_report = not page.exists()
     if not is_report:
         raise RunError(
-            f"{page}: is there and is no report of virnucpro; give another place with -o"
+            f"{page}: exists and is not a report of virnucpro; give another file with -o"
         )

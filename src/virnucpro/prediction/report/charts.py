@@ -1,8 +1,8 @@
 """The pictures of the report: Vega-Lite specifications through Altair, drawn as SVG.
 
-They are drawn when the report is made, so that the page needs no plotting library. Colours are the
-page's variables (page.css), which differ on screens of either kind and on paper. What a mark says
-when it is pointed at is in its attribute `data-tip`.
+They are drawn when the report is made, so the page needs no plotting library. Colours are variables
+of the page (page.css), which differ between light screens, dark screens and paper. The attribute
+`data-tip` of a mark holds its tooltip.
 """
 
 import math
@@ -18,23 +18,23 @@ from markupsafe import Markup, escape
 from virnucpro.prediction.report.explanations import share
 from virnucpro.prediction.report.run_findings import GC_BINS, OCTAVE_BINS, SCORE_BINS, Int64
 
-#: Pixels of a picture's plot; pages show three of them side by side, a telephone one.
+#: Size of a plot in pixels; a wide page shows three side by side, a telephone one.
 _WIDTH, _HEIGHT = 320, 190
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 _INK, _SOFT, _LINE, _DENSE = "var(--ink)", "var(--soft)", "var(--line)", "var(--dense)"
-#: Calls in the order in which they are shown, and their colours.
+#: Calls in the order in which they are shown.
 _SHOWN = ("virus", "other", "unscored")
 _COLOURS = {call: f"var(--{call})" for call in _SHOWN}
-#: Rows of scores in pictures of two dimensions, and most columns of lengths.
+#: Number of rows of scores in two-dimensional pictures, and largest number of columns of lengths.
 _ROWS, _COLUMNS = 25, 30
-#: Counts are drawn on a logarithmic axis where the largest is so many times the middle one.
+#: Counts are drawn on a logarithmic axis if the largest exceeds the median by this factor.
 _STEEP = 20
 
 Rows = list[dict[str, Any]]
 
 
 def calls_picture(calls: dict[str, int]) -> Markup:
-    """Draw how many records got which call."""
+    """Draw the number of records by call."""
     total = max(1, sum(calls.values()))
     rows: Rows = [
         {"call": call, "n": calls[call], "says": f"{calls[call]:,} ({share(calls[call], total)})"}
@@ -52,12 +52,12 @@ def calls_picture(calls: dict[str, int]) -> Markup:
 
 
 def scores_picture(counts_CB: Int64, *, steep: bool, height: int = _HEIGHT) -> Markup:
-    """Draw how many records have which p_virus, by call.
+    """Draw the number of records by p_virus and call.
 
     Args:
-        counts_CB: scored records by call and bin of p_virus.
+        counts_CB: number of scored records by call and bin of p_virus.
         steep: whether counts are drawn on a logarithmic axis.
-        height: pixels of the plot.
+        height: height of the plot in pixels.
     """
     floor = 0.6 if steep else 0.0
     rows: Rows = []
@@ -89,7 +89,7 @@ def scores_picture(counts_CB: Int64, *, steep: bool, height: int = _HEIGHT) -> M
 
 
 def length_picture(lengths_LB: Int64) -> Markup:
-    """Draw p_virus against length, on a logarithmic axis."""
+    """Draw p_virus against length, which has a logarithmic axis."""
     known = np.flatnonzero(lengths_LB.sum(1))
     first, last = int(known[0]), int(known[-1]) + 1
     each = -(-(last - first) // _COLUMNS)
@@ -144,7 +144,7 @@ def samples_picture(calls: dict[str, dict[str, int]]) -> Markup:
 
 
 def _density(counts_XB: Int64, edges: list[float], says: list[str], x: alt.X, title: str) -> Markup:
-    """Draw p_virus against something: how many records, and the median of each column."""
+    """Draw p_virus against another value: the density of records, and the median of each column."""
     cells_XR = counts_XB.reshape(len(counts_XB), _ROWS, -1).sum(2)
     rows: Rows = []
     for column, row in np.argwhere(cells_XR).tolist():
@@ -176,7 +176,7 @@ def _density(counts_XB: Int64, edges: list[float], says: list[str], x: alt.X, ti
 
 
 def _svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int, says: str) -> Markup:
-    """Draw a chart; `says` is what a screen reader reads."""
+    """Draw a chart; `says` is the text for screen readers."""
     styled = (
         chart.properties(width=_WIDTH, height=height, background="transparent", padding=2)
         .configure(font=_FONT)
@@ -213,7 +213,7 @@ def _score_axis(place: Any) -> Any:  # noqa: ANN401 (X or Y)
 
 
 def is_steep(counts: Int64) -> bool:
-    """Tell whether some counts are so many times others that a logarithmic axis is needed."""
+    """Return whether counts differ so much that they need a logarithmic axis."""
     known = counts[counts > 0]
     return bool(len(known)) and float(known.max()) > _STEEP * float(np.median(known))
 

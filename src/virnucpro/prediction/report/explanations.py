@@ -1,4 +1,4 @@
-"""What a run found and what that means, in words for readers who do not write programs."""
+"""What a run found and what it means, in words for readers who are not programmers."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from virnucpro.prediction.outputs.counts import NO_OPEN_FRAME, NOT_PROCESSED
 from virnucpro.prediction.report.finished_runs import Sample
 from virnucpro.prediction.report.run_findings import SHORT
 
-#: Why a record has no score, for people.
+#: Reason why a record has no score -> explanation.
 REASONS = {
     NO_OPEN_FRAME: "no open frame: each of the six translations is broken by stop codons, and the "
     "method cannot read such a sequence",
     NOT_PROCESSED: "not processed: empty, or with letters that are not nucleotides",
 }
 _LIKENESS = (
-    "The sequence looks more like the viral sequences that the model has learned from than like "
-    "the others. It names no species, and says nothing of infection, of illness or of how much "
-    "virus there was."
+    "The sequence looks more like the viral sequences in the model's training data than like the "
+    "others. The call names no species and says nothing about infection, illness or the amount of "
+    "virus."
 )
 _FALSE = (
     "Genes of bacteria, of people or of other hosts can look viral. The fewer viruses a sample "
@@ -25,23 +25,23 @@ _FALSE = (
     "method."
 )
 _MISSED = (
-    "A virus unlike those that the model has learned from, or one with few or short sequences in "
-    "the sample, can be missed."
+    "A virus unlike those in the training data, or with few or short sequences in the sample, can "
+    "be missed."
 )
 _NOT_CALIBRATED = (
     "The bundle is not calibrated: a score of 0.9 does not mean that 9 in 10 such records are "
-    "viral. Scores put records in order, no more."
+    "viral. Scores only rank records."
 )
 _ASSUMED = Markup(
-    "That share was given. If you expect another one, run predict again, into a new directory, "
-    "with <code>--prevalence SHARE</code>, or without it to have it estimated: probabilities and "
-    "the false calls to expect change with it."
+    "You gave that share. If you expect another one, run predict again into a new directory with "
+    "<code>--prevalence SHARE</code>, or without the option to estimate it: probabilities and the "
+    "expected number of false calls depend on it."
 )
 _ESTIMATED = Markup(
-    "Where viruses are few the estimate is rough; predict takes a share that you know, into a new "
-    "directory: <code>--prevalence SHARE</code>."
+    "With few viruses the estimate is rough. If you know the share, run predict again into a new "
+    "directory and give it: <code>--prevalence SHARE</code>."
 )
-#: Settings that people know by another name.
+#: Setting -> its name on the page.
 _SETTINGS = {
     "chunk_length": "bases in a chunk",
     "frames": "frames",
@@ -51,12 +51,12 @@ _SETTINGS = {
     "prevalence": "prevalence",
     "max_fdr": "most false viruses (FDR)",
 }
-#: Settings that decide what is written, or in which portions, and leave scores as they are.
+#: Settings that do not change scores.
 _HARMLESS = ("block_chunks", "legacy", "compressed", "write", "reads", "bam")
 
 
 def share(part: float, whole: float) -> str:
-    """Return a share in per cent, so that few are not written as none; a line does not break it."""
+    """Return a share in per cent, on one line, in which a few are never shown as none."""
     if not whole:
         return "0\u00a0%"
     percent = 100 * part / whole
@@ -82,9 +82,9 @@ def _verdict_of_one(sample: Sample) -> str:
 
 
 def doubt(samples: Sequence[Sample], damaged: Sequence[str] = ()) -> str:
-    """Return how far to trust the verdict, and what is left out, in a sentence or two."""
+    """Return how far to trust the verdict, and what is left out, in one or two sentences."""
     unscored = sum(s.summary.calls["unscored"] for s in samples)
-    found = f"Left out, since their files are damaged: {', '.join(damaged)}. " if damaged else ""
+    found = f"Left out, because their files are damaged: {', '.join(damaged)}. " if damaged else ""
     found += f"{unscored:,} could not be scored. " if unscored else ""
     if all(s.summary.calibrated for s in samples):
         return found + "Some calls are false; how many to expect is said below."
@@ -103,14 +103,14 @@ def _verdict_of_several(samples: Sequence[Sample]) -> str:
 
 
 def _inside(regions: int) -> str:
-    """Return how many viral regions lie inside records, as the end of a sentence."""
+    """Return the number of viral regions inside records, as the end of a sentence."""
     if not regions:
         return ""
     return f"; {regions:,} viral region{'s lie' if regions > 1 else ' lies'} inside records"
 
 
 def meanings(samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    """Return what the results mean and do not mean: a headline and a paragraph each."""
+    """Return what the results mean and do not mean, as headlines and paragraphs."""
     title, meaning = _of_scores(samples)
     return [
         ("“Virus” is a likeness, not a diagnosis", _LIKENESS),
@@ -128,7 +128,7 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
     parts = ["The column probability is the chance that a record is viral."]
     for sample in calibrated:
         summary, of = sample.summary, f"{sample.name}: " if len(samples) > 1 else ""
-        known = ", as estimated from the run" if summary.prevalence_estimated else ""
+        known = " (estimated from the run)" if summary.prevalence_estimated else ""
         if summary.prevalence is None:
             parts.append(f"{of}No record has a score.")
             continue
@@ -141,7 +141,7 @@ def _of_scores(samples: Sequence[Sample]) -> tuple[str, str]:
     if shares:
         parts.append(_ESTIMATED if all(shares) else _ASSUMED)
     if len(calibrated) < len(samples):
-        parts.append("Samples without a calibration have scores alone, which are no probabilities.")
+        parts.append("Samples without a calibration have only scores, which are not probabilities.")
     return "Probabilities are calibrated", Markup(" ").join(parts)
 
 
@@ -151,12 +151,12 @@ def _of_short(samples: Sequence[Sample]) -> str:
         return ""
     return (
         f" {short:,} record{'s are' if short > 1 else ' is'} shorter than {SHORT} bases: "
-        "scores of such say little."
+        "their scores say little."
     )
 
 
 def settings(sample: Sample) -> list[tuple[str, str]]:
-    """Return what the run was told, by name."""
+    """Return the settings of a run, by name."""
     told = sample.manifest.binding.settings
     return [(_SETTINGS.get(name, name.replace("_", " ")), _said(told[name])) for name in told]
 
@@ -166,7 +166,7 @@ def _said(value: object) -> str:
 
 
 def differing(samples: Sequence[Sample]) -> list[str]:
-    """Name what moves scores and was not the same in all runs."""
+    """Return the names of settings that change scores and differ between runs."""
     bindings = [s.manifest.binding for s in samples]
     found = [
         name.removesuffix(" sha256")

@@ -1,4 +1,4 @@
-"""The page: pictures, tables and words in one file that asks for nothing beyond itself."""
+"""The page: pictures, tables and text in one file that loads nothing else."""
 
 import json
 from base64 import b64encode
@@ -25,13 +25,13 @@ from virnucpro.prediction.report.run_findings import (
 )
 
 _PLACE = Path(__file__).parent
-#: The card's headings stand below those of the page.
+#: Level of the highest heading of the card, below those of the page.
 _CARD_LEVEL = 3
-#: Stages of a run that follow one another; the others go on side by side within the scoring.
+#: Stages of a run that follow one another; the others run in parallel during the scoring.
 _IN_TURN = ("start-up", "scoring", "tables")
 
 Entry = TypeVar("Entry", ListedRecord, ListedRegion)
-#: A track's points and the regions on it.
+#: The points of a track, and the regions on it.
 _Drawn: TypeAlias = tuple[tuple[Point, ...], Spans]
 
 
@@ -43,7 +43,7 @@ def page_of(
     Args:
         samples: one or more.
         methods: a paragraph for the methods section of a paper.
-        damaged: names of samples that are left out, since their files are damaged.
+        damaged: names of samples that are left out, because their files are damaged.
     """
     script, style = ((_PLACE / name).read_text("utf-8") for name in ("page.js", "page.css"))
     environment = jinja2.Environment(
@@ -97,7 +97,7 @@ def _policy(script: str, style: str) -> str:
 
 
 def _pictures(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return what is drawn; what cannot be drawn for want of data is left out."""
+    """Return the pictures; those without data are left out."""
     steep = any(charts.is_steep(s.found.scores_CB) for s in samples)
     if len(samples) > 1:
         return {
@@ -125,14 +125,14 @@ def _scores(sample: Sample, *, steep: bool, height: int = 190) -> Markup:
 
 
 def _listed(entries: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
-    """Return the most confident viral records or regions of all samples with the samples' names."""
+    """Return the most confident records or regions of all samples, each with its sample's name."""
     each = max(1, LISTED // len(entries))
     listed = [(name, entry) for name, of_one in entries.items() for entry in of_one[:each]]
     return sorted(listed, key=lambda named: named[1].confidence, reverse=True)
 
 
 def _columns(listed: Sequence[tuple[str, ListedRecord]]) -> dict[str, bool]:
-    """Tell which columns of the table hold anything."""
+    """Return which columns of the table are not empty."""
     return {
         name: any(getattr(viral, name) is not None for _, viral in listed)
         for name in ("probability", "fdr", "gc")
@@ -140,13 +140,13 @@ def _columns(listed: Sequence[tuple[str, ListedRecord]]) -> dict[str, bool]:
 
 
 def _tracks(entries: Sequence[ListedRecord | ListedRegion]) -> dict[_Drawn, int]:
-    """Number what is drawn along records, each once."""
+    """Number the different tracks."""
     drawn = [(entry.track, entry.regions) for entry in entries if entry.track]
     return {track: i for i, track in enumerate(dict.fromkeys(drawn))}
 
 
 def _json(content: object) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element that contains it."""
     text = json.dumps(content, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -154,13 +154,13 @@ def _json(content: object) -> Markup:
 
 
 def _cards(samples: Sequence[Sample]) -> dict[str, Markup]:
-    """Return the card of each bundle as HTML, by the bundle's name; those that are at hand."""
+    """Return the name of each bundle -> its card as HTML, for the cards that are available."""
     texts = {s.manifest.binding.bundle: s.card for s in samples if s.card}
     return {name: _html(text) for name, text in texts.items()}
 
 
 def _html(text: str) -> Markup:
-    """Return Markdown as HTML: none of its own, no pictures, headings below the page's."""
+    """Return Markdown as HTML, without raw HTML and pictures, with headings below the page's."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     tokens = parser.parse(text)
     for token in tokens:
@@ -185,5 +185,5 @@ def _bytes(count: int) -> str:
 
 
 def _day(moment: str) -> str:
-    """Return a moment of run.json for people: date, hour and minute, UTC."""
+    """Return a time of run.json for people: date, hour and minute, UTC."""
     return moment[:16].replace("T", " ") + " UTC" if moment else ""
