@@ -93,8 +93,8 @@ def reading(name: object, to_do: str, kind: type[VirnucproError] = InputError) -
     except (VirnucproError, MemoryError):
         raise
     except Exception as error:
-        said = getattr(error, "strerror", None) or str(error).strip()
-        reason = said.split("\n", 1)[0] or type(error).__name__
+        text = getattr(error, "strerror", None) or str(error).strip()
+        reason = text.split("\n", 1)[0] or type(error).__name__
         raise kind(f"{name}: cannot be read ({reason}); {to_do}") from error
 
 

@@ -17,7 +17,7 @@ from virnucpro.errors import RunError, SettingsError
 #: End of the name of an unfinished file.
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 #: Error number of the system in the messages of HDF5 and of libraries in Rust.
-_SYSTEM_SAID = re.compile(r"(?:errno =|os error) (\d+)")
+_SYSTEM_ERROR = re.compile(r"(?:errno =|os error) (\d+)")
 
 _BY_EFFECTIVE_ID = os.access in os.supports_effective_ids
 
@@ -89,8 +89,8 @@ def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         text = str(error)
-        said = _SYSTEM_SAID.search(text)
-        number = int(said[1]) if said else error.errno
+        found = _SYSTEM_ERROR.search(text)
+        number = int(found[1]) if found else error.errno
         error.strerror = os.strerror(number) if number else text
         if error.filename is None or error.filename == os.fspath(alias or ""):
             error.filename = os.fspath(path)
@@ -155,7 +155,7 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the names in a directory, survive a power cut."""
+    """Flush the content of a file, or the names in a directory, to disk to survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW * (not path.is_dir()))
     try:
         os.fsync(descriptor)

@@ -106,7 +106,7 @@ def test_parts_that_are_missing_twice_or_wrong(files: Files, tmp_path: Path) -> 
     torch.save({"hidden_layer.weight": torch.ones(2, 2)}, tmp_path / "no.pth")
     refused("bn1.bias is missing", files.esm2, files.dna, tmp_path / "no.pth")
     (files.dna / "tokenizer.json").unlink()
-    refused("tokenizer.json: needed beside", *files)
+    refused("tokenizer.json: is missing; DNABERT-S needs it", *files)
 
 
 @pytest.mark.usefixtures("home")

@@ -110,10 +110,10 @@ def _check_config(
     config: Mapping[str, Any], needed: Mapping[str, tuple[Any, Any]], network: str, where: str
 ) -> None:
     for key, (default, value) in needed.items():
-        said = config.get(key, default)
-        if said != value and not (value is False and said is None):
+        found = config.get(key, default)
+        if found != value and not (value is False and found is None):
             raise BundleError(
-                f"{where}: is not {network}: config.json says {key} {_quoted(said)} where "
+                f"{where}: is not {network}: config.json says {key} {_quoted(found)} where "
                 f"{network} has {_quoted(value)}; give the weights of {network}"
             )
 
@@ -125,10 +125,10 @@ def check_sizes(config: Mapping[str, Any] | None, sizes: Mapping[str, int], wher
         BundleError: a size differs.
     """
     for key, size in sizes.items():
-        said = size if config is None else config.get(key, size)
-        if said != size:
+        found = size if config is None else config.get(key, size)
+        if found != size:
             raise BundleError(
-                f"{where}: config.json says {key} {_quoted(said)} where the tensors have {size}; "
+                f"{where}: config.json says {key} {_quoted(found)} where the tensors have {size}; "
                 "get both again"
             )
 

@@ -49,7 +49,7 @@ _USUAL_CHUNK = 500
 def add_bundle(
     name: str, files: Sequence[str | os.PathLike[str]], chunk_length: int | None = None
 ) -> Bundle:
-    """Make a bundle of published files and keep it under its name.
+    """Make a bundle of published files and store it under its name.
 
     Args:
         name: what to call it; `predict --bundle` takes it then. A published name needs the
@@ -60,8 +60,8 @@ def add_bundle(
         chunk_length: bases of a chunk that the head was trained for; known of published names.
 
     Raises:
-        BundleError: when something is missing, given twice, damaged, or does not fit together.
-        SettingsError: when the chunk length is out of bounds.
+        BundleError: a part is missing, given twice or damaged, or the parts do not fit together.
+        SettingsError: the chunk length is out of bounds.
     """
     place = _free_place(name)
     if name in ENCODERS:
@@ -69,7 +69,7 @@ def add_bundle(
     published = PUBLISHED.get(name)
     chunk_length = chunk_length or (published.chunk_length if published else None)
     if chunk_length is None:
-        raise BundleError(f"{name}: for chunks of which length? give --chunk-length")
+        raise BundleError(f"{name}: the chunk length of its head is unknown; give --chunk-length")
     check_chunk_length(chunk_length)
     *encoders, given_head = all_three(files)
     _check_published_head(name, given_head.path)
@@ -82,7 +82,9 @@ def add_bundle(
         dna_encoder=dna.sizes, head=head.sizes, frames="open", chunk_lengths=(chunk_length,),
         thresholds=Thresholds(virus=0.5),
         provenance={
-            encoders[0].label: protein.said, encoders[1].label: dna.said, HEAD: head.said,
+            encoders[0].label: protein.provenance,
+            encoders[1].label: dna.provenance,
+            HEAD: head.provenance,
         },
         metrics={}, files={},
     )  # fmt: skip
@@ -99,7 +101,7 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
         file: an encoder, as `add_bundle` takes it.
 
     Raises:
-        BundleError: when the weights are damaged, or not those of the name.
+        BundleError: the weights are damaged, or not those of the name.
     """
     place = _free_place(name)
     if name in PUBLISHED:
@@ -110,7 +112,7 @@ def add_encoder(name: str, file: str | os.PathLike[str]) -> Model:
     part = read_encoder(given, ENCODERS.get(name))
     description = EncoderManifest(
         format=layout.FORMAT, name=name, version="1", encoder=part.sizes,
-        provenance={given.label: part.said}, files={},
+        provenance={given.label: part.provenance}, files={},
     )  # fmt: skip
     _check_sizes(name, description, part.path)
     _settle(place, description, part.contents)
@@ -127,7 +129,7 @@ def bundle_with_head(bundle_name: str, head: Path) -> Path:
         head: a published head (`300_model.pth`), or the weights of one.
 
     Raises:
-        BundleError: when bundle or head are damaged or do not fit together.
+        BundleError: the bundle or the head is damaged, or they do not fit together.
     """
     bundle = load_bundle(bundle_name, is_checked=True)
     with reading(head, "give a head such as 500_model.pth", BundleError):
@@ -174,7 +176,7 @@ def _of_encoders(names: Sequence[str], place: Path) -> Bundle:
         protein_encoder=encoders["protein"].sizes, dna_encoder=encoders["dna"].sizes, head=head,
         frames="open", chunk_lengths=(_USUAL_CHUNK,), thresholds=Thresholds(virus=0.5),
         provenance={
-            **{given[kind].label: part.said for kind, part in encoders.items()},
+            **{given[kind].label: part.provenance for kind, part in encoders.items()},
             HEAD: "not trained: every score is one half",
         },
         metrics={}, files={},
@@ -220,7 +222,7 @@ def _with_head(bundle: Bundle, head: Path, place: Path) -> Bundle:
         name=f"{old.name}+{head.name}"[:100],
         head=part.sizes,
         chunk_lengths=(length,) if length else old.chunk_lengths,
-        provenance={**old.provenance, HEAD: part.said},
+        provenance={**old.provenance, HEAD: part.provenance},
         metrics={},
         calibration=None,
     )
@@ -236,16 +238,16 @@ def with_calibration(
     name: str | None = None,
     directory: Path | None = None,
 ) -> Bundle:
-    """Make a bundle of the same files, which are linked, that says what its scores mean.
+    """Make a bundle of the same files, which are linked, with a calibration.
 
     Args:
-        bundle: whose files these are.
-        calibration: fitted on what the bundle gave.
-        name: what to call it; or
-        directory: where to put it, new.
+        bundle: bundle to link the files of.
+        calibration: calibration fitted on scores of the bundle.
+        name: name of the new bundle; or
+        directory: new directory for it.
 
     Raises:
-        BundleError: when the name or the directory is taken.
+        BundleError: the name or the directory is taken.
     """
     old, place = bundle.manifest, place_for_calibrated(name, directory)
     called = name or old.name.removesuffix(_CALIBRATED)[: 100 - len(_CALIBRATED)] + _CALIBRATED
@@ -255,10 +257,10 @@ def with_calibration(
 
 
 def place_for_calibrated(name: str | None, directory: Path | None) -> Path:
-    """Return where a calibrated bundle goes, by its name or its directory.
+    """Return the directory for a calibrated bundle, from its name or its directory.
 
     Raises:
-        BundleError: when the name or the directory is taken.
+        BundleError: the name or the directory is taken.
     """
     if name in PUBLISHED or name in ENCODERS:
         raise BundleError(f"{name}: comes without a calibration; give the bundle another name")
@@ -274,13 +276,13 @@ def with_trained_head(
     """Make a bundle of the same encoders, which are linked, with a head that was just trained.
 
     Args:
-        bundle: whose encoders these are.
-        head: its weights.
-        directory: where to put it, new.
-        description: what the manifest says beside sizes and files.
+        bundle: bundle to link the encoders of.
+        head: weights of the head.
+        directory: new directory for the bundle.
+        description: the manifest; the size of the head and the files are filled in here.
 
     Raises:
-        BundleError: when the directory is taken.
+        BundleError: the directory is taken.
     """
     if directory.exists():
         raise BundleError(f"{directory}: is there already; give a new directory")
@@ -302,7 +304,7 @@ def _linked(bundle: Bundle, files: Iterable[str], *, is_checked: bool = False) -
 
 
 def _free_place(name: str) -> Path:
-    """Return where a new name goes."""
+    """Return the directory for a new name."""
     check_name(name)
     if name in EMBEDDED:
         raise BundleError(f"{name}: comes with virnucpro; give another name")
@@ -313,7 +315,7 @@ def _free_place(name: str) -> Path:
 
 
 def _check_published_head(name: str, head: Path) -> None:
-    """Hold a published name to the published head."""
+    """Refuse a head that is not the published one, if the name is published."""
     published = PUBLISHED.get(name)
     if published is not None and not (head.is_file() and git_blob_id(head) == published.head_blob):
         raise BundleError(
@@ -332,7 +334,7 @@ def _check_width(head: Part, encoders: Sequence[int]) -> None:
 
 
 def _check_sizes(name: str, found: EncoderManifest, where: Path) -> None:
-    """Hold a published name to the sizes of its network."""
+    """Refuse an encoder without the published sizes, if the name is published."""
     published, sizes = ENCODERS.get(name), found.encoder
     if published is None:
         return
@@ -353,15 +355,15 @@ def _settle(
     contents: Mapping[str, Content],
 ) -> None:
     """Write a directory under a temporary name, check it, and rename it when it is whole."""
-    beside = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
+    partial = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_directory(beside, description, contents)
-            read_manifest(beside)  # what was refused later would stay there
-            beside.rename(place)
+            write_directory(partial, description, contents)
+            read_manifest(partial)  # a bundle that this refuses must not appear
+            partial.rename(place)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         if place.is_dir():
             raise BundleError(f"{place}: another process has made it") from error

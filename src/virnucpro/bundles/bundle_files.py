@@ -59,7 +59,7 @@ def read_manifest(directory: Path) -> tuple[Manifest | EncoderManifest, str]:
     """Return what a directory says of itself, and the sha256 of that.
 
     Raises:
-        BundleError: when there is no manifest, or a bad one.
+        BundleError: the manifest is missing or invalid.
     """
     where = directory / MANIFEST_FILE
     try:
@@ -75,7 +75,7 @@ def check_files(directory: Path, expected: Mapping[str, File]) -> None:
     """Compare size and digest of files with those that a manifest says.
 
     Raises:
-        BundleError: when one is missing or differs.
+        BundleError: a file is missing or differs.
     """
     for name, file in expected.items():
         _check_file(directory / name, file)
@@ -90,18 +90,18 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Read one safetensors file, into memory of its own.
 
-    Never more than one tensor is held beside those returned.
+    Memory holds at most one tensor in addition to those returned.
 
     Args:
         where: the file.
         expected: the tensors it must hold, and no other: names, shapes, and whether floating
             point (of any width) or int64; values do not matter.
-        device: where to; by default the CPU.
-        dtype: what floating-point tensors become; by default they stay what they are.
-        names: of those to read; by default all.
+        device: device to read to (default: the CPU).
+        dtype: type to convert floating-point tensors to (default: their own).
+        names: names of the tensors to read (default: all).
 
     Raises:
-        BundleError: when names, shapes or types differ, before any tensor is read.
+        BundleError: names, shapes or types differ, before any tensor is read.
     """
     with reading(where, "get the bundle again", BundleError):
         check_header(where)
@@ -117,11 +117,11 @@ def read_tensors(
 
 
 def write_file(path: Path, content: Content) -> File:
-    """Write one file, which is there whole or not at all, and describe it.
+    """Write one file, complete or not at all, and return its digest and size.
 
     Raises:
-        BundleError: when what is linked is not what it should be.
-        OSError: when there is no space, or no right to write.
+        BundleError: a linked file is not the expected one.
+        OSError: the disk is full, or the directory cannot be written.
     """
     if isinstance(content, Linked):
         _link(content.path.resolve(), path)
@@ -130,18 +130,18 @@ def write_file(path: Path, content: Content) -> File:
     if isinstance(content, bytes):
         write_whole(path, content)
     else:
-        with replacing(path) as beside:
-            mode = stat.S_IMODE(beside.stat().st_mode)  # safetensors makes it the owner's alone
+        with replacing(path) as partial:
+            mode = stat.S_IMODE(partial.stat().st_mode)  # safetensors lets only the owner read it
             try:
-                save_file(_apart(content), beside)
+                save_file(_apart(content), partial)
             except SafetensorError as error:
                 raise OSError(str(error)) from error
-            beside.chmod(mode)
+            partial.chmod(mode)
     return File(sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of which no two share memory, which safetensors does not write."""
+    """Return tensors that share no memory, because safetensors refuses to write shared memory."""
     found: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, tensor in tensors.items():
@@ -152,22 +152,22 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name; copy it where that cannot be, as on another file system."""
+    """Link a file to a second name, or copy it if it cannot be linked (another file system)."""
     with reading(source, "get the bundle again", BundleError):
         regular_size(source)
-    with replacing(target) as beside:
-        beside.unlink()
+    with replacing(target) as partial:
+        partial.unlink()
         try:
-            os.link(source, beside)
+            os.link(source, partial)
         except OSError:
-            shutil.copyfile(source, beside)
+            shutil.copyfile(source, partial)
 
 
 def read_tokenizer(where: Path, vocabulary: int) -> DnaTokenizer:
-    """Build the tokenizer of a DNA encoder with so many tokens.
+    """Build the tokenizer of a DNA encoder with `vocabulary` tokens.
 
     Raises:
-        BundleError: when the file is no tokenizer, or one of more tokens than the encoder has.
+        BundleError: the file is not a tokenizer, or has more tokens than the encoder.
     """
     with reading(where, "get it again", BundleError):
         tokenizer = DnaTokenizer(read_short(where, LONGEST_TOKENIZER), str(where))

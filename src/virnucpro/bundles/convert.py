@@ -49,11 +49,11 @@ def convert_encoder(
     config_type: Any = spec.config
     sizes = config_type(**{name: known[name] for name in config_type.__struct_fields__})
     _check(fused, sizes, where)
-    said = {
+    configured = {
         "num_hidden_layers": layers, "hidden_size": width, "intermediate_size": feed_forward,
         "vocab_size": vocabulary,
     }  # fmt: skip
-    check_sizes(config, said, where)
+    check_sizes(config, configured, where)
     if fault := spec.fault(state, sizes):
         raise BundleError(
             f"{where}: is not {spec.title}: {fault}; give the weights of {spec.title}"

@@ -1,8 +1,8 @@
-"""Digests of published files: those that the registry knows, and those of which it was verified.
+"""Digests of published files: those in the registry, and those that a verification recorded.
 
-What is recorded lies in `.digests.json` beside the bundles: repository and file -> sha256, the
-hub's commit where it is known, and the day. It is recorded of files whose network gave the
-published outputs (`virnucpro models verify`), never because of their name.
+`virnucpro models verify` records the digests of files whose network gives the published outputs,
+never because of their name. The records are in `.digests.json` in the folder of the bundles:
+repository and file -> sha256, the hub's commit if it is known, and the day.
 """
 
 import fcntl
@@ -20,23 +20,23 @@ from virnucpro.errors import BundleError, reading
 from virnucpro.files import home, stores, write_json
 
 _FILE = ".digests.json"
-#: Most bytes of it.
+#: Largest size of that file in bytes.
 _LONGEST = 1 << 20
 AS_PUBLISHED = "as published"
 UNKNOWN = "no published digest is known of it"
-#: How provenance says the digest of a file and what is known of it.
-_SAID = re.compile(r"(\S+) sha256 ([0-9a-f]{64}) \(([^()]*)\)")
-#: What is known of a file in the hub's cache, which was compared with what the hub says of it.
+#: How provenance names a file, its digest, and what is known of it.
+_DIGEST = re.compile(r"(\S+) sha256 ([0-9a-f]{64}) \(([^()]*)\)")
+#: What is known of a file in the hub's cache that has the digest that the hub gives.
 _OF_HUB = re.compile(r"as [\w.-]+/[\w.-]+ has it at ([\w.-]+)")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file was when its network was verified.
+    """State of a file when its network was verified.
 
     Attributes:
-        commit: of the hub, if the file came from its cache.
+        commit: commit of the hub, if the file came from its cache; otherwise empty.
         date: day of the verification.
-        sha256: of the content.
+        sha256: digest of the content.
     """
 
     commit: str
@@ -45,16 +45,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> str:
-    """Say the digest of each file and what is known of it.
+    """Return the provenance of files: the digest of each and what is known of it.
 
     Args:
-        files: of published weights.
-        encoder: whose files these must be; None where they may be of any.
+        files: files of published weights.
+        encoder: encoder that the files must belong to; None if they may belong to any.
 
     Raises:
-        BundleError: when a file has another digest than the one recorded of it.
+        BundleError: a file does not have the digest that was recorded for it.
     """
-    said = []
+    provenance = []
     for file in files:
         sha256 = sha256_of(file)
         verdict = _verdict(sha256)
@@ -62,26 +62,26 @@ def judge(files: Iterable[Path], encoder: PublishedEncoder | None) -> str:
             _compare(f"{encoder.repository}/{file.name}", sha256)
             if verdict == UNKNOWN:
                 verdict = _of_hub(file, sha256, encoder.repository) or UNKNOWN
-        said.append(f"{file.name} {say(sha256, verdict)}")
-    return ", ".join(said)
+        provenance.append(f"{file.name} {described(sha256, verdict)}")
+    return ", ".join(provenance)
 
 
-def record(encoder: PublishedEncoder, said: str) -> bool:
-    """Keep the digests of files whose network gave the published outputs.
+def record(encoder: PublishedEncoder, provenance: str) -> bool:
+    """Record the digests of files whose network gives the published outputs.
 
     Args:
-        encoder: whose files these are.
-        said: provenance of the files.
+        encoder: encoder that the files belong to.
+        provenance: provenance of the files.
 
     Returns:
-        whether there was a digest to keep.
+        whether there was a new digest to record.
 
     Raises:
-        BundleError: when another digest was recorded of a file, or nothing can be recorded.
+        BundleError: another digest is recorded for a file, or the record cannot be written.
     """
     today = datetime.now(UTC).date().isoformat()
     new: dict[str, Record] = {}
-    for name, sha256, verdict in _SAID.findall(said):
+    for name, sha256, verdict in _DIGEST.findall(provenance):
         if _verdict(sha256) == UNKNOWN:
             of_hub = _OF_HUB.fullmatch(verdict)
             commit = of_hub[1] if of_hub else ""
@@ -95,25 +95,25 @@ def record(encoder: PublishedEncoder, said: str) -> bool:
     return True
 
 
-def judge_again(said: str) -> str:
-    """Return what provenance says of files with what is known of their digests now."""
+def judge_again(provenance: str) -> str:
+    """Return provenance updated with what is known of the digests now."""
 
     def judged(match: re.Match[str]) -> str:
         verdict = _verdict(match[2])
         is_of_hub = verdict == UNKNOWN and _OF_HUB.fullmatch(match[3])
-        return f"{match[1]} {say(match[2], match[3] if is_of_hub else verdict)}"
+        return f"{match[1]} {described(match[2], match[3] if is_of_hub else verdict)}"
 
-    return _SAID.sub(judged, said)
+    return _DIGEST.sub(judged, provenance)
 
 
-def is_known(said: str) -> bool:
-    """Tell whether each file of which provenance speaks is published, recorded, or of the hub."""
-    verdicts = [verdict for *_, verdict in _SAID.findall(judge_again(said))]
+def is_known(provenance: str) -> bool:
+    """Return whether each file in a provenance is as published, as recorded, or as on the hub."""
+    verdicts = [verdict for *_, verdict in _DIGEST.findall(judge_again(provenance))]
     return bool(verdicts) and UNKNOWN not in verdicts
 
 
-def say(sha256: str, verdict: str) -> str:
-    """Return how provenance says a digest and what is known of it."""
+def described(sha256: str, verdict: str) -> str:
+    """Return the words for a digest in a provenance."""
     return f"sha256 {sha256} ({verdict})"
 
 
@@ -125,7 +125,7 @@ def _verdict(sha256: str) -> str:
 
 
 def _compare(key: str, sha256: str) -> None:
-    """Hold a file to the digest recorded of it, where there is one."""
+    """Refuse a file that does not have the digest recorded for it, if there is one."""
     known = _recorded().get(key)
     if known is not None and known.sha256 != sha256:
         raise BundleError(
@@ -136,7 +136,7 @@ def _compare(key: str, sha256: str) -> None:
 
 
 def _recorded() -> dict[str, Record]:
-    """Return what is recorded in all stores; of one file, the first counts."""
+    """Return the records of all stores; the first store that has a file counts."""
     found: dict[str, Record] = {}
     for store in reversed(stores()):
         found |= _records(store / _FILE)
@@ -151,21 +151,22 @@ def _records(path: Path) -> dict[str, Record]:
 
 
 def _of_hub(file: Path, sha256: str, repository: str) -> str | None:
-    """Name the commit of a file in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT/FILE`.
+    """Return the commit of a file in the hub's cache in words, or None if it is not in the cache.
 
-    FILE may have folders. It is a link to a file whose name is the digest that the hub gives.
+    The path is `models--OWNER--NAME/snapshots/COMMIT/FILE`. FILE may have folders; it is a link to
+    a file named by the digest that the hub gives.
     """
     snapshots = (f"models--{repository.replace('/', '--')}", "snapshots")
     for commit in file.absolute().parents:
-        is_there = commit.parts[-3:-1] == snapshots
-        if is_there and file.resolve().name in (sha256, git_blob_id(file)):
+        is_cached = commit.parts[-3:-1] == snapshots
+        if is_cached and file.resolve().name in (sha256, git_blob_id(file)):
             return f"as {repository} has it at {commit.name}"
     return None
 
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """Let one process at a time add to the records."""
+    """Hold the lock that lets one process at a time add records."""
     home().mkdir(parents=True, exist_ok=True)
     with _path().with_suffix(".lock").open("a") as lock:
         with suppress(OSError):  # a file system without locks

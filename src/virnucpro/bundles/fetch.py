@@ -1,8 +1,8 @@
-"""Published files from where they are published, through huggingface_hub and its cache.
+"""Fetch published files with huggingface_hub and its cache.
 
-`HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and tokens count as everywhere; what was interrupted goes
-on where it stopped. Heads are in a git repository and come over HTTPS; `VIRNUCPRO_HEADS_URL` names
-a mirror.
+`HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and tokens have their usual meaning, and an interrupted
+download resumes. Heads are in a git repository and come over HTTPS; `VIRNUCPRO_HEADS_URL` names a
+mirror.
 """
 
 import os
@@ -32,32 +32,31 @@ from virnucpro.errors import BundleError, reading
 from virnucpro.files import home, stores, write_whole
 
 _HEADS_URL = f"https://raw.githubusercontent.com/{HEADS}/HEAD"
-#: How long an answer may take to begin.
+#: Longest time in seconds until an answer begins.
 _SECONDS = 10
-#: Where heads that were fetched lie, in a store.
+#: Folder of the fetched heads in a store.
 _HEADS = ".heads"
-#: Most bytes of a head; the published ones have 7 MB.
+#: Largest size of a head in bytes; the published ones have 7 MB.
 _LONGEST_HEAD = 1 << 26
-#: Kind of an encoder -> files beside its weights.
+#: Kind of an encoder -> files that it needs in addition to its weights.
 _OTHERS = {"protein": ("config.json",), "dna": ("config.json", "tokenizer.json")}
 
 
 def _quiet(_: str) -> None:
-    """Say nothing."""
+    """Show nothing."""
 
 
 def fetch(name: str, on_wait: Callable[[str], None] = _quiet) -> Bundle | Model:
-    """Get the files of a published bundle or encoder and make it of them; nothing is done twice.
+    """Fetch the files of a published bundle or encoder and make it, unless it already exists.
 
-    Encoders that are here already, alone or in a published bundle, are linked and not fetched.
+    Encoders that already exist, alone or in a published bundle, are linked and not fetched.
 
     Args:
-        name: of the bundle or encoder.
-        on_wait: is told what is waited for.
+        name: name of the bundle or encoder.
+        on_wait: called before each wait with its reason.
 
     Raises:
-        BundleError: when there is no such name, or a file cannot be had or is not the published
-            one.
+        BundleError: the name is unknown, or a file cannot be fetched or is not the published one.
     """
     if name not in PUBLISHED and name not in ENCODERS:
         raise BundleError(f"{name}: can be fetched: {', '.join([*PUBLISHED, *ENCODERS])}")
@@ -66,7 +65,7 @@ def fetch(name: str, on_wait: Callable[[str], None] = _quiet) -> Bundle | Model:
         try:
             return (_make_encoder if name in ENCODERS else _make_bundle)(name, on_wait)
         except BundleError:
-            if not place.is_dir():  # else another process was first
+            if not place.is_dir():  # otherwise another process was first
                 raise
     return load(name)
 
@@ -83,7 +82,7 @@ def _make_bundle(name: str, on_wait: Callable[[str], None]) -> Bundle:
 
 
 def _encoder(name: str, on_wait: Callable[[str], None]) -> str | Path:
-    """Return a published encoder that is here and whose files' digests are known, else fetch it."""
+    """Return a published encoder: one that exists with known digests, or a fetched one."""
     encoder = ENCODERS[name]
     alone = [name] if name in added_encoders() else []
     within = [
@@ -92,7 +91,7 @@ def _encoder(name: str, on_wait: Callable[[str], None]) -> str | Path:
         if bundle in PUBLISHED and name in (PUBLISHED[bundle].protein, PUBLISHED[bundle].dna)
     ]
     for place in alone + within:
-        if is_known(find_encoder(place).manifest.said):
+        if is_known(find_encoder(place).manifest.source_files):
             return place
     if encoder.licence:
         on_wait(f"{encoder.repository}: {encoder.licence}")
@@ -109,16 +108,16 @@ def fetch_model(
     on_wait: Callable[[str], None] = _quiet,
     layouts: tuple[str, ...] = LAYOUTS,
 ) -> Path:
-    """Return the file of a model's weights, or their index, after all its files were fetched.
+    """Fetch all files of a model; return the file of its weights, or their index.
 
-    Files that are complete in the cache are taken from there, without network.
+    Files that are complete in the cache are used without network access.
 
     Args:
-        repository: on the hub.
+        repository: repository on the hub.
         revision: a commit or a branch.
-        others: files to fetch along with the weights.
-        on_wait: is told what is waited for.
-        layouts: files of weights or indexes; the first that the repository has is taken.
+        others: files to fetch in addition to the weights.
+        on_wait: called before each wait with its reason.
+        layouts: names of files of weights or indexes; the first that the repository has is used.
     """
     if (found := _cached(repository, revision, others, layouts)) is not None:
         return found
@@ -162,10 +161,10 @@ def _cached(
 
 
 def _reach(repository: str, revision: str, file: str, on_wait: Callable[[str], None]) -> None:
-    """Ask the hub once for a repository; the library would ask for half a minute.
+    """Ask the hub once for a repository; the library would retry for half a minute.
 
     Raises:
-        BundleError: when there is no answer, or none that leads to files.
+        BundleError: the hub does not answer, or refuses the request.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 (slow to import)
     from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
@@ -183,7 +182,7 @@ def _reach(repository: str, revision: str, file: str, on_wait: Callable[[str], N
         except BundleError as error:
             faults[:] = [error]
 
-    asking = threading.Thread(target=ask, daemon=True)  # looking up a name knows no limit
+    asking = threading.Thread(target=ask, daemon=True)  # a DNS lookup has no time limit
     asking.start()
     asking.join(_SECONDS)
     for fault in faults:
@@ -191,11 +190,11 @@ def _reach(repository: str, revision: str, file: str, on_wait: Callable[[str], N
 
 
 def _fetch(repository: str, revision: str, file: str) -> Path | None:
-    """Return a file of the hub in its cache, None where the repository has no such file."""
+    """Return a file of the hub in its cache, or None if the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download  # noqa: PLC0415 (slow to import)
 
     try:
-        with warnings.catch_warnings():  # the error that follows says it, in one line
+        with warnings.catch_warnings():  # the error that follows has the same content
             warnings.filterwarnings("ignore", "Not enough free disk space")
             path = Path(hf_hub_download(repository, file, revision=revision))
     except errors.RemoteEntryNotFoundError:
@@ -224,18 +223,18 @@ def _missing(repository: str, what: str, revision: str) -> str:
 
 
 def _failure(repository: str, file: str, error: BaseException) -> BundleError:
-    """Say why a file cannot be had, by the innermost cause."""
+    """Return the error for a file that cannot be fetched, with the innermost cause."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    said = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return BundleError(
-        f"{repository}/{file}: cannot be fetched ({said}); mend that and fetch again, or get the "
+        f"{repository}/{file}: cannot be fetched ({reason}); fix this and fetch again, or get the "
         "files elsewhere and use virnucpro models add"
     )
 
 
 def _check(path: Path) -> None:
-    """Compare a file of the cache with its name there, which is the digest that the hub says."""
+    """Compare a file of the cache with its name there, which is the digest that the hub gives."""
     stored = path.resolve()
     digest = {64: sha256_of, 40: git_blob_id}.get(len(stored.name))
     if digest is not None and digest(stored) != stored.name:
@@ -244,7 +243,7 @@ def _check(path: Path) -> None:
 
 
 def fetch_head(published: Published) -> Path:
-    """Return a published head, held to its git blob id."""
+    """Return the file of a published head after checking its git blob id."""
     for kept in (store / _HEADS / published.head for store in stores()):
         if kept.is_file() and git_blob_id(kept) == published.head_blob:
             return kept

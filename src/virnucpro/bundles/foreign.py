@@ -1,7 +1,7 @@
-"""Files of others: only regular ones are opened, and only so much of them is read.
+"""Untrusted files: only regular files are opened, and only up to a limit is read.
 
-Opening a FIFO waits for a writer, and opening a device may act on it. A size is compared with a
-bound before anything is read.
+Opening a FIFO waits for a writer, and opening a device may act on it. A size is compared with its
+limit before anything is read.
 """
 
 import errno
@@ -31,13 +31,13 @@ MOST_DIMENSIONS = 8
 
 
 class ShortReads(BufferedReader):
-    """A zip of which little is read at once: its directory is read whole, however long it is."""
+    """A zip file that refuses long reads, because a zip's directory is read in one piece."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes.
+        """Read `size` bytes.
 
         Raises:
-            ValueError: when they are more than a directory needs.
+            ValueError: a directory does not need so many bytes.
         """
         if size is not None and size > _LONGEST_DIRECTORY:
             raise ValueError(f"a directory of {size:,} bytes")
@@ -48,16 +48,16 @@ def regular_size(path: Path) -> int:
     """Return a file's size.
 
     Raises:
-        OSError: when it is no regular file, such as a FIFO, a device or a directory.
+        OSError: the file is not regular: a FIFO, a device or a directory.
     """
     return _size_of(path.stat())
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading; nothing else is opened.
+    """Open a regular file for reading, and no other kind of file.
 
     Raises:
-        OSError: when it is not there, or no regular file.
+        OSError: the file does not exist or is not regular.
     """
     regular_size(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ def read_short(path: Path, most: int) -> bytes:
     """Return the content of a regular file of at most so many bytes.
 
     Raises:
-        OSError: when it is not there, no regular file, or larger.
+        OSError: the file does not exist, is not regular, or is too large.
     """
     with open_regular(path) as file:
         content = file.read(most + 1)
@@ -83,10 +83,10 @@ def read_short(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int) -> dict[str, Any]:
-    """Return the object in a JSON file of at most so many bytes.
+    """Return the object in a JSON file of at most `most` bytes.
 
     Raises:
-        BundleError: when there is none.
+        BundleError: the file cannot be read or holds no object.
     """
     with reading(path, "get it again", BundleError):
         found = json.loads(read_short(path, most))
@@ -99,8 +99,8 @@ def check_header(path: Path) -> None:
     """Refuse a safetensors file whose header has more bytes than any checkpoint needs.
 
     Raises:
-        OSError: when the file is no regular one.
-        ValueError: when the header is too long.
+        OSError: the file is not regular.
+        ValueError: the header is too long.
     """
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
@@ -112,7 +112,7 @@ def check_shape(name: str, shape: tuple[int, ...]) -> None:
     """Refuse a tensor of more dimensions than any network needs.
 
     Raises:
-        ValueError: when it has more.
+        ValueError: the tensor has more dimensions.
     """
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"{name[:100]} has {len(shape):,} dimensions")

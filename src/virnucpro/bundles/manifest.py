@@ -70,9 +70,10 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
     """A rising line from the p_virus of a record to the probability that it is viral.
 
     Attributes:
-        chunks: it is for records with so many scored chunks, or more;
-        bases: of them, for those whose chunks have so many bases on average, or more. Of the lines
-            that a record meets it has the one for most chunks, and of these for most bases.
+        chunks: minimum number of scored chunks of a record.
+        bases: minimum mean length of these chunks in bases. If a record reaches the minima of
+            several lines, the line with most chunks applies, and among these the one with most
+            bases.
         scores: p_virus of each knot, rising from 0 to 1.
         probabilities: P(virus) at each knot, rising.
     """
@@ -97,15 +98,16 @@ class CalibrationLine(Part, frozen=True, kw_only=True):
 
 
 class Calibration(Part, frozen=True, kw_only=True):
-    """What scores mean, by how many chunks, and how many bases, they are of.
+    """Probabilities for scores, by the number and mean length of a record's scored chunks.
 
     Attributes:
-        lines: the first for records with one scored chunk, the next ones for more chunks or bases.
+        lines: lines in rising order of minima: the first is for records with one scored chunk, the
+            next ones for more chunks or bases.
         prevalence: share of viruses among the scored records that the probabilities are for.
-        chunk_length: bases of a chunk that it was fitted for.
+        chunk_length: chunk length in bases of the records it was fitted on.
         frames: how frames were drawn from a chunk.
-        data: what it was fitted on, and how.
-        metrics: what was measured on data that it was not fitted on.
+        data: description of the data and of the fit.
+        metrics: measurements on data that was not used in the fit.
     """
 
     lines: Annotated[tuple[CalibrationLine, ...], msgspec.Meta(min_length=1, max_length=20)]
@@ -138,23 +140,23 @@ class File(Part, frozen=True, kw_only=True):
 
 
 class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
-    """Everything a bundle says of itself.
+    """The content of a bundle's `bundle.json`.
 
     Attributes:
         format: version of this format.
-        name: what the bundle is called.
-        version: which one of that name.
+        name: name of the bundle.
+        version: version of the bundle.
         protein_encoder: sizes of the protein encoder, or of a network that reads six frames.
         dna_encoder: sizes of the DNA encoder; None if six frames are read.
         head: size of the head.
         frames: how frames are drawn from a chunk; see `sequences.frames.FrameKind`.
-        least_residues: of a stretch or of a whole frame.
+        least_residues: minimum number of residues of a stretch or of a whole frame.
         chunk_lengths: chunk lengths in bases it was trained for, the default first.
-        thresholds: when a record is called.
-        provenance: where weights, data and licence come from.
-        metrics: what was measured, on what.
+        thresholds: thresholds of the calls.
+        provenance: origin of weights, data and licence.
+        metrics: name of a data set -> measurements on it.
         files: digest and size of every file.
-        calibration: what its scores mean; none where nobody has fitted it.
+        calibration: probabilities for its scores; None if none was fitted.
     """
 
     format: int
@@ -180,19 +182,19 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def file_names(self) -> list[str]:
-        """Every file that it holds beside its manifest; it can name no other."""
+        """Names of all its files except the manifest; it cannot name any other."""
         return [file for kind in self.encoders for file in ENCODER_FILES[kind]] + [HEAD_FILE]
 
     @property
     def width(self) -> int:
-        """How many numbers of a frame the encoders give and the head takes."""
+        """Number of values per frame that the encoders return and the head reads."""
         return sum(encoder.width for encoder in self.encoders.values())
 
     def drawn(self, asked: str | None) -> FrameKind:
-        """Return how frames are drawn where the user asked for it, or not.
+        """Return how frames are drawn: as the user asked, or as the manifest says.
 
         Raises:
-            SettingsError: when there is no such way, or the networks cannot read them.
+            SettingsError: the kind of frames is unknown, or the networks cannot read them.
         """
         kind = asked or self.frames
         if kind not in get_args(FrameKind):
@@ -204,10 +206,10 @@ class Manifest(Part, frozen=True, kw_only=True, omit_defaults=True):
         return cast("FrameKind", kind)
 
     def lone(self, kind: Kind) -> "EncoderManifest":
-        """Describe one of the encoders by itself.
+        """Return the manifest of one encoder alone.
 
         Raises:
-            BundleError: when there is none of that kind.
+            BundleError: the bundle has no encoder of this kind.
         """
         encoder = self.encoders.get(kind)
         if encoder is None or spec_of(encoder).reads != kind:
@@ -247,27 +249,27 @@ class EncoderManifest(Part, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> Kind:
-        """What it reads."""
+        """Kind of the encoder: what it reads."""
         return cast("Kind", spec_of(self.encoder).reads)
 
     @property
-    def said(self) -> str:
-        """Which files its weights come from."""
+    def source_files(self) -> str:
+        """Provenance of the weights: the files they come from."""
         return self.provenance[spec_of(self.encoder).title]
 
 
 class _Outline(msgspec.Struct):
-    """What tells the formats, and the two manifests, apart."""
+    """The fields that tell formats, and the two kinds of manifest, apart."""
 
     format: int
     encoder: Any = None
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest | EncoderManifest:
-    """Parse and check `bundle.json`; the one of a lone encoder has the key `encoder`.
+    """Parse and check `bundle.json`; the manifest of a separate encoder has the key `encoder`.
 
     Raises:
-        BundleError: when it is no manifest, of another format, or inconsistent.
+        BundleError: the content is no manifest, has another format, or is inconsistent.
     """
     with reading(where, "get the bundle again", BundleError):
         outline = msgspec.json.decode(content, type=_Outline)

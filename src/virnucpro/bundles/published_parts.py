@@ -1,4 +1,4 @@
-"""The parts of a bundle as they are given: published weights, or an encoder that was added."""
+"""The parts of a new bundle: published weights, or an encoder that was added before."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from virnucpro.bundles.convert import convert_encoder, convert_head, narrow
 from virnucpro.bundles.digests import (
     AS_PUBLISHED,
     UNKNOWN,
+    described,
     is_known,
     judge,
     judge_again,
-    say,
 )
 from virnucpro.bundles.foreign import LONGEST_TOKENIZER, read_short
 from virnucpro.bundles.manifest import (
@@ -43,22 +43,22 @@ from virnucpro.errors import BundleError, reading
 
 #: Key of a head in the provenance.
 HEAD = "head"
-#: Kinds of the parts of a bundle -> what they are called.
+#: Kind of a part of a bundle -> its name in messages.
 _NEEDED = {"protein": "protein encoder", "dna": "DNA encoder", "head": "head"}
 _TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
 class Given:
-    """What was given and what it is; its weights are not read yet.
+    """A part that the user gives, identified; its weights are not read yet.
 
     Attributes:
-        path: where it lies.
+        path: its file or directory.
         kind: kind of the encoder, or `head`.
         label: title of the encoder's architecture, or `HEAD`.
-        state: published weights, mapped.
-        recognised: what the published weights of an encoder are.
-        manifest: manifest of an encoder that was added, which has no `state`.
+        state: published weights, mapped; empty for an encoder that was added before.
+        recognised: architecture and layout of an encoder's published weights.
+        manifest: manifest of an encoder that was added before.
     """
 
     path: Path
@@ -74,25 +74,25 @@ class Part:
     """An encoder or a head on its way into a directory.
 
     Attributes:
-        path: where it comes from.
+        path: file or directory that it comes from.
         sizes: sizes of the encoder, or a `HeadSize`.
-        width: how many numbers of a frame an encoder gives, or a head takes.
+        width: number of values per frame that an encoder returns or a head reads.
         contents: its files.
-        said: provenance.
+        provenance: source files, their digests, and what is known of them.
     """
 
     path: Path
     sizes: Any
     width: int
     contents: Mapping[str, Content]
-    said: str
+    provenance: str
 
 
 def identify(given: str | os.PathLike[str]) -> Given:
-    """Tell what was given: an added encoder by its manifest, weights by the tensors' names.
+    """Identify a part: an added encoder by its manifest, weights by the names of their tensors.
 
     Raises:
-        BundleError: when it is none of these, or not there.
+        BundleError: the part does not exist, or is neither.
     """
     path = bundle_path(split_name(given)[0])
     if (path / MANIFEST_FILE).exists():
@@ -108,7 +108,7 @@ def identify(given: str | os.PathLike[str]) -> Given:
 
 
 def all_three(files: Sequence[str | os.PathLike[str]]) -> list[Given]:
-    """Tell what files are; return the protein encoder, the DNA encoder and the head among them.
+    """Identify three files; return the protein encoder, the DNA encoder and the head.
 
     Raises:
         BundleError: one is missing or given twice.
@@ -126,14 +126,14 @@ def all_three(files: Sequence[str | os.PathLike[str]]) -> list[Given]:
 
 
 def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
-    """Convert an encoder's weights, or link those of one that was added.
+    """Convert an encoder's weights, or link those of an encoder that was added before.
 
     Args:
         given: an encoder.
-        published: to whose digests it is held; None where any will do.
+        published: published encoder whose digests the files must have; None if any are accepted.
 
     Raises:
-        BundleError: when the weights are damaged, or others than those recorded.
+        BundleError: the weights are damaged, or are not the recorded ones.
     """
     if given.manifest is not None:
         return _added(given.path, given.manifest, published)
@@ -151,50 +151,50 @@ def read_encoder(given: Given, published: PublishedEncoder | None) -> Part:
     if TOKENIZER_FILE in others:
         contents[TOKENIZER_FILE] = _tokenizer(tokenizer, sizes.vocabulary)
         files = [*files, tokenizer]
-    said = judge(files, published)
+    provenance = judge(files, published)
     if config is None and found.layout.needs and not others:
-        said += f"; no config.json says otherwise: computed as {given.label} is published"
-    return Part(path, sizes, sizes.width, contents, said)
+        provenance += f"; no config.json says otherwise: computed as {given.label} is published"
+    return Part(path, sizes, sizes.width, contents, provenance)
 
 
 def read_head(given: Given) -> Part:
     """Check the weights of a head.
 
     Raises:
-        BundleError: when they are not those of a head.
+        BundleError: they are not the weights of a head.
     """
     if given.kind != "head":
         raise BundleError(
             f"{given.path}: no head but {given.label}; give one such as 500_model.pth"
         )
     sizes, state = convert_head(given.state, str(given.path))
-    said = []
+    provenance = []
     for file in weight_files(given.path):
         verdict = UNKNOWN if chunk_length_of(file) is None else AS_PUBLISHED
-        said.append(f"{file.name} {say(sha256_of(file), verdict)}")
+        provenance.append(f"{file.name} {described(sha256_of(file), verdict)}")
     inputs = state["hidden_layer.weight"].shape[1]
-    return Part(given.path, sizes, inputs, {HEAD_FILE: state}, ", ".join(said))
+    return Part(given.path, sizes, inputs, {HEAD_FILE: state}, ", ".join(provenance))
 
 
 def chunk_length_of(head: Path) -> int | None:
-    """Return the chunk length for which a head was trained; of published ones it is known."""
+    """Return the chunk length that a published head was trained for, or None for other heads."""
     lengths = {known.head_blob: known.chunk_length for known in PUBLISHED.values()}
     return lengths.get(git_blob_id(head)) if head.is_file() else None
 
 
 def _added(path: Path, manifest: EncoderManifest, published: PublishedEncoder | None) -> Part:
-    said = judge_again(manifest.said)
-    if published is not None and not is_known(said):
+    provenance = judge_again(manifest.source_files)
+    if published is not None and not is_known(provenance):
         raise BundleError(
             f"{path}: was not made of the published files; fetch them, or give another name"
         )
     linked = {name: Linked(path / name, file) for name, file in manifest.files.items()}
-    return Part(path, manifest.encoder, manifest.encoder.width, linked, said)
+    return Part(path, manifest.encoder, manifest.encoder.width, linked, provenance)
 
 
 def _tokenizer(path: Path, vocabulary: int) -> bytes:
-    """Return the tokenizer that lies beside DNABERT-S's weights."""
+    """Return the tokenizer in the folder of DNABERT-S's weights."""
     if not path.exists():
-        raise BundleError(f"{path}: needed beside DNABERT-S's weights; get it too")
+        raise BundleError(f"{path}: is missing; DNABERT-S needs it next to its weights; get it too")
     read_tokenizer(path, vocabulary)
     return read_short(path, LONGEST_TOKENIZER)

@@ -69,7 +69,7 @@ class Bundle:
         """Compare the digest of every file with the manifest's.
 
         Raises:
-            BundleError: when one is missing or differs.
+            BundleError: a file is missing or differs.
         """
         try:
             check_files(self.path, self.manifest.files)
@@ -80,7 +80,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """Name in its manifest."""
+        """The name in its manifest."""
         return self.manifest.name
 
     @property
@@ -106,8 +106,8 @@ class Bundle:
         """Build the DNA tokenizer.
 
         Raises:
-            BundleError: when its file is no tokenizer, or one of more tokens than the encoder has,
-                or when there is no DNA encoder.
+            BundleError: the bundle has no DNA encoder, or its file is not a tokenizer or has more
+                tokens than the encoder.
         """
         encoder = self.manifest.dna_encoder
         if encoder is None:
@@ -126,7 +126,7 @@ def load_bundle(
             one, or later, with `Bundle.check`.
 
     Raises:
-        BundleError: when there is no such bundle, or it is incomplete or damaged.
+        BundleError: the bundle does not exist, or is incomplete or damaged.
     """
     path = bundle_path(name_or_path)
     if not path.is_dir():
@@ -144,7 +144,7 @@ def load_bundle(
 
 
 def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return where a bundle lies: an embedded one, one that was added, or a directory."""
+    """Return the directory of a bundle: an embedded one, one that was added, or a path."""
     name = os.fspath(name_or_path)
     if name in EMBEDDED:
         return EMBEDDED[name]
@@ -154,10 +154,10 @@ def bundle_path(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a bundle.
+    """Refuse an invalid name of a bundle.
 
     Raises:
-        BundleError: when it cannot.
+        BundleError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
         raise BundleError(f"{name[:100]!r} is no name for a bundle; give letters, digits, . _ -")
@@ -169,15 +169,18 @@ def added_bundles() -> list[str]:
 
 
 def added_encoders() -> list[str]:
-    """Return the names of the lone encoders that were added."""
+    """Return the names of the separate encoders that were added."""
     return [path.name for path in _added() if not (path / layout.HEAD_FILE).exists()]
 
 
 def directories() -> dict[str, Path]:
-    """Return what lies in the stores by name, damaged or not; of one name, the first counts."""
+    """Return all directories of the stores by name, even damaged ones.
+
+    If several stores have a name, the first store counts.
+    """
     found: dict[str, Path] = {}
     for store in reversed(stores()):
-        with suppress(OSError):  # it may not be there
+        with suppress(OSError):  # the store may not exist
             found |= {path.name: path for path in store.iterdir() if _is_bundle(path)}
     return dict(sorted(found.items()))
 
@@ -188,7 +191,7 @@ def _added() -> list[Path]:
 
 
 def _is_bundle(path: Path) -> bool:
-    """Tell whether a directory has a file of a bundle; others may lie there too."""
+    """Return whether a directory has a file of a bundle; it may also hold other files."""
     is_open = not path.name.startswith(".") and path.is_dir()
     return is_open and any((path / name).exists() for name in _FILES)
 
@@ -223,8 +226,8 @@ def write_directory(
         contents: of each file.
 
     Raises:
-        BundleError: when a file that is linked is not what it should be.
-        OSError: when there is no space, or no right to write.
+        BundleError: a linked file is not the expected one.
+        OSError: the disk is full, or the directory cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     remove_partial(directory)
@@ -238,7 +241,7 @@ def write_manifest(directory: Path, manifest: Manifest | EncoderManifest) -> Non
 
 
 def unknown_bundle(name: str) -> str:
-    """Say that there is no such bundle, and what to do."""
+    """Return the error for a bundle that does not exist."""
     published = PUBLISHED.get(name)
     if published is not None:
         esm2, dna = (ENCODERS[x].repository for x in (published.protein, published.dna))

@@ -37,10 +37,10 @@ class Model:
     """One encoder on disk.
 
     Attributes:
-        name: as it was given.
+        name: name that the user gave.
         kind: what it reads.
         config: its sizes.
-        path: the directory it lies in.
+        path: its directory.
         sha256: digest of the directory's `bundle.json`.
         files: digest and size of each file it needs.
     """
@@ -56,7 +56,7 @@ class Model:
         """Compare the digests of the files it needs with the manifest's.
 
         Raises:
-            BundleError: when one is missing or differs.
+            BundleError: a file is missing or differs.
         """
         check_files(self.path, self.files)
 
@@ -67,14 +67,14 @@ class Model:
 
     @property
     def encoders(self) -> dict[Kind, StoredEncoder]:
-        """The same by its kind, as a `Bundle` has them."""
+        """The encoder by its kind, like `Bundle.encoders`."""
         return {self.kind: self.stored}
 
     def tokenizer(self) -> DnaTokenizer:
         """Build the tokenizer of a DNA encoder.
 
         Raises:
-            BundleError: when its file is no tokenizer, or one of more tokens than the encoder has.
+            BundleError: the file is not a tokenizer, or has more tokens than the encoder.
         """
         return read_tokenizer(self.path / TOKENIZER_FILE, self.config.vocabulary)
 
@@ -88,7 +88,7 @@ def load_model(name: str | os.PathLike[str], *, is_checked: bool = False) -> Mod
         is_checked: whether the digests are compared elsewhere, or later, with `Model.check`.
 
     Raises:
-        BundleError: when there is no such encoder, or it is incomplete or damaged.
+        BundleError: the encoder does not exist, or is incomplete or damaged.
     """
     path, manifest, sha256 = find_encoder(name)
     config = manifest.encoder
@@ -102,7 +102,7 @@ def load(name: str | os.PathLike[str], *, is_checked: bool = False) -> Bundle | 
     """Find a whole bundle or one encoder, and check it; see `load_bundle` and `load_model`.
 
     Raises:
-        BundleError: when there is no such thing, or it is incomplete or damaged.
+        BundleError: the bundle or encoder does not exist, or is incomplete or damaged.
     """
     place, kind = split_name(name)
     directory = bundle_path(place)
@@ -113,11 +113,11 @@ def load(name: str | os.PathLike[str], *, is_checked: bool = False) -> Bundle | 
 
 
 class FoundEncoder(NamedTuple):
-    """An encoder that is there; its files are not checked.
+    """An encoder on disk; its files are not checked.
 
     Attributes:
-        path: the directory it lies in.
-        manifest: of it alone.
+        path: its directory.
+        manifest: manifest of the encoder alone.
         sha256: digest of the directory's `bundle.json`.
     """
 
@@ -130,7 +130,7 @@ def find_encoder(name: str | os.PathLike[str]) -> FoundEncoder:
     """Find one encoder, named as `load_model` takes it.
 
     Raises:
-        BundleError: when there is no such encoder.
+        BundleError: the encoder does not exist.
     """
     text = os.fspath(name)
     place, kind = split_name(text)
@@ -158,7 +158,7 @@ def split_name(name: str | os.PathLike[str]) -> tuple[str, Kind | None]:
 
 
 def _unknown(text: str, place: str) -> str:
-    """Say that there is no such encoder, and what to type."""
+    """Return the error for an encoder that does not exist."""
     if place in ENCODERS:
         return f"{place}: is not here; type virnucpro models fetch {place}"
     if place in PUBLISHED:

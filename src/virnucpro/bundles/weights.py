@@ -51,9 +51,9 @@ _OTHER_NAMES = {
     "adapter_model.*": "an adapter (LoRA); merge it into its model first",
 }
 _FIRST_BYTES = 64
-#: What wrappers of a network put before every name: DataParallel, torch.compile, Lightning.
+#: Prefixes that wrappers of a network add to every name: DataParallel, torch.compile, Lightning.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
-#: How TensorFlow named what LayerNorm multiplies by and adds; old checkpoints still do.
+#: TensorFlow's names for weight and bias of LayerNorm, which old checkpoints have.
 _OLD_NORM = re.compile(r"(layer_?norm)\.(gamma|beta)$", re.IGNORECASE)
 _NORM = {"gamma": "weight", "beta": "bias"}
 
@@ -62,10 +62,10 @@ def weight_files(path: Path) -> list[Path]:
     """Return the files that hold published weights.
 
     Args:
-        path: a directory in Hugging Face's layout, an index of several files beside it, or a file.
+        path: a directory in Hugging Face's layout, an index of files in its folder, or a file.
 
     Raises:
-        BundleError: when there are none, or an index is damaged.
+        BundleError: there are no weights, or an index is damaged.
     """
     entry = _entry(path)
     if not _is_index(entry):
@@ -80,7 +80,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         path: as `weight_files` takes it.
 
     Raises:
-        BundleError: when something is missing, damaged or of another format.
+        BundleError: a file or a tensor is missing, or a file is damaged or has another format.
     """
     entry = _entry(path)
     tensors: dict[str, Tensor] = {}
@@ -93,15 +93,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """Return `config.json` of weights in Hugging Face's layout, None where there is none."""
+    """Return `config.json` of weights in Hugging Face's layout, or None if it does not exist."""
     directory = path.parent if path.name in LAYOUTS else path
     config = directory / _CONFIG
-    is_there = config.exists() or config.is_symlink()  # one that leads nowhere is damage
-    return read_json(config, LONGEST_CONFIG) if is_there else None
+    exists = config.exists() or config.is_symlink()  # a broken link is damage, not absence
+    return read_json(config, LONGEST_CONFIG) if exists else None
 
 
 def _usual_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return tensors under the names that the network gives them."""
+    """Return tensors without the prefixes of wrappers and under PyTorch's names of LayerNorm."""
     names = list(tensors)
     while names and (found := [x for x in _WRAPPERS if all(n.startswith(x) for n in names)]):
         names = [name.removeprefix(found[0]) for name in names]
@@ -112,7 +112,7 @@ def _usual_names(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _entry(path: Path) -> Path:
-    """Return the file that counts in a directory, or the file itself."""
+    """Return the file of weights or the index in a directory, or the file itself."""
     if not path.is_dir():
         _refuse_other(path, [path])
         return path
@@ -127,7 +127,7 @@ def _entry(path: Path) -> Path:
 
 
 def _refuse_other(path: Path, files: list[Path]) -> None:
-    """Name weights of other programs as what they are."""
+    """Refuse weights of other programs with an error that names their format."""
     for file in files:
         for pattern, what in _OTHER_NAMES.items():
             if file.match(pattern):
@@ -152,7 +152,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _places(path: Path) -> dict[str, str]:
-    """Return which file holds which tensor, by an index; the files must lie beside it."""
+    """Return name of a tensor -> name of its file from an index; the files are in its folder."""
     places = read_json(path, LONGEST_INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(x, str) for x in places.values()):
         raise BundleError(f"{path}: is no index of weights; get it again")
@@ -162,7 +162,7 @@ def _places(path: Path) -> dict[str, str]:
     for name in names:
         if not name or Path(name).name != name or _is_index(Path(name)):
             raise BundleError(
-                f"{path}: names {name[:100]!r}, which is no file beside it; get it again"
+                f"{path}: names {name[:100]!r}, which is no file in its folder; get it again"
             )
     return places
 

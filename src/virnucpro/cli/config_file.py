@@ -40,8 +40,8 @@ def keep_config(command: str, options: Mapping[str, tuple[str, object]], out: Pa
             table[name] = _plain(value)
     if table.get("executor") != "local":
         table |= {"device": options["device"][1]}
-    said = f"# virnucpro {version('virnucpro')}; virnucpro {command} --config FILE does it again\n"
-    content = said + tomli_w.dumps({command: table}, multiline_strings=False)
+    head = f"# virnucpro {version('virnucpro')}; virnucpro {command} --config FILE does it again\n"
+    content = head + tomli_w.dumps({command: table}, multiline_strings=False)
     with suppress(UnicodeEncodeError):  # TOML cannot hold a path that is not UTF-8
         write_once(out / CONFIG_FILE, content.encode())
 

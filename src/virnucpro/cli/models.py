@@ -108,7 +108,7 @@ def add(
     ] = None,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Make a bundle, or a lone encoder, from published files; nothing in them is executed."""
+    """Make a bundle or a separate encoder from published files; nothing in them is executed."""
     from virnucpro.bundles.assemble import add_bundle, add_encoder  # noqa: PLC0415 (PyTorch)
 
     if len(files) == 1 and chunk_length is None:
@@ -123,8 +123,8 @@ def _say_made(name: str, made: "Bundle | Model", *, quiet: bool) -> None:
     from virnucpro.bundles import Bundle  # noqa: PLC0415 (loads PyTorch)
     from virnucpro.bundles.bundle_files import read_manifest  # noqa: PLC0415
 
-    for part, said in read_manifest(made.path)[0].provenance.items():
-        say(f"{part}: {said}")
+    for part, origin in read_manifest(made.path)[0].provenance.items():
+        say(f"{part}: {origin}")
     use = "predict --bundle" if isinstance(made, Bundle) else "embed --model"
     say(f"use it with virnucpro {use} {name} ({made.path})")
 

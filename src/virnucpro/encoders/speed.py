@@ -13,7 +13,7 @@ from virnucpro.errors import SettingsError
 
 
 def speed_up(network: Network, precision: str) -> str:
-    """Give a network the fastest steps that compute right on its device; then it can only infer.
+    """Give a network the fastest steps that compute correctly on its device, for inference only.
 
     Args:
         network: a network in evaluation mode, in the type of the precision. If the precision stores

@@ -127,6 +127,6 @@ def _classes(records: Records) -> dict[str, Mask]:
         inside = records.class_name == name
         labels = np.unique(records.is_virus[inside])
         for label in labels[::-1]:
-            said = f", {'virus' if label else 'other'}" if len(labels) == 2 else ""
-            classes[f"class {name}{said}"] = inside & (records.is_virus == label)
+            suffix = f", {'virus' if label else 'other'}" if len(labels) == 2 else ""
+            classes[f"class {name}{suffix}"] = inside & (records.is_virus == label)
     return classes

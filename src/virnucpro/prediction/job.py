@@ -231,5 +231,5 @@ def _calibration_notes(fitted: Calibration, chunk_length: int, frames: FrameKind
     """Return notes for the user about the calibration."""
     if (chunk_length, frames) == (fitted.chunk_length, fitted.frames):
         return []
-    said = f"chunks of {fitted.chunk_length} bp and {fitted.frames} frames"
-    return [f"the calibration was fitted for {said}: probabilities may be off"]
+    used = f"chunks of {fitted.chunk_length} bp and {fitted.frames} frames"
+    return [f"the calibration was fitted for {used}: probabilities may be off"]

@@ -104,8 +104,8 @@ def read_labels(paths: Sequence[Path]) -> Labels:
         )
     table = first.select(*_COLUMNS)
     further = labels.select(*_COLUMNS).n_unique() - len(table)
-    said = "labels give a record another class or source than an earlier label, which counts"
-    return Labels(table, [f"{further:,} {said}"] if further else [])
+    note = "labels give a record another class or source than an earlier label, which counts"
+    return Labels(table, [f"{further:,} {note}"] if further else [])
 
 
 def _place(row: Mapping[str, Any], which: str) -> str:

@@ -214,8 +214,8 @@ def read_columns(
 
     Args:
         path: the file, plain or compressed.
-        columns: name in the result -> names in the table, of which the first that exists is read;
-            a column that does not exist is left out of the result.
+        columns: name in the result -> names in the table; the first that exists is read. A column
+            that does not exist is left out of the result.
         fits: as for `open_table`.
         needs: as for `open_table`.
 

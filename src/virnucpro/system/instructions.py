@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-#: Instruction sets that PyTorch does not name -> flags in /proc/cpuinfo, any of which suffices.
+#: Instruction set that PyTorch does not name -> flags in /proc/cpuinfo; any one suffices.
 _SETS = {
     "VNNI": {"avx512_vnni", "avx_vnni"},
     "BF16": {"avx512_bf16"},

@@ -70,12 +70,12 @@ def verify(
     for precision in dict.fromkeys(wanted):
         on_progress(precision)
         try:
-            said, rows = _computed(found, device, precision, recognised, known)
+            computed_with, rows = _computed(found, device, precision, recognised, known)
         except (SettingsError, torch.OutOfMemoryError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             skipped.append(Skipped(precision=precision, reason=reason))
         else:
-            notes += said
+            notes += computed_with
             comparisons += rows
     faults = [row.fault for row in comparisons if row.fault]
     if not faults and _TELLING & {row.precision for row in comparisons}:
@@ -104,11 +104,11 @@ def _verdict(comparisons: Sequence[Comparison], faults: Sequence[str]) -> str:
 
 
 class _Recognised(NamedTuple):
-    """What can be compared.
+    """The outputs that can be compared.
 
     Attributes:
-        encoders: the published name of each.
-        has_scores: whether scores can be.
+        encoders: kind of an encoder -> its published name.
+        has_scores: whether scores can be compared.
     """
 
     encoders: Mapping[Kind, str]
@@ -116,10 +116,10 @@ class _Recognised(NamedTuple):
 
 
 def _recognise(name: str, found: Bundle | Model, known: Reference) -> tuple[_Recognised, list[str]]:
-    """Return what can be compared, and in words what cannot.
+    """Return the outputs that can be compared, and notes about the others.
 
     Raises:
-        BundleError: when nothing can be.
+        BundleError: no output can be compared.
     """
     frames, encoders, notes = known.content.frames, {}, []
     for kind, stored in found.encoders.items():
@@ -142,29 +142,32 @@ def _recognise(name: str, found: Bundle | Model, known: Reference) -> tuple[_Rec
 
 
 def _recorded(found: Bundle | Model, recognised: _Recognised) -> list[str]:
-    """Record the digests of files under a published name whose network gave what is published."""
+    """Record the digests of files with a published name that give the published outputs."""
     notes: list[str] = []
     own = read_manifest(found.path)[0]
     for kind, name in recognised.encoders.items():
         is_named = own.name == name or (own.name in PUBLISHED and isinstance(found, Bundle))
-        said = own.provenance.get(spec_of(found.encoders[kind].config).title, "")
-        if is_named and record(ENCODERS[name], said):
+        provenance = own.provenance.get(spec_of(found.encoders[kind].config).title, "")
+        if is_named and record(ENCODERS[name], provenance):
             notes.append(f"{name}: the digests of its files are recorded")
     return notes
 
 
 def _has_head(bundle: Bundle, known: Reference) -> bool:
-    """Tell whether a bundle's head is said to be the one whose scores are known."""
-    said, frames = bundle.manifest.provenance.get(HEAD, ""), known.content.frames
-    is_published = f"({AS_PUBLISHED})" in said
+    """Return whether a bundle's head is, by its provenance, the head with known scores."""
+    provenance, frames = bundle.manifest.provenance.get(HEAD, ""), known.content.frames
+    is_published = f"({AS_PUBLISHED})" in provenance
     fits = is_published and frames.chunk_length in bundle.manifest.chunk_lengths
-    return fits or said.startswith(f"{frames.head} ")
+    return fits or provenance.startswith(f"{frames.head} ")
 
 
 def _computed(
     found: Bundle | Model, device: str, precision: str, recognised: _Recognised, known: Reference
 ) -> tuple[list[str], list[Comparison]]:
-    """Compute in one precision; return how, and what came out. The networks are gone then."""
+    """Compute in one precision; return notes on the backends, and the comparisons.
+
+    The networks are freed at the end.
+    """
     if device != "cpu" and torch.cuda.is_available():
         torch.cuda.empty_cache()
     networks = load_networks(found, device, precision)

@@ -1,4 +1,4 @@
-"""What is still the published result, and what is not."""
+"""Compare outputs with the published ones, within bounds for each precision."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,12 +15,12 @@ UNCERTAIN = 0.05
 
 
 class Bounds(NamedTuple):
-    """How far from the published numbers a precision may be.
+    """Largest allowed distance of a precision from the published numbers.
 
     Attributes:
-        means: least cosine of a mean with the original's, which was computed in fp32.
-        tokens: least cosine of a token's hidden states with those computed in bf16.
-        scores: largest difference of a P(virus); None where calls alone count.
+        means: minimum cosine of a mean with the original's, which was computed in fp32.
+        tokens: minimum cosine of a token's hidden states with those computed in bf16.
+        scores: largest difference of a P(virus); None if only calls are compared.
     """
 
     means: float
@@ -29,7 +29,7 @@ class Bounds(NamedTuple):
 
     @property
     def bf16_means(self) -> float:
-        """Least cosine of a mean with one of hidden states that were computed in bf16."""
+        """Minimum cosine of a mean with one of hidden states that were computed in bf16."""
         return min(self.means, BOUNDS["bf16"].means)
 
 
@@ -57,11 +57,11 @@ def compare_vectors(
     """Compare vectors row by row.
 
     Args:
-        precision: in which they were computed.
-        what: they are.
-        found_RD: those of this machine, fp32, on any device.
-        expected_RD: the published ones, fp32.
-        least: cosine.
+        precision: precision in which they were computed.
+        what: description of the vectors.
+        found_RD: vectors computed on this machine, fp32, on any device.
+        expected_RD: published vectors, fp32.
+        least: minimum cosine.
     """
     found, expected = found_RD.cpu().double(), expected_RD.double()
     cosine = float(cosine_similarity(found, expected, dim=1).min())
@@ -81,11 +81,11 @@ def compare_scores(
     """Compare P(virus) of frames, and the calls.
 
     Args:
-        precision: in which they were computed.
-        what: they are.
-        found_S: those of this machine, fp32, on any device.
-        frames: with the original's scores and calls.
-        most: difference; None where calls alone count.
+        precision: precision in which they were computed.
+        what: description of the scores.
+        found_S: scores computed on this machine, fp32, on any device.
+        frames: frames with the original's scores and calls.
+        most: largest allowed difference; None if only calls are compared.
     """
     found = found_S.cpu().double()
     expected = torch.tensor([frame.p_virus for frame in frames], dtype=torch.float64)

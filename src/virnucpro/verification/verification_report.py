@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""The report of a verification."""
 
 import msgspec
 
@@ -6,22 +6,23 @@ FORMAT = 1
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of everything in a report."""
+    """Base of the parts of a report."""
 
 
 class Comparison(_Part, frozen=True, kw_only=True):
-    """One output in one precision against what was published.
+    """One output in one precision, compared with the published one.
 
     Attributes:
-        precision: the encoders' arithmetic.
+        precision: name of the encoders' arithmetic.
         what: encoder or head, and which of its outputs.
-        cosine: the smallest over sequences or tokens; None for scores.
-        largest_difference: of any number.
-        relative_error: norm of the difference over that of the published numbers about their
-            mean: vectors of an encoder share large parts, which say nothing of a sequence.
-        labels_agreeing: how many calls are the original's; None where there are no calls.
-        labels: how many calls there are.
-        fault: what is out of bounds, empty if nothing.
+        cosine: the smallest cosine over sequences or tokens; None for scores.
+        largest_difference: largest absolute difference of two numbers.
+        relative_error: norm of the difference, divided by the norm of the published numbers after
+            their mean is subtracted. The vectors of an encoder share large parts, which tell
+            nothing about a sequence.
+        labels_agreeing: number of calls that are the original's; None if the output has no calls.
+        labels: number of calls; None if the output has no calls.
+        fault: what is out of bounds, or an empty string.
     """
 
     precision: str
@@ -46,15 +47,15 @@ class VerificationReport(_Part, frozen=True, kw_only=True):
 
     Attributes:
         format: version of this format.
-        date: when, UTC.
-        virnucpro: its version.
-        torch: its version.
-        python: its version.
+        date: time of the verification, in UTC.
+        virnucpro: version of virnucpro.
+        torch: version of PyTorch.
+        python: version of Python.
         device: kind of device.
-        name: of the bundle or encoder.
+        name: name of the bundle or encoder.
         sha256: digest of its manifest.
-        notes: what was not compared, and how the networks were computed.
-        comparisons: one for each output and precision.
+        notes: outputs that were not compared, and how the networks were computed.
+        comparisons: one comparison for each output and precision.
         skipped: precisions that were not computed.
         is_as_published: whether something was compared and nothing is out of bounds.
         verdict: the same in words.

@@ -1,4 +1,4 @@
-"""What the published networks gave (README.md says where from): for `virnucpro models verify`."""
+"""Published outputs of the networks, for `virnucpro models verify`; README.md has the sources."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +17,22 @@ from virnucpro.errors import SettingsError, reading
 PACKAGED = Path(__file__).parent
 REFERENCE_FILE, TENSORS_FILE = "reference.json", "reference.safetensors"
 FORMAT = 1
-#: Most bytes of `reference.json`.
+#: Largest size of `reference.json` in bytes.
 _LONGEST = 1 << 22
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything in `reference.json`."""
+    """Base of the parts of `reference.json`."""
 
 
 class KnownEncoder(_Part, frozen=True):
-    """An encoder whose outputs are known; it is recognised by its sizes.
+    """An encoder with known outputs; its sizes identify it.
 
     Attributes:
-        name: the published one.
+        name: its published name.
         kind: what it reads.
-        layers: of the network.
-        width: of the network.
+        layers: its number of layers.
+        width: its width.
     """
 
     name: str
@@ -42,11 +42,11 @@ class KnownEncoder(_Part, frozen=True):
 
 
 class Proteins(_Part, frozen=True):
-    """Sequences of which every token's hidden state is known, as computed in bf16.
+    """Proteins with known hidden states of every token, computed in bf16.
 
     Attributes:
-        encoders: names of those that read them.
-        sequences: residues of each.
+        encoders: names of the encoders with these outputs.
+        sequences: residues of each protein.
     """
 
     encoders: list[str]
@@ -54,14 +54,14 @@ class Proteins(_Part, frozen=True):
 
 
 class Frame(_Part, frozen=True):
-    """An open frame and what the original said of it.
+    """An open frame and the result of the original program.
 
     Attributes:
-        id: as the original named it.
+        id: name of the frame in the original's output.
         dna: its nucleotides.
         protein: its residues.
-        call: the original's.
-        p_virus: the original's score.
+        call: call of the original.
+        p_virus: score of the original.
     """
 
     id: str
@@ -72,14 +72,14 @@ class Frame(_Part, frozen=True):
 
 
 class Frames(_Part, frozen=True):
-    """Frames whose means and scores are known, as computed in fp32.
+    """Frames with known means and scores, computed in fp32.
 
     Attributes:
         protein: name of the ESM-2.
         dna: name of the DNABERT-S.
         head: file name of the head.
-        chunk_length: bases of a chunk that the head was trained for.
-        frames: each of them.
+        chunk_length: chunk length in bases that the head was trained for.
+        frames: the frames.
     """
 
     protein: str
@@ -89,7 +89,7 @@ class Frames(_Part, frozen=True):
     frames: list[Frame]
 
     def texts(self, kind: Kind) -> list[str]:
-        """Return what an encoder reads of each frame."""
+        """Return the sequence of each frame that an encoder of this kind reads."""
         return [frame.protein if kind == "protein" else frame.dna for frame in self.frames]
 
 
@@ -98,9 +98,9 @@ class Content(_Part, frozen=True):
 
     Attributes:
         format: version of this format.
-        encoders: those whose outputs are known.
-        proteins: with hidden states.
-        frames: with means and scores.
+        encoders: the encoders with known outputs.
+        proteins: proteins with known hidden states.
+        frames: frames with known means and scores.
     """
 
     format: int
@@ -111,18 +111,18 @@ class Content(_Part, frozen=True):
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of the published networks.
+    """Known outputs of the published networks.
 
     Attributes:
         content: names, sizes, sequences and scores.
-        tensors: those of `reference.safetensors`, fp32.
+        tensors: tensors of `reference.safetensors`, fp32.
     """
 
     content: Content
     tensors: dict[str, Tensor]
 
     def encoder_of(self, kind: Kind, layers: int, width: int) -> str | None:
-        """Return the name of the encoder that has these sizes, None where none has."""
+        """Return the name of the encoder with these sizes, or None if none has them."""
         known = {(x.kind, x.layers, x.width): x.name for x in self.content.encoders}
         return known.get((kind, layers, width))
 
@@ -137,7 +137,7 @@ class Reference:
         return torch.stack([part_LD[1:-1].mean(dim=0) for part_LD in parts])
 
     def frame_means(self, encoder: str) -> Tensor:
-        """Return (S, D), the mean of each frame as the original took it."""
+        """Return (S, D), the mean of each frame as the original computed it."""
         return self.tensors[f"{encoder}.means"]
 
 
@@ -145,7 +145,7 @@ def read_reference(directory: Path = PACKAGED) -> Reference:
     """Read a directory of this format.
 
     Raises:
-        SettingsError: when it holds none.
+        SettingsError: the directory holds no valid reference.
     """
     with reading(directory, "install virnucpro again", SettingsError):
         content = msgspec.json.decode(

@@ -44,24 +44,24 @@ class _Noting(PlainSteps):
         self.seen: dict[nn.Module, Seen] = {}
 
     def norm(self, x_TD: Tensor, norm: nn.LayerNorm) -> Rows:
-        """Note, then normalise."""
+        """Record the activations, then normalise."""
         self._note(norm, layer_norm(x_TD, norm.normalized_shape, eps=norm.eps))
         return super().norm(x_TD, norm)
 
     def product(self, rows: Rows, linear: nn.Module) -> Tensor:
-        """Note, then multiply."""
+        """Record the activations, then multiply."""
         self._note(linear, rows.values)
         return super().product(rows, linear)
 
     def product_gelu(self, rows: Rows, linear: nn.Module) -> Rows:
-        """Note, then multiply."""
+        """Record the activations, then multiply."""
         self._note(linear, rows.values)
         return super().product_gelu(rows, linear)
 
     def add_norm(
         self, x_TD: Tensor, rows: Rows, linear: nn.Module, norm: nn.LayerNorm
     ) -> tuple[Tensor, Rows]:
-        """Note, then multiply."""
+        """Record the activations, then multiply."""
         self._note(linear, rows.values)
         x_TD = x_TD + linear(rows.values)
         return x_TD, self.norm(x_TD, norm)

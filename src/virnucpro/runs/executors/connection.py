@@ -155,7 +155,7 @@ class InProcessConnection:
         raise failure_of(message)
 
     def stop(self) -> None:
-        """Let its threads finish what they do and start nothing new."""
+        """Let its threads finish their current work and start no more."""
         if self._pipeline is not None:
             self._pipeline.stop()
         self._results.put(WorkerDiedError("it was stopped"))  # wakes a waiting `receive`
