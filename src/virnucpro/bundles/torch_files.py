@@ -11,6 +11,7 @@ of each pickle are checked first.
 import io
 import pickle
 import pickletools
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ from torch import Tensor
 from virnucpro.bundles.foreign import MOST_DIMENSIONS, MOST_TENSORS, ShortReads, open_regular
 from virnucpro.errors import BundleError, reading
 
+#: Held while PyTorch's list of allowed classes, which all threads share, is longer than usual.
+_ALLOWING = threading.Lock()
 #: First bytes of checkpoints older than PyTorch 1.6: a number as a pickle of protocol 2.
 LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 #: Pickles that follow in such a file: a version, the system, the object, the storages' keys.
@@ -126,7 +129,7 @@ def _load(path: Path) -> tuple[object, set[int] | None]:
                 _check_program(program)
     sizes = None if is_legacy else _check_archive(path)
     stand_ins: list[Any] = [(_Inert, name.replace(" ", ".")) for name in _INERT]
-    with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+    with _ALLOWING, torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an error follows each, in one line
         try:
             return torch.load(path, "cpu", weights_only=True, mmap=not is_legacy), sizes
