@@ -46,7 +46,7 @@ def _expected(summary: Summary) -> str:
     """Return the expected number of viruses; empty without a calibration."""
     if summary.records_expected_viral is None or summary.prevalence is None:
         return ""
-    origin = "estimated from the scores" if summary.prevalence_estimated else "as you said"
+    origin = "estimated from the scores" if summary.prevalence_estimated else "as you gave it"
     return (
         f"{summary.records_expected_viral:,.0f} viruses expected for a prevalence of "
         f"{summary.prevalence:.2%}, {origin}\n"

@@ -45,8 +45,8 @@ def fault_of(network: Network, backend: Backend, precision: str, trial: Trial) -
         found = probe(pack)[: pack.used].float()
         means = probe.embed(pack)
     except Exception as error:  # noqa: BLE001 (whatever a compiler or a driver may raise)
-        said = str(error).strip().splitlines()
-        return ": ".join([type(error).__name__, *said[:1]])[:200]
+        lines = str(error).strip().splitlines()
+        return ": ".join([type(error).__name__, *lines[:1]])[:200]
     if not bool(torch.isfinite(means).all()):
         return "its result is not finite"
     away = float((found - expected).norm() / expected.norm())

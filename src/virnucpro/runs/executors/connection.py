@@ -178,8 +178,8 @@ def message_of(call: Callable[[], object]) -> object:
 
 def reason_of(error: object) -> str:
     """Return the type and the first line of an error."""
-    said = str(error).strip().splitlines()
-    return ": ".join([type(error).__name__, *said[:1]])[:300]
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])[:300]
 
 
 def environment_of(device: str) -> dict[str, str]:
