@@ -65,7 +65,7 @@ def _of_scored(
 
 def _number(values: NDArray[np.floating]) -> pl.Series:
     """Return numbers with NaN as missing values."""
-    return pl.Series(values.astype(np.float64)).fill_nan(None)
+    return pl.Series(values=values.astype(np.float64), nan_to_null=True)
 
 
 def _pieces_of_chunks(part: ScoredShard) -> Int64:

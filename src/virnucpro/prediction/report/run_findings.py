@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from virnucpro.classify import CALL_NAMES, TIER_NAMES
 from virnucpro.classify.segments import LEAST_CHUNKS
 from virnucpro.errors import shortened
-from virnucpro.prediction.outputs.columns import TABLES, rows_of
+from virnucpro.prediction.outputs.columns import TABLES
 from virnucpro.prediction.outputs.scored_shards import ScoredShard
 
 #: Number of bins of p_virus from 0 to 1, and of the share of G and C.
@@ -332,12 +332,14 @@ def _track(chunks: pl.DataFrame) -> tuple[Point, ...]:
 
 def _rows_as_printed(table: str, part: ScoredShard, types: Types) -> pl.DataFrame:
     """Return the rows of a shard with the values that the table has after it is read back."""
-    rows = rows_of(part, [column for column in TABLES[table] if column.name in types])
-    return rows.select(
-        pl.Series(name, as_printed(rows[name].to_numpy())).fill_nan(None)
-        if kind is pl.Float64
-        else rows[name].cast(kind)
-        for name, kind in types.items()
+    columns = {column.name: column.value(part) for column in TABLES[table] if column.name in types}
+    return pl.DataFrame(
+        [
+            pl.Series(name, as_printed(np.asarray(values, np.float64)), nan_to_null=True)
+            if types[name] is pl.Float64
+            else pl.Series(name, values, types[name])
+            for name, values in columns.items()
+        ]
     )
 
 
