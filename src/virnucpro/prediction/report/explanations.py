@@ -15,9 +15,9 @@ REASONS = {
     NOT_PROCESSED: "not processed: empty, or with letters that are not nucleotides",
 }
 _LIKENESS = (
-    "The sequence looks more like the viral sequences in the model's training data than like the "
-    "others. The call names no species and says nothing about infection, illness or the amount of "
-    "virus."
+    "The sequence looks more like the viral sequences in the training data of the model than like "
+    "the others. The call names no species and says nothing about infection, illness or the amount "
+    "of virus."
 )
 _FALSE = (
     "Genes of bacteria, of people or of other hosts can look viral. The fewer viruses a sample "
