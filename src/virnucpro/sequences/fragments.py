@@ -128,7 +128,7 @@ class FragmentReader:
         if files[0].format == "bam":
             return _as_flagged(files[0])
         if self._options.interleaved:
-            return _in_turn(files[0])
+            return _interleaved(files[0])
         return ((Mate(read, files[0], 0),) for read in files[0].reads())
 
     def _checked(self, fragments: Iterator[Fragment]) -> Iterator[Fragment]:
@@ -171,7 +171,7 @@ def _ends_early(mate: Mate, other: SequenceFile) -> InputError:
     )
 
 
-def _in_turn(file: SequenceFile) -> Iterator[Fragment]:
+def _interleaved(file: SequenceFile) -> Iterator[Fragment]:
     reads = file.reads()
     for read in reads:
         mate, other = Mate(read, file, 1), next(reads, None)
